@@ -1,0 +1,337 @@
+//! The frames of the link as types that are valid because they exist. [`Frame::decode`] is the only way in.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Display;
+
+use crate::ids::{Cursor, DatabaseId, EpochStart, Position, Revision};
+use crate::names::{CollectionName, Key};
+use crate::op::{Hash, Outcome};
+
+mod decode;
+mod encode;
+
+/// Bytes or members that do not follow the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("malformed {what}: {why}")]
+pub struct Malformed {
+    /// The frame or member.
+    pub what: &'static str,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Malformed {
+    /// Names a member and what is wrong with it.
+    pub fn new(what: &'static str, why: impl Display) -> Self {
+        Self { what, why: why.to_string() }
+    }
+}
+
+/// An empty string on the wire is an absent one.
+pub(crate) fn some_text(text: String) -> Option<String> {
+    if text.is_empty() { None } else { Some(text) }
+}
+
+/// One message of the link.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)] // each variant is the struct of its name
+pub enum Frame {
+    Hello(Hello),
+    Welcome(Welcome),
+    Refuse(Refuse),
+    /// The edge has committed the session number.
+    Started {
+        session: u64,
+    },
+    Batch(Batch),
+    Ack(Ack),
+    /// The edge is alive and busy: bytes received so far in this session.
+    Received {
+        bytes: u64,
+    },
+    Nack(Reason),
+    /// The edge can store again.
+    Ready,
+    Writes(Vec<NumberedWrite>),
+    /// The cloud has durably decided every write up to here.
+    Taken {
+        number: u64,
+    },
+    Ping {
+        sent_ms: u64,
+        report: Option<Report>,
+    },
+    Pong {
+        sent_ms: u64,
+        now_ms: u64,
+    },
+    Close(Reason),
+}
+
+/// A stable code and a text for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Stable.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+}
+
+/// One partition of one collection.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The partition's value; none where the collection is not cut.
+    pub partition: Option<String>,
+}
+
+/// A node's right to one partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grant {
+    /// What it is a right to.
+    pub share: Share,
+    /// The revision that it was given at; another one is another grant.
+    pub since: Revision,
+    /// The back-fill reads what is at or below this; everything above comes in the stream.
+    pub from: Revision,
+}
+
+/// A definition on the wire: its JSON is parsed by whoever stores it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DefinitionText {
+    /// The collection.
+    pub name: CollectionName,
+    /// The revision that it came with.
+    pub revision: Revision,
+    /// [`crate::definition::Definition`] as JSON.
+    pub json: String,
+}
+
+/// Everything that a node is entitled to, and the definitions of those collections.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grants {
+    /// The cloud transaction that last changed them.
+    pub revision: Revision,
+    /// In (collection, partition) order.
+    pub grants: Vec<Grant>,
+    /// In name order.
+    pub definitions: Vec<DefinitionText>,
+}
+
+impl Grants {
+    /// A hash of what matters: shares, when they were given, and definitions (not `from`, which a new session may move).
+    pub fn hash(&self) -> Hash {
+        let mut bytes = Vec::new();
+        let mut text = |text: &str| {
+            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        };
+        for grant in &self.grants {
+            text("grant");
+            text(grant.share.collection.as_str());
+            text(grant.share.partition.as_deref().unwrap_or("\u{0}"));
+            text(&grant.since.to_string());
+        }
+        for definition in &self.definitions {
+            text("definition");
+            text(definition.name.as_str());
+            text(&definition.revision.to_string());
+        }
+        crate::op::hash(&bytes)
+    }
+}
+
+/// How far the back-fill of one grant has come: everything up to `at` of what is at or below `from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fill {
+    /// The grant.
+    pub grant: Grant,
+    /// How far.
+    pub at: Position,
+}
+
+/// The first frame of a session, edge to cloud.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hello {
+    /// Lowest and highest protocol version that the edge speaks.
+    pub versions: (u32, u32),
+    /// Names of optional features.
+    pub features: Vec<String>,
+    /// The database.
+    pub database: DatabaseId,
+    /// The newest session number that it committed; 0: none.
+    pub session: u64,
+    /// The epochs that it knows, oldest first.
+    pub epochs: Vec<EpochStart>,
+    /// Its durable cursor; none: a new database.
+    pub cursor: Option<Cursor>,
+    /// [`Grants::hash`] of what it holds.
+    pub grants_hash: Hash,
+    /// Its open back-fills.
+    pub fills: Vec<Fill>,
+    /// The newest number ever given to a write of this database.
+    pub newest_write: u64,
+    /// The oldest pending number; 0: none.
+    pub outbox_first: u64,
+    /// Numbers that will never come.
+    pub gaps: Vec<(u64, u64)>,
+    /// Its wall clock, milliseconds.
+    pub now_ms: u64,
+    /// Version of the program, for display.
+    pub software: String,
+    /// Fewer pings (design §5).
+    pub metered: bool,
+    /// What the operator sees of its outbox.
+    pub report: Report,
+}
+
+/// The cloud's answer when the session may begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Welcome {
+    /// The protocol version of this session.
+    pub version: u32,
+    /// Features that both know.
+    pub features: Vec<String>,
+    /// The offered session number.
+    pub session: u64,
+    /// The store's epochs, oldest first.
+    pub epochs: Vec<EpochStart>,
+    /// The newest revision.
+    pub head: Revision,
+    /// Where the stream begins: the edge's own cursor, or another one that it adopts.
+    pub cursor: Cursor,
+    /// What the edge holds is not of this store: every grant fills anew and the rest goes.
+    pub reset: bool,
+    /// The last write taken of this database.
+    pub taken: u64,
+    /// Present when they differ from what the edge holds.
+    pub grants: Option<Grants>,
+    /// The cloud's wall clock, milliseconds.
+    pub now_ms: u64,
+    /// How often the edge pings, milliseconds.
+    pub ping_ms: u32,
+    /// How long without a byte until either side closes, milliseconds.
+    pub silence_ms: u32,
+}
+
+/// The cloud's answer when it may not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refuse {
+    /// `copied_database`, `in_use`, `version`, `revoked`, `busy`, …
+    pub reason: Reason,
+    /// When to come back, milliseconds; 0: as the back-off says.
+    pub retry_ms: u64,
+    /// Versions that the hub speaks.
+    pub versions: (u32, u32),
+}
+
+/// A stretch of the ordered stream and, when it stands at the head, a part of a back-fill read in the same state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Where the stretch begins: where the one before ended.
+    pub from: Position,
+    /// Where it ends.
+    pub through: Position,
+    /// `through` was the head of the state that was read.
+    pub at_head: bool,
+    /// Applied before the entries.
+    pub grants: Option<Grants>,
+    /// In revision order; an outcome before the records of its revision.
+    pub entries: Vec<Entry>,
+    /// A part of one grant's back-fill.
+    pub fill: Option<FillPart>,
+}
+
+/// A part of a back-fill.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FillPart {
+    /// The grant, and how far this part reaches.
+    pub fill: Fill,
+    /// Nothing follows: what the edge holds of the grant at or below `from`, and was not in the fill, goes.
+    pub done: bool,
+    /// In (revision, collection, key) order.
+    pub records: Vec<Record>,
+}
+
+/// One thing in the stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// The newest version of a record.
+    Record(Record),
+    /// The outcome of a write of this node.
+    Outcome {
+        /// The database; none: the session's own.
+        database: Option<DatabaseId>,
+        /// The write's number.
+        number: u64,
+        /// The answer.
+        outcome: Outcome,
+    },
+}
+
+/// The newest version of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The key.
+    pub key: Key,
+    /// The revision that last changed it.
+    pub revision: Revision,
+    /// The revision that created it.
+    pub born: Revision,
+    /// Its partition.
+    pub partition: Option<String>,
+    /// When it was changed, milliseconds since 1970.
+    pub updated_ms: u64,
+    /// The id of the write that last changed it.
+    pub writer: String,
+    /// Who, as that write said.
+    pub actor: Option<String>,
+    /// What it is now.
+    pub content: Content,
+}
+
+/// What a record is now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// This object, as JSON text. It was checked when it was accepted; the bounds are checked again on arrival.
+    Value(String),
+    /// Deleted.
+    Deleted,
+    /// Moved out of what the node gets.
+    Left,
+}
+
+/// What the edge has made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// Its cursor.
+    pub cursor: Position,
+    /// Its open back-fills; a grant that is not here is done.
+    pub fills: Vec<Fill>,
+}
+
+/// One write of an outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberedWrite {
+    /// Its number.
+    pub number: u64,
+    /// The encoded [`crate::op::Write`]; empty when `rejected`.
+    pub bytes: Vec<u8>,
+    /// Declared: it was rejected before a restore and stays rejected.
+    pub rejected: bool,
+}
+
+/// What the operator sees of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Pending writes.
+    pub outbox_writes: u64,
+    /// When the oldest was committed, milliseconds since 1970; 0: none.
+    pub outbox_oldest_ms: u64,
+    /// Warnings of the edge's own status.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,219 @@
+//! Frames from bytes: every name, list and number of a hostile peer is checked here, once.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use prost::Message;
+
+use super::{
+    Ack, Batch, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, Grants, Hello, Malformed, NumberedWrite, Reason, Record,
+    Refuse, Report, Share, Welcome, some_text,
+};
+use crate::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
+use crate::limits::{BATCH_RECORDS, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST, VALUE_BYTES};
+use crate::names::{CollectionName, Key};
+use crate::op::{Outcome, Verdict};
+use crate::wire::{self, frame::Body};
+
+impl Frame {
+    /// Reads one frame.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > FRAME_BYTES {
+            return Err(Malformed::new("frame", "larger than 4 MiB"));
+        }
+        let frame = wire::Frame::decode(bytes).map_err(|error| Malformed::new("frame", error))?;
+        Ok(match frame.body.ok_or_else(|| Malformed::new("frame", "of no kind that this version knows"))? {
+            Body::Hello(hello) => Self::Hello(decode_hello(hello)?),
+            Body::Welcome(welcome) => Self::Welcome(decode_welcome(welcome)?),
+            Body::Refuse(refuse) => Self::Refuse(decode_refuse(refuse)),
+            Body::Started(started) => Self::Started { session: started.session },
+            Body::Batch(batch) => Self::Batch(decode_batch(batch)?),
+            Body::Ack(ack) => Self::Ack(Ack { cursor: position(ack.cursor)?, fills: list(ack.fills, fill)? }),
+            Body::Received(received) => Self::Received { bytes: received.bytes },
+            Body::Nack(nack) => Self::Nack(Reason { code: nack.code, detail: nack.detail }),
+            Body::Ready(_) => Self::Ready,
+            Body::Writes(writes) => Self::Writes(writes.writes.into_iter().map(numbered).collect()),
+            Body::Taken(taken) => Self::Taken { number: taken.number },
+            Body::Ping(ping) => Self::Ping { sent_ms: ping.sent_ms, report: ping.report.map(report) },
+            Body::Pong(pong) => Self::Pong { sent_ms: pong.sent_ms, now_ms: pong.now_ms },
+            Body::Close(close) => Self::Close(Reason { code: close.code, detail: close.detail }),
+        })
+    }
+}
+
+fn list<W, T>(items: Vec<W>, read: impl Fn(W) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
+    if items.len() > HELLO_LIST {
+        return Err(Malformed::new("list", "longer than 20,000 entries"));
+    }
+    items.into_iter().map(read).collect()
+}
+
+fn need<T>(what: &'static str, value: Option<T>) -> Result<T, Malformed> {
+    value.ok_or_else(|| Malformed::new(what, "missing"))
+}
+
+fn bytes16(what: &'static str, bytes: Vec<u8>) -> Result<[u8; 16], Malformed> {
+    bytes.try_into().map_err(|_| Malformed::new(what, "not 16 bytes"))
+}
+
+fn collection(name: &str) -> Result<CollectionName, Malformed> {
+    CollectionName::parse(name).map_err(|error| Malformed::new("collection", error))
+}
+
+fn key(key: &str) -> Result<Key, Malformed> {
+    Key::parse(key).map_err(|error| Malformed::new("key", error))
+}
+
+fn position(at: Option<wire::Position>) -> Result<Position, Malformed> {
+    let at = need("position", at)?;
+    let inside = at.inside.map(|inside| Ok((collection(&inside.collection)?, key(&inside.key)?))).transpose()?;
+    Ok(Position { revision: Revision(at.revision), inside })
+}
+
+fn cursor(at: wire::Cursor) -> Result<Cursor, Malformed> {
+    Ok(Cursor { epoch: Epoch(at.epoch), position: position(at.position)? })
+}
+
+fn epochs(starts: Vec<wire::EpochStart>) -> Vec<EpochStart> {
+    let skip = starts.len().saturating_sub(EPOCHS_KEPT);
+    starts.into_iter().skip(skip).map(|start| EpochStart { epoch: Epoch(start.epoch), first: Revision(start.first) }).collect()
+}
+
+fn fill(fill: wire::Fill) -> Result<Fill, Malformed> {
+    let share = Share { collection: collection(&fill.collection)?, partition: fill.partition };
+    Ok(Fill { grant: Grant { share, since: Revision(fill.since), from: Revision(fill.from) }, at: position(fill.at)? })
+}
+
+fn numbered(write: wire::NumberedWrite) -> NumberedWrite {
+    NumberedWrite { number: write.number, bytes: write.write, rejected: write.rejected }
+}
+
+fn report(report: wire::Report) -> Report {
+    let warnings = report.warnings.into_iter().take(32).map(|text| text.chars().take(500).collect::<String>()).collect();
+    Report { outbox_writes: report.outbox_writes, outbox_oldest_ms: report.outbox_oldest_ms, warnings }
+}
+
+fn decode_hello(hello: wire::Hello) -> Result<Hello, Malformed> {
+    Ok(Hello {
+        versions: (hello.version_min, hello.version_max),
+        features: hello.features.into_iter().take(64).collect(),
+        database: DatabaseId(bytes16("database", hello.database)?),
+        session: hello.session,
+        epochs: epochs(hello.epochs),
+        cursor: hello.cursor.map(cursor).transpose()?,
+        grants_hash: bytes16("grants_hash", hello.grants_hash)?,
+        fills: list(hello.fills, fill)?,
+        newest_write: hello.newest_write,
+        outbox_first: hello.outbox_first,
+        gaps: list(hello.gaps, |gap| Ok((gap.first, gap.last)))?,
+        now_ms: hello.now_ms,
+        software: hello.software.chars().take(64).collect(),
+        metered: hello.metered,
+        report: Report { outbox_writes: hello.outbox_writes, outbox_oldest_ms: hello.outbox_oldest_ms, warnings: Vec::new() },
+    })
+}
+
+fn decode_welcome(welcome: wire::Welcome) -> Result<Welcome, Malformed> {
+    Ok(Welcome {
+        version: welcome.version,
+        features: welcome.features,
+        session: welcome.session,
+        epochs: epochs(welcome.epochs),
+        head: Revision(welcome.head),
+        cursor: cursor(need("cursor", welcome.cursor)?)?,
+        reset: welcome.reset,
+        taken: welcome.taken,
+        grants: welcome.grants.map(decode_grants).transpose()?,
+        now_ms: welcome.now_ms,
+        ping_ms: welcome.ping_ms,
+        silence_ms: welcome.silence_ms,
+    })
+}
+
+fn decode_refuse(refuse: wire::Refuse) -> Refuse {
+    Refuse {
+        reason: Reason { code: refuse.code, detail: refuse.detail },
+        retry_ms: refuse.retry_ms,
+        versions: (refuse.version_min, refuse.version_max),
+    }
+}
+
+fn decode_grants(grants: wire::Grants) -> Result<Grants, Malformed> {
+    let grant = |grant: wire::Grant| {
+        let share = Share { collection: collection(&grant.collection)?, partition: grant.partition };
+        Ok(Grant { share, since: Revision(grant.since), from: Revision(grant.from) })
+    };
+    let definition = |definition: wire::Definition| {
+        Ok(DefinitionText { name: collection(&definition.name)?, revision: Revision(definition.revision), json: definition.json })
+    };
+    Ok(Grants {
+        revision: Revision(grants.revision),
+        grants: list(grants.grants, grant)?,
+        definitions: list(grants.definitions, definition)?,
+    })
+}
+
+fn decode_batch(batch: wire::Batch) -> Result<Batch, Malformed> {
+    let part = |part: wire::FillPart| {
+        let fill = fill(need("fill", part.fill)?)?;
+        Ok(FillPart { fill, done: part.done, records: part.records.into_iter().map(record).collect::<Result<_, _>>()? })
+    };
+    if batch.entries.len() > 2 * BATCH_RECORDS {
+        return Err(Malformed::new("batch", "more entries than a batch may have"));
+    }
+    Ok(Batch {
+        from: position(batch.from)?,
+        through: position(batch.through)?,
+        at_head: batch.at_head,
+        grants: batch.grants.map(decode_grants).transpose()?,
+        entries: batch.entries.into_iter().map(entry).collect::<Result<_, _>>()?,
+        fill: batch.fill.map(part).transpose()?,
+    })
+}
+
+fn entry(entry: wire::Entry) -> Result<Entry, Malformed> {
+    match need("entry", entry.body)? {
+        wire::entry::Body::Record(own) => Ok(Entry::Record(record(own)?)),
+        wire::entry::Body::Outcome(own) => outcome(own),
+    }
+}
+
+fn outcome(outcome: wire::Outcome) -> Result<Entry, Malformed> {
+    let verdict = match outcome.verdict() {
+        wire::Verdict::Applied => Verdict::Applied,
+        wire::Verdict::Merged => Verdict::Merged,
+        wire::Verdict::Flagged => Verdict::Flagged,
+        wire::Verdict::Rejected => Verdict::Rejected,
+        wire::Verdict::Lost => Verdict::Lost,
+        wire::Verdict::Unspecified => return Err(Malformed::new("outcome", "a verdict that this version does not know")),
+    };
+    let database = if outcome.database.is_empty() { None } else { Some(DatabaseId(bytes16("database", outcome.database)?)) };
+    let revision = Revision(outcome.revision);
+    let (code, detail) = (some_text(outcome.code), some_text(outcome.detail));
+    let outcome_number = outcome.number;
+    Ok(Entry::Outcome {
+        database,
+        number: outcome_number,
+        outcome: Outcome { verdict, revision, code, detail, conflicts: outcome.conflicts },
+    })
+}
+
+fn record(record: wire::Record) -> Result<Record, Malformed> {
+    let content = match need("content", record.content)? {
+        wire::record::Content::Value(text) if text.len() > VALUE_BYTES => return Err(Malformed::new("value", "larger than 1 MiB")),
+        wire::record::Content::Value(text) => Content::Value(text),
+        wire::record::Content::Deleted(_) => Content::Deleted,
+        wire::record::Content::Left(_) => Content::Left,
+    };
+    Ok(Record {
+        collection: collection(&record.collection)?,
+        key: key(&record.key)?,
+        revision: Revision(record.revision),
+        born: Revision(record.born),
+        partition: record.partition,
+        updated_ms: record.updated_ms,
+        writer: record.writer,
+        actor: some_text(record.actor),
+        content,
+    })
+}

@@ -1,0 +1,218 @@
+//! Frames to bytes.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use prost::Message;
+
+use super::{
+    Ack, Batch, Content, Entry, Fill, FillPart, Frame, Grant, Grants, Hello, NumberedWrite, Reason, Record, Refuse, Report, Welcome,
+};
+use crate::ids::{Cursor, EpochStart, Position};
+use crate::op::Verdict;
+use crate::wire::{self, frame::Body};
+
+impl Frame {
+    /// The frame's bytes. That they stay below [`crate::limits::FRAME_BYTES`] is the sender's care.
+    pub fn encode(&self) -> Vec<u8> {
+        wire::Frame { body: Some(self.body()) }.encode_to_vec()
+    }
+
+    fn body(&self) -> Body {
+        match self {
+            Self::Hello(hello) => Body::Hello(encode_hello(hello)),
+            Self::Welcome(welcome) => Body::Welcome(encode_welcome(welcome)),
+            Self::Refuse(refuse) => Body::Refuse(encode_refuse(refuse)),
+            Self::Started { session } => Body::Started(wire::Started { session: *session }),
+            Self::Batch(batch) => Body::Batch(encode_batch(batch)),
+            Self::Ack(Ack { cursor, fills }) => {
+                Body::Ack(wire::Ack { cursor: Some(position(cursor)), fills: fills.iter().map(fill).collect() })
+            }
+            Self::Received { bytes } => Body::Received(wire::Received { bytes: *bytes }),
+            Self::Nack(Reason { code, detail }) => Body::Nack(wire::Nack { code: code.clone(), detail: detail.clone() }),
+            Self::Ready => Body::Ready(wire::Ready {}),
+            Self::Writes(writes) => Body::Writes(wire::Writes { writes: writes.iter().map(numbered).collect() }),
+            Self::Taken { number } => Body::Taken(wire::Taken { number: *number }),
+            Self::Ping { sent_ms, report } => Body::Ping(wire::Ping { sent_ms: *sent_ms, report: report.as_ref().map(encode_report) }),
+            Self::Pong { sent_ms, now_ms } => Body::Pong(wire::Pong { sent_ms: *sent_ms, now_ms: *now_ms }),
+            Self::Close(Reason { code, detail }) => Body::Close(wire::Close { code: code.clone(), detail: detail.clone() }),
+        }
+    }
+}
+
+impl Record {
+    /// About how many bytes the record takes on the wire, for the bound of a batch.
+    pub fn wire_len(&self) -> usize {
+        let content = match &self.content {
+            Content::Value(text) => text.len(),
+            Content::Deleted | Content::Left => 2,
+        };
+        content
+            + self.collection.as_str().len()
+            + self.key.as_str().len()
+            + self.partition.as_ref().map_or(0, alloc::string::String::len)
+            + self.writer.len()
+            + self.actor.as_ref().map_or(0, alloc::string::String::len)
+            + 40
+    }
+}
+
+fn position(at: &Position) -> wire::Position {
+    let inside = at.inside.as_ref().map(|(collection, key)| wire::Inside { collection: collection.to_string(), key: key.to_string() });
+    wire::Position { revision: at.revision.0, inside }
+}
+
+fn cursor(at: &Cursor) -> wire::Cursor {
+    wire::Cursor { epoch: at.epoch.0, position: Some(position(&at.position)) }
+}
+
+fn epoch(start: &EpochStart) -> wire::EpochStart {
+    wire::EpochStart { epoch: start.epoch.0, first: start.first.0 }
+}
+
+fn fill(fill: &Fill) -> wire::Fill {
+    let Grant { share, since, from } = &fill.grant;
+    wire::Fill {
+        collection: share.collection.to_string(),
+        partition: share.partition.clone(),
+        since: since.0,
+        from: from.0,
+        at: Some(position(&fill.at)),
+    }
+}
+
+fn numbered(write: &NumberedWrite) -> wire::NumberedWrite {
+    wire::NumberedWrite { number: write.number, write: write.bytes.clone(), rejected: write.rejected }
+}
+
+fn encode_report(report: &Report) -> wire::Report {
+    wire::Report { outbox_writes: report.outbox_writes, outbox_oldest_ms: report.outbox_oldest_ms, warnings: report.warnings.clone() }
+}
+
+fn encode_hello(hello: &Hello) -> wire::Hello {
+    wire::Hello {
+        version_min: hello.versions.0,
+        version_max: hello.versions.1,
+        features: hello.features.clone(),
+        database: hello.database.0.to_vec(),
+        session: hello.session,
+        epochs: hello.epochs.iter().map(epoch).collect(),
+        cursor: hello.cursor.as_ref().map(cursor),
+        grants_hash: hello.grants_hash.to_vec(),
+        fills: hello.fills.iter().map(fill).collect(),
+        newest_write: hello.newest_write,
+        outbox_first: hello.outbox_first,
+        gaps: hello.gaps.iter().map(|(first, last)| wire::Range { first: *first, last: *last }).collect(),
+        now_ms: hello.now_ms,
+        software: hello.software.clone(),
+        metered: hello.metered,
+        outbox_writes: hello.report.outbox_writes,
+        outbox_oldest_ms: hello.report.outbox_oldest_ms,
+    }
+}
+
+fn encode_welcome(welcome: &Welcome) -> wire::Welcome {
+    wire::Welcome {
+        version: welcome.version,
+        features: welcome.features.clone(),
+        session: welcome.session,
+        epochs: welcome.epochs.iter().map(epoch).collect(),
+        head: welcome.head.0,
+        cursor: Some(cursor(&welcome.cursor)),
+        reset: welcome.reset,
+        taken: welcome.taken,
+        grants: welcome.grants.as_ref().map(encode_grants),
+        now_ms: welcome.now_ms,
+        ping_ms: welcome.ping_ms,
+        silence_ms: welcome.silence_ms,
+    }
+}
+
+fn encode_refuse(refuse: &Refuse) -> wire::Refuse {
+    wire::Refuse {
+        code: refuse.reason.code.clone(),
+        detail: refuse.reason.detail.clone(),
+        retry_ms: refuse.retry_ms,
+        version_min: refuse.versions.0,
+        version_max: refuse.versions.1,
+    }
+}
+
+fn encode_grants(grants: &Grants) -> wire::Grants {
+    let grant = |grant: &Grant| wire::Grant {
+        collection: grant.share.collection.to_string(),
+        partition: grant.share.partition.clone(),
+        since: grant.since.0,
+        from: grant.from.0,
+    };
+    let definition = |definition: &super::DefinitionText| wire::Definition {
+        name: definition.name.to_string(),
+        revision: definition.revision.0,
+        json: definition.json.clone(),
+    };
+    wire::Grants {
+        revision: grants.revision.0,
+        grants: grants.grants.iter().map(grant).collect(),
+        definitions: grants.definitions.iter().map(definition).collect(),
+    }
+}
+
+fn encode_batch(batch: &Batch) -> wire::Batch {
+    let part = |part: &FillPart| wire::FillPart {
+        fill: Some(fill(&part.fill)),
+        done: part.done,
+        records: part.records.iter().map(record).collect(),
+    };
+    wire::Batch {
+        from: Some(position(&batch.from)),
+        through: Some(position(&batch.through)),
+        at_head: batch.at_head,
+        grants: batch.grants.as_ref().map(encode_grants),
+        entries: batch.entries.iter().map(entry).collect(),
+        fill: batch.fill.as_ref().map(part),
+    }
+}
+
+fn entry(entry: &Entry) -> wire::Entry {
+    let body = match entry {
+        Entry::Record(own) => wire::entry::Body::Record(record(own)),
+        Entry::Outcome { database, number, outcome } => wire::entry::Body::Outcome(wire::Outcome {
+            number: *number,
+            revision: outcome.revision.0,
+            verdict: verdict(outcome.verdict).into(),
+            code: outcome.code.clone().unwrap_or_default(),
+            detail: outcome.detail.clone().unwrap_or_default(),
+            conflicts: outcome.conflicts.clone(),
+            database: database.map(|id| id.0.to_vec()).unwrap_or_default(),
+        }),
+    };
+    wire::Entry { body: Some(body) }
+}
+
+fn verdict(verdict: Verdict) -> wire::Verdict {
+    match verdict {
+        Verdict::Applied => wire::Verdict::Applied,
+        Verdict::Merged => wire::Verdict::Merged,
+        Verdict::Flagged => wire::Verdict::Flagged,
+        Verdict::Rejected => wire::Verdict::Rejected,
+        Verdict::Lost => wire::Verdict::Lost,
+    }
+}
+
+fn record(record: &Record) -> wire::Record {
+    wire::Record {
+        collection: record.collection.to_string(),
+        key: record.key.to_string(),
+        revision: record.revision.0,
+        born: record.born.0,
+        partition: record.partition.clone(),
+        updated_ms: record.updated_ms,
+        writer: record.writer.clone(),
+        actor: record.actor.clone().unwrap_or_default(),
+        content: Some(match &record.content {
+            Content::Value(text) => wire::record::Content::Value(text.clone()),
+            Content::Deleted => wire::record::Content::Deleted(true),
+            Content::Left => wire::record::Content::Left(true),
+        }),
+    }
+}

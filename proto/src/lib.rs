@@ -1,0 +1,27 @@
+//! What both sides of the link must agree on, and nothing that touches the world.
+//!
+//! The crate has no socket, no clock, no file and no random hasher: inputs come in, effects go out, `now` is an
+//! argument. Read it in this order: [`names`] and [`ids`] (what things are called), [`json`] (a record's
+//! value), [`definition`] (what an operator declared about a collection), [`op`] and [`build`] (what a write
+//! says, and how a request becomes one), [`overlay`] (pending ops over base), [`wire`] and [`frame`] (bytes),
+//! [`clock`], [`session`] (both ends of the link as state machines).
+#![no_std]
+
+extern crate alloc;
+
+#[cfg(test)]
+extern crate std;
+
+pub mod build;
+pub mod clock;
+pub mod definition;
+pub mod frame;
+pub mod ids;
+pub mod json;
+pub mod limits;
+pub mod names;
+pub mod number;
+pub mod op;
+pub mod overlay;
+pub mod session;
+pub mod wire;

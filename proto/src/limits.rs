@@ -1,0 +1,55 @@
+//! Every bound of the wire and of the data model, with its reason. Both sides judge with this code.
+
+/// Largest frame on the link, bytes: a write of [`WRITE_BYTES`] with its old values fits, and a peer that
+/// announces more is cut off before anything is allocated.
+pub const FRAME_BYTES: usize = 4 * 1024 * 1024;
+/// Longest key, bytes of UTF-8.
+pub const KEY_BYTES: usize = 512;
+/// Longest collection name, bytes: one letter and 62 more.
+pub const COLLECTION_NAME_BYTES: usize = 63;
+/// Longest node name, bytes: a DNS label, because it is also a certificate's common name.
+pub const NODE_NAME_BYTES: usize = 63;
+/// Largest value, bytes of compact JSON. Pictures are links.
+pub const VALUE_BYTES: usize = 1024 * 1024;
+/// Most top-level fields of a value: each may carry a clock.
+pub const VALUE_FIELDS: usize = 1_000;
+/// Deepest nesting of a value, the value itself counted: keeps recursive code off the stack's end.
+pub const VALUE_DEPTH: usize = 64;
+/// Largest exponent of a JSON number, either sign: comparing by decimal value stays cheap.
+pub const NUMBER_EXPONENT: i64 = 1_000_000;
+/// Most ops in one write, and in one cloud transaction.
+pub const WRITE_OPS: usize = 1_000;
+/// Largest write, bytes of the values and fields that it carries; also the bound of a cloud transaction.
+pub const WRITE_BYTES: usize = 2 * 1024 * 1024;
+/// Most collections on a hub.
+pub const COLLECTIONS: usize = 10_000;
+/// A value that an op saw is sent whole up to this size, bytes, as a hash above it.
+pub const WAS_BYTES: usize = 1024;
+/// Longest actor name, bytes.
+pub const ACTOR_BYTES: usize = 128;
+/// Longest request id that is kept, bytes.
+pub const REQUEST_ID_BYTES: usize = 128;
+/// Most records in one batch.
+pub const BATCH_RECORDS: usize = 256;
+/// Most bytes in one batch, except that a single larger record is a batch of its own.
+pub const BATCH_BYTES: usize = 256 * 1024;
+/// Unacknowledged batches of one node, at most.
+pub const WINDOW_BATCHES: usize = 32;
+/// Unacknowledged bytes of one node, at most.
+pub const WINDOW_BYTES_MAX: usize = 1024 * 1024;
+/// Unacknowledged bytes that are always allowed.
+pub const WINDOW_BYTES_MIN: usize = 64 * 1024;
+/// Writes of one database that the cloud takes before their outcomes are acknowledged.
+pub const UNACKED_WRITES: u64 = 4_096;
+/// Bytes of writes that an edge sends ahead of `taken`.
+pub const UP_WINDOW_BYTES: usize = 1024 * 1024;
+/// Databases that the cloud remembers for one node.
+pub const DATABASES_PER_NODE: usize = 64;
+/// Epochs that an edge remembers and sends in Hello.
+pub const EPOCHS_KEPT: usize = 64;
+/// Declared gaps and open grants that one Hello can carry.
+pub const HELLO_LIST: usize = 20_000;
+/// A counter, a bound of a counter and a delta are 64-bit; this many pending writes are named one by one.
+pub const STANDS_ON: usize = 64;
+/// How far an edge's clock may run ahead before the cloud clamps it, milliseconds.
+pub const CLOCK_AHEAD_MS: u64 = 60_000;

@@ -1,0 +1,98 @@
+//! JSON numbers compared by decimal value: `18`, `18.0` and `1.8e1` are equal, and no precision is lost.
+
+use alloc::string::String;
+
+use crate::limits::NUMBER_EXPONENT;
+
+/// A number as sign, digits without zeros at either end, and the power of ten of the last digit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    /// Reads a number that is already known to follow JSON's grammar; none when its exponent is out of bounds.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (negative, text) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+            None => (text, 0),
+        };
+        if exponent.abs() > NUMBER_EXPONENT {
+            return None;
+        }
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let mut digits = String::with_capacity(whole.len() + fraction.len());
+        digits.push_str(whole);
+        digits.push_str(fraction);
+        let significant = digits.trim_end_matches('0');
+        let dropped = digits.len() - significant.len();
+        let digits = String::from(significant.trim_start_matches('0'));
+        if digits.is_empty() {
+            return Some(Self { negative: false, digits, exponent: 0 });
+        }
+        let exponent = exponent - i64::try_from(fraction.len()).ok()? + i64::try_from(dropped).ok()?;
+        Some(Self { negative, digits, exponent })
+    }
+
+    /// The number as a whole 64-bit one, if it is one: `3.0` is 3.
+    pub fn to_i64(&self) -> Option<i64> {
+        if self.exponent < 0 || self.exponent > 19 {
+            return None;
+        }
+        let power = 10i128.checked_pow(u32::try_from(self.exponent).ok()?)?;
+        let digits = if self.digits.is_empty() { 0 } else { self.digits.parse::<i128>().ok()? };
+        let value = digits.checked_mul(power)?;
+        i64::try_from(if self.negative { -value } else { value }).ok()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use proptest::prelude::*;
+
+    #[test]
+    fn equal_by_decimal_value() {
+        for same in [["18", "18.0"], ["18", "1.8e1"], ["0", "-0.00"], ["0.1", "1E-1"], ["100", "1e+2"], ["120e3", "1.2e5"]] {
+            assert_eq!(Decimal::parse(same[0]), Decimal::parse(same[1]), "{same:?}");
+        }
+        for other in [["18", "-18"], ["1", "10"], ["0.1", "0.01"], ["9007199254740993", "9007199254740992"]] {
+            assert_ne!(Decimal::parse(other[0]), Decimal::parse(other[1]), "{other:?}");
+        }
+        assert_eq!(Decimal::parse("1e9999999999"), None);
+        assert_eq!(Decimal::parse("1e99999999999999999999999"), None);
+    }
+
+    #[test]
+    fn whole_numbers() {
+        for (text, value) in [
+            ("3.0", Some(3)),
+            ("-7", Some(-7)),
+            ("1e3", Some(1000)),
+            ("3.5", None),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("1e40", None),
+            ("0", Some(0)),
+        ] {
+            assert_eq!(Decimal::parse(text).unwrap().to_i64(), value, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_i64_survives(value: i64, zeros in 0usize..5) {
+            let text = format!("{value}.{}", "0".repeat(zeros + 1));
+            prop_assert_eq!(Decimal::parse(&text).unwrap().to_i64(), Some(value));
+        }
+    }
+}
