@@ -1,0 +1,32 @@
+# What a person types. `make help` lists it; .ci/run is what a change must pass.
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench dist fmt lint doc binaries
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: binaries ## a central server and two shops, step by step, each step checked; KEEP=1 leaves them running
+	cargo run --quiet --locked -p tests --bin demo -- $(if $(KEEP),--keep)
+
+test: binaries ## every test; needs nothing but Rust and a C compiler
+	cargo test --workspace --locked
+
+bench: ## the figures of docs/benchmarks.md, in release; ARGS='--help' for what can be chosen
+	cargo build --release --locked -p cloudhub -p edgehub --bins
+	cargo run --quiet --release --locked -p tests --bin bench -- $(ARGS)
+
+dist: ## what is shipped: static x86-64 and aarch64 binaries with their units, in target/dist/
+	.ci/dist
+
+fmt: ## formats everything
+	cargo fmt --all
+
+lint: ## formatting, clippy and rustdoc, with warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# System tests and the demo start the built programs.
+binaries:
+	@command -v cc >/dev/null || { echo "a C compiler is needed for SQLite and ring; on Debian: apt-get install gcc libc6-dev"; exit 1; }
+	cargo build --locked -p cloudhub -p edgehub --bins

@@ -1,0 +1,31 @@
+//! The command line that both hubs share: the verbs for records, writes and conflicts, tables, and exit codes.
+//!
+//! A hub's own command line is a clap tree that takes these verbs as subcommands, makes a [`Client`], and runs them
+//! with a [`Console`]. Whatever goes wrong is a [`CliError`], printed once, by [`finish`].
+//!
+//! [`Client`]: crate::client::Client
+
+mod conflict;
+mod console;
+mod describe;
+mod error;
+mod input;
+mod list;
+mod pairs;
+mod record;
+mod table;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod write;
+
+pub use conflict::ConflictVerb;
+pub use console::{Console, Format, OutputArgs, Page};
+pub use describe::describe;
+pub use error::{CliError, block_on, finish, parse};
+pub use input::{body, read_limited};
+pub use list::List;
+pub use pairs::pair;
+pub use record::RecordVerb;
+pub use table::{Table, cell};
+pub use write::{WaitArgs, WriteShow, WritesList};

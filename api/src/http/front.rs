@@ -1,0 +1,214 @@
+//! What every request passes first: where it comes from, who asks, under which id; and what every answer gets.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, VARY,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use tracing::Instrument;
+
+use super::{Hosts, ServerOptions, Shared, headers};
+use crate::hub::{Credentials, Hub, Origin, Peer};
+use crate::problem::{Code, Problem};
+
+/// Paths that need no proof of who asks: probes, the description, and joining, whose proof is in the body.
+const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/v1/join", "/v1/renew"];
+
+/// What the public interfaces have and this version has not: starts and ends of paths.
+const LATER: [(&str, &str); 7] = [
+    ("/v1/watch", ""),
+    ("/v1/query", ""),
+    ("/v1/commands", ""),
+    ("/v1/writes/", "/resend"),
+    ("/v1/writes/", "/discard"),
+    ("/v1/conflicts/", "/resolve"),
+    ("/v1/nodes/", ""),
+];
+
+/// Goes around every handler.
+pub(crate) async fn front<H: Hub>(State(app): State<Shared<H>>, request: Request, next: Next) -> Response {
+    let id = app.ids.of(request.headers());
+    let web_page = listed_origin(request.headers(), &app.options);
+    let span = tracing::info_span!("request", id = %id, method = %request.method(), path = request.uri().path());
+    let answer = AssertUnwindSafe(pass(&app, &id, request, next)).catch_unwind().instrument(span.clone());
+    let mut response = match answer.await {
+        Ok(response) => response,
+        Err(_) => span.in_scope(|| Problem::internal("a handler panicked").into_response()),
+    };
+    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
+    let class = usize::from(response.status().as_u16() / 100).clamp(1, 5) - 1;
+    app.answered[class].fetch_add(1, Ordering::Relaxed);
+    if let Ok(id) = HeaderValue::try_from(&*id) {
+        response.headers_mut().insert(headers::REQUEST_ID, id);
+    }
+    if let Some(origin) = web_page {
+        share(response.headers_mut(), origin);
+    }
+    response
+}
+
+async fn pass<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, mut request: Request, next: Next) -> Response {
+    // A router that is called without a connection (in a test, in a process) has no outside.
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Unix);
+    let placed = check_host(&app.options.hosts, peer, request.uri(), request.headers())
+        .and_then(|()| check_origin(&app.options, request.uri(), request.headers()));
+    if let Err(problem) = placed {
+        return problem.into_response();
+    }
+    if is_preflight(&request) {
+        return preflight();
+    }
+    if !OPEN.contains(&request.uri().path()) {
+        match origin(app, id, peer, request.headers()).await {
+            Ok(origin) => request.extensions_mut().insert(origin),
+            Err(problem) => return problem.into_response(),
+        };
+    }
+    next.run(request).await
+}
+
+async fn origin<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, peer: Peer, headers: &HeaderMap) -> Result<Origin, Problem> {
+    let caller = app.hub.authorize(Credentials { bearer: headers::bearer(headers), peer }).await?;
+    headers::refuse_idempotency_key(headers)?;
+    Ok(Origin { caller, actor: headers::actor(headers)?, request_id: id.clone() })
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let origin = parts.extensions.get::<Self>().cloned();
+        origin.ok_or_else(|| Problem::internal("a handler that needs to know who asks stands on an open path"))
+    }
+}
+
+/// The answer where no route is.
+pub(crate) async fn no_route(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    if LATER.iter().any(|(start, end)| path.starts_with(start) && path.ends_with(end)) {
+        return Problem::not_found(format!("{path} is not in this version; /openapi.json lists what is"));
+    }
+    Problem::not_found(format!("there is nothing at {path}; /openapi.json lists what there is"))
+}
+
+/// The answer where the path has no such method.
+pub(crate) async fn no_method(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(Code::MethodNotAllowed, format!("{path} does not take {method}; /openapi.json lists what it takes"))
+}
+
+/// 421 for a `Host` of another machine.
+fn check_host(hosts: &Hosts, peer: Peer, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    let (Hosts::Loopback(extra), Peer::Tcp { local, .. }) = (hosts, peer) else { return Ok(()) };
+    let header = headers.get(HOST).map(|host| host.to_str().unwrap_or("?"));
+    let named = header.into_iter().chain(uri.authority().map(http::uri::Authority::as_str));
+    let mut count = 0;
+    for host in named {
+        count += 1;
+        if !is_loopback_name(host, local.port()) && !extra.iter().any(|own| is_host(own, host)) {
+            let host: String = host.chars().take(80).collect();
+            let detail = format!(
+                "this API answers to localhost:{}, 127.0.0.1:{0} and [::1]:{0}, not to {host:?}; other names are listed \
+                 under [api] hosts",
+                local.port()
+            );
+            return Err(Problem::new(Code::Host, detail).field("Host"));
+        }
+    }
+    if count == 0 { Err(Problem::new(Code::Host, "the request names no Host").field("Host")) } else { Ok(()) }
+}
+
+/// A name of this machine for itself, with the right port or none.
+fn is_loopback_name(host: &str, port: u16) -> bool {
+    let (name, given) = split_port(host);
+    let ours = ["127.0.0.1", "[::1]"].contains(&name) || name.eq_ignore_ascii_case("localhost");
+    ours && given.is_none_or(|given| given.parse() == Ok(port))
+}
+
+/// `own` is a name, which goes with any port, or a name with its port.
+fn is_host(own: &str, host: &str) -> bool {
+    own.eq_ignore_ascii_case(host) || own.eq_ignore_ascii_case(split_port(host).0)
+}
+
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    }
+}
+
+/// 403 for a web page of another origin.
+fn check_origin(options: &ServerOptions, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let text = origin.to_str().unwrap_or("?");
+    let page = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let own = host.or_else(|| uri.authority().map(http::uri::Authority::as_str));
+    if page.zip(own).is_some_and(|(page, own)| page.eq_ignore_ascii_case(own)) || is_listed(options, text) {
+        return Ok(());
+    }
+    let text: String = text.chars().take(80).collect();
+    let detail = format!("web pages of {text} may not ask this API; the ones that may are listed under [api] origins");
+    Err(Problem::new(Code::Origin, detail).field("Origin"))
+}
+
+fn is_listed(options: &ServerOptions, origin: &str) -> bool {
+    options.origins.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+}
+
+fn listed_origin(headers: &HeaderMap, options: &ServerOptions) -> Option<HeaderValue> {
+    let origin = headers.get(ORIGIN)?;
+    origin.to_str().is_ok_and(|text| is_listed(options, text)).then(|| origin.clone())
+}
+
+/// A browser's question whether a page may ask.
+fn is_preflight(request: &Request) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(ORIGIN)
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight() -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let out = response.headers_mut();
+    out.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
+    out.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("authorization, content-type, if-match, if-none-match, prefer, request-id, tombolo-actor"),
+    );
+    out.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+/// Lets a listed page read the answer.
+fn share(out: &mut HeaderMap, origin: HeaderValue) {
+    out.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    out.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("etag, location, request-id, retry-after"));
+    out.append(VARY, HeaderValue::from_static("origin"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine() {
+        for good in ["127.0.0.1:10550", "localhost:10550", "LOCALHOST:10550", "[::1]:10550", "localhost", "[::1]"] {
+            assert!(is_loopback_name(good, 10550), "{good}");
+        }
+        for bad in ["evil.example", "127.0.0.1:80", "localhost.evil.example:10550", "127.0.0.1.nip.io", "", "[::2]"] {
+            assert!(!is_loopback_name(bad, 10550), "{bad}");
+        }
+        assert!(is_host("shop.lan", "shop.lan:10550"));
+        assert!(is_host("shop.lan:80", "Shop.lan:80"));
+        assert!(!is_host("shop.lan:80", "shop.lan:81"));
+    }
+}

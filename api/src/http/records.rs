@@ -1,0 +1,244 @@
+//! Records: list, read, create, replace, merge, increment, delete.
+
+use axum::extract::{Request, State};
+use http::{HeaderMap, StatusCode};
+use proto::json::Value;
+use proto::names::Key;
+
+use super::answer::{self, Answer};
+use super::headers::{self, Accepts};
+use super::path::{InCollection, OfRecord};
+use super::query::{self, Query};
+use super::{Shared, body, collections, ops};
+use crate::hub::{Condition, Hub, ListQuery, MutationRequest, OpAction, OpRequest, Origin, PageToken};
+use crate::limits::VALUE_BODY_BYTES;
+use crate::problem::Problem;
+use crate::shapes::{Object, Record};
+
+/// One page of a collection, in byte order of the keys.
+#[utoipa::path(
+    get, path = "/v1/collections/{c}/records", tag = "records", operation_id = "list_records",
+    params(
+        ("c" = String, Path, description = "The collection"),
+        ("prefix" = Option<String>, Query, description = "Only keys that start with this"),
+        ("after" = Option<String>, Query, description = "`next` of the page before"),
+        ("limit" = Option<u32>, Query, description = "1 to 1,000; 100 where left out"),
+        ("key" = Option<Vec<String>>, Query, description = "Only these keys, at most 100"),
+        ("sort" = Option<String>, Query, description = "`key`"),
+        ("FIELD" = Option<String>, Query, description = "Only records whose top-level field matches: the string, or the JSON number, true, false or null that the text spells; `value.FIELD` for a field named like a parameter"),
+    ),
+    responses((status = 200, body = super::records::RecordList)),
+)]
+pub(crate) async fn list<H: Hub>(
+    State(app): State<Shared<H>>,
+    InCollection(collection): InCollection,
+    mut query: Query,
+    origin: Origin,
+) -> Answer {
+    collections::may_see(&origin.caller, collection.as_str())?;
+    query::check_sort(query.take("sort")?, collection.as_str())?;
+    let list = ListQuery {
+        prefix: query.take("prefix")?,
+        keys: query.keys()?,
+        after: query.after()?.map(|token| token.to_key()).transpose()?,
+        limit: query.limit()?,
+        filters: query.filters()?,
+        collection,
+    };
+    let page = app.hub.list(list).await?;
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    object.list("records", &page.records, |out, record| record.write_json(out, None));
+    object.text_or_null("next", page.next.as_ref().map(PageToken::of_key).as_ref().map(PageToken::as_str));
+    object.text("since", &page.since);
+    object.end();
+    Ok(answer::json_bytes(StatusCode::OK, out))
+}
+
+/// One page of records.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "only describes what `list` writes around the records' texts")]
+pub(crate) struct RecordList {
+    /// The records.
+    records: Vec<Record>,
+    /// The next page's `after`, when there may be more.
+    next: Option<String>,
+    /// Where a watch can go on.
+    since: String,
+}
+
+/// One record.
+#[utoipa::path(
+    get, path = "/v1/collections/{c}/records/{key}", tag = "records", operation_id = "read_record",
+    params(
+        ("c" = String, Path, description = "The collection"),
+        ("key" = String, Path, description = "The key, percent-encoded"),
+        ("read" = Option<String>, Query, description = "`base`: what the cloud last said it is"),
+    ),
+    responses((status = 200, body = Record, headers(("ETag" = String)))),
+)]
+pub(crate) async fn read<H: Hub>(
+    State(app): State<Shared<H>>,
+    OfRecord { collection, key }: OfRecord,
+    mut query: Query,
+    origin: Origin,
+) -> Answer {
+    collections::may_see(&origin.caller, collection.as_str())?;
+    let base = match query.take("read")?.as_deref() {
+        None => false,
+        Some("base") => true,
+        Some(_) => return Err(Problem::bad_request("read takes base, or is left out").field("read")),
+    };
+    query.finish("read")?;
+    let record = app.hub.get(&collection, &key, base).await?;
+    Ok(answer::record(StatusCode::OK, &record, None))
+}
+
+/// Creates a record; the key is the value's own, or made.
+#[utoipa::path(
+    post, path = "/v1/collections/{c}/records", tag = "records", operation_id = "create_record",
+    params(("c" = String, Path, description = "The collection")),
+    request_body(content = Object, content_type = "application/json"),
+    responses((status = 201, body = super::records::ChangedRecord, headers(("ETag" = String), ("Location" = String)))),
+)]
+pub(crate) async fn create<H: Hub>(
+    State(app): State<Shared<H>>,
+    InCollection(collection): InCollection,
+    query: Query,
+    origin: Origin,
+    request: Request,
+) -> Answer {
+    collections::may_write(&origin.caller, collection.as_str())?;
+    query.finish("")?;
+    let (headers, value) = value_of(request).await?;
+    let op = OpRequest { collection, key: new_key()?, action: OpAction::Create(value), condition: Condition::None };
+    commit(&app, op, origin, &headers, true).await
+}
+
+/// A fresh UUIDv7 as a key.
+pub(crate) fn new_key() -> Result<Key, Problem> {
+    Key::parse(&uuid::Uuid::now_v7().to_string()).map_err(Problem::internal)
+}
+
+/// A record, and the write that made it what it is.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "only describes what a mutation answers")]
+pub(crate) struct ChangedRecord {
+    /// The record.
+    #[serde(flatten)]
+    record: Record,
+    /// The write.
+    write: crate::shapes::Write,
+}
+
+/// What is left of a deleted record.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "only describes what a delete answers")]
+pub(crate) struct DeletedRecord {
+    /// Its collection.
+    collection: String,
+    /// Its key.
+    key: String,
+    /// Always true.
+    deleted: bool,
+    /// The write.
+    write: crate::shapes::Write,
+}
+
+/// Replaces a record, or creates it.
+#[utoipa::path(
+    put, path = "/v1/collections/{c}/records/{key}", tag = "records", operation_id = "replace_record",
+    params(("c" = String, Path, description = "The collection"), ("key" = String, Path, description = "The key, percent-encoded")),
+    request_body(content = Object, content_type = "application/json"),
+    responses((status = 200, body = super::records::ChangedRecord, headers(("ETag" = String))), (status = 201, body = super::records::ChangedRecord, headers(("ETag" = String), ("Location" = String)))),
+)]
+pub(crate) async fn replace<H: Hub>(State(app): State<Shared<H>>, at: OfRecord, query: Query, origin: Origin, request: Request) -> Answer {
+    with_body(&app, at, query, origin, request, true, |value| Ok(OpAction::Put(value))).await
+}
+
+/// Merges a patch (RFC 7396) into a record: null removes a field.
+#[utoipa::path(
+    patch, path = "/v1/collections/{c}/records/{key}", tag = "records", operation_id = "merge_record",
+    params(("c" = String, Path, description = "The collection"), ("key" = String, Path, description = "The key, percent-encoded")),
+    request_body(content = Object, content_type = "application/merge-patch+json"),
+    responses((status = 200, body = super::records::ChangedRecord, headers(("ETag" = String)))),
+)]
+pub(crate) async fn merge<H: Hub>(State(app): State<Shared<H>>, at: OfRecord, query: Query, origin: Origin, request: Request) -> Answer {
+    with_body(&app, at, query, origin, request, false, |value| Ok(OpAction::Merge(value))).await
+}
+
+/// Adds to counters.
+#[utoipa::path(
+    post, path = "/v1/collections/{c}/records/{key}/increment", tag = "records", operation_id = "increment_record",
+    params(("c" = String, Path, description = "The collection"), ("key" = String, Path, description = "The key, percent-encoded")),
+    request_body(content = std::collections::BTreeMap<String, i64>, content_type = "application/json"),
+    responses((status = 200, body = super::records::ChangedRecord, headers(("ETag" = String)))),
+)]
+pub(crate) async fn increment<H: Hub>(
+    State(app): State<Shared<H>>,
+    at: OfRecord,
+    query: Query,
+    origin: Origin,
+    request: Request,
+) -> Answer {
+    with_body(&app, at, query, origin, request, false, |value| ops::increments(value).map(OpAction::Increment)).await
+}
+
+/// Deletes a record.
+#[utoipa::path(
+    delete, path = "/v1/collections/{c}/records/{key}", tag = "records", operation_id = "delete_record",
+    params(
+        ("c" = String, Path, description = "The collection"),
+        ("key" = String, Path, description = "The key, percent-encoded"),
+        ("force" = Option<bool>, Query, description = "Also a record with a non-zero counter"),
+    ),
+    responses((status = 200, body = super::records::DeletedRecord)),
+)]
+pub(crate) async fn remove<H: Hub>(
+    State(app): State<Shared<H>>,
+    OfRecord { collection, key }: OfRecord,
+    mut query: Query,
+    origin: Origin,
+    headers: HeaderMap,
+) -> Answer {
+    collections::may_write(&origin.caller, collection.as_str())?;
+    let force = query.flag("force")?;
+    query.finish("force")?;
+    let condition = headers::condition(&headers)?;
+    let op = OpRequest { collection, key, action: OpAction::Delete { force }, condition };
+    commit(&app, op, origin, &headers, false).await
+}
+
+async fn with_body<H: Hub>(
+    app: &Shared<H>,
+    OfRecord { collection, key }: OfRecord,
+    query: Query,
+    origin: Origin,
+    request: Request,
+    created_is_201: bool,
+    action: impl FnOnce(Value) -> Result<OpAction, Problem>,
+) -> Answer {
+    collections::may_write(&origin.caller, collection.as_str())?;
+    query.finish("")?;
+    let condition = headers::condition(request.headers())?;
+    let about = |problem: Problem| problem.collection(collection.as_str()).key(key.as_str());
+    let (headers, value) = value_of(request).await.map_err(about)?;
+    let action = action(value).map_err(about)?;
+    commit(app, OpRequest { collection, key, action, condition }, origin, &headers, created_is_201).await
+}
+
+async fn value_of(request: Request) -> Result<(HeaderMap, Value), Problem> {
+    headers::content_type(request.headers(), Accepts::Json)?;
+    let (parts, stream) = request.into_parts();
+    let whole = body::read(&parts.headers, stream, VALUE_BODY_BYTES).await?;
+    Ok((parts.headers, body::value(body::text(&whole)?)?))
+}
+
+async fn commit<H: Hub>(app: &Shared<H>, op: OpRequest, origin: Origin, headers: &HeaderMap, created_is_201: bool) -> Answer {
+    let request = MutationRequest { ops: vec![op], origin, wait: headers::prefer_wait(headers) };
+    let done = app.hub.mutate(request).await?;
+    match done.results.first() {
+        Some(result) => Ok(answer::changed(result, &done.write, created_is_201)),
+        None => Err(Problem::internal("a mutation of one record answered none")),
+    }
+}

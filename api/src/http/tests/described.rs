@@ -1,0 +1,114 @@
+//! The description names what exists, all of it, and as it is.
+
+use std::collections::BTreeSet;
+
+use proto::ids::Revision;
+
+use super::super::{Routes, cloud_routes, edge_routes};
+use super::*;
+use crate::shapes::{RawJson, Record, RecordSync, Time, Write, WriteOp, WriteOpKind, WriteState};
+
+async fn document(api: &Api) -> Value {
+    api.get("/openapi.json").answer().await.ok(200)
+}
+
+fn paths(document: &Value) -> BTreeSet<String> {
+    document["paths"].as_object().unwrap().keys().cloned().collect()
+}
+
+fn listed<H>(routes: &Routes<H>) -> BTreeSet<String> {
+    routes.listed.iter().map(|path| (*path).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_nothing_else() {
+    let edge = document(&Api::edge()).await;
+    let cloud = document(&Api::cloud()).await;
+    assert_eq!(paths(&edge), listed(&edge_routes::<FakeHub>()));
+    assert_eq!(paths(&cloud), listed(&cloud_routes::<FakeHub>()));
+    assert!(edge["openapi"].as_str().unwrap().starts_with("3.1"));
+    assert_eq!(edge["info"]["version"], "0.0.0-test");
+}
+
+/// Asks every method of every path: described ones are handled, others are 405.
+#[tokio::test]
+async fn methods_are_those_that_are_described() {
+    for api in [Api::edge(), Api::cloud()] {
+        let described = document(&api).await;
+        for (path, item) in described["paths"].as_object().unwrap() {
+            let concrete = path.replace("{c}", "notes").replace("{key}", "1").replace("{id}", "x").replace("{n}", "lyon");
+            for method in ["GET", "PUT", "POST", "PATCH", "DELETE"] {
+                let asked = api.ask(method.parse().unwrap(), &concrete).token("admin").answer().await;
+                let exists = item.get(method.to_lowercase()).is_some();
+                assert_eq!(asked.status != StatusCode::METHOD_NOT_ALLOWED, exists, "{method} {path}: {}", asked.body);
+                if exists {
+                    let refusal = &item[method.to_lowercase()]["responses"]["default"]["content"];
+                    assert!(refusal.get("application/problem+json").is_some(), "{method} {path}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_reference_leads_somewhere() {
+    for api in [Api::edge(), Api::cloud()] {
+        let described = document(&api).await;
+        let text = described.to_string();
+        for reference in text.split("\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(described["components"]["schemas"].get(name).is_some(), "{name}");
+        }
+        assert!(described["components"]["schemas"].get("Record").is_some());
+    }
+}
+
+fn members(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// R and W are written by hand: their members are those of the structs that describe them.
+#[tokio::test]
+async fn what_is_written_by_hand_is_what_is_described() {
+    let schemas = document(&Api::edge()).await["components"]["schemas"].clone();
+    let op = WriteOp {
+        value: Some(RawJson::trusted("{}".into())),
+        removed: vec!["a".into()],
+        by: [("n".to_owned(), 1)].into(),
+        fields: Some(RawJson::trusted("{}".into())),
+        ..WriteOp::new(WriteOpKind::Delete, "notes", "a")
+    };
+    let write = Write {
+        id: "lyon:7f3a9c:42".parse().unwrap(),
+        state: WriteState::Pending,
+        at: Time(0),
+        actor: Some("a \"b\"".into()),
+        revision: None,
+        code: Some("bound".into()),
+        detail: None,
+        conflicts: vec!["c1".into()],
+        ops: vec![op],
+    };
+    let record = Record {
+        collection: "notes".into(),
+        key: "a\"b".into(),
+        value: RawJson::trusted("{\"n\": 1.0}".into()),
+        revision: Revision(7),
+        updated_at: Time(0),
+        writer: "cloud".into(),
+        actor: None,
+        sync: RecordSync { pending: vec![write.id.clone()], conflicts: vec!["c1".into()] },
+    };
+    let mut out = Vec::new();
+    record.write_json(&mut out, Some(&write));
+    let mut written: Value = serde_json::from_slice(&out).unwrap();
+    let own = written.as_object_mut().unwrap().remove("write").unwrap();
+    assert_eq!(members(&written), members(&schemas["Record"]["properties"]));
+    assert_eq!(members(&written["sync"]), members(&schemas["RecordSync"]["properties"]));
+    assert_eq!(members(&own), members(&schemas["Write"]["properties"]));
+    assert_eq!(members(&own["ops"][0]), members(&schemas["WriteOp"]["properties"]));
+    assert_eq!((&own["final"], &own["accepted"], &own["actor"]), (&false.into(), &Value::Null, &"a \"b\"".into()));
+    let parts = schemas["ChangedRecord"]["allOf"].as_array().unwrap();
+    assert_eq!(parts[0]["$ref"], "#/components/schemas/Record");
+    assert!(members(&parts[1]["properties"]).contains("write"));
+}

@@ -1,0 +1,465 @@
+//! What a hub must be able to do so that the HTTP surface can stand in front of it.
+//!
+//! [`Hub`] is the part that cloud and edge share, [`CloudAdmin`] and [`EdgeAdmin`] what only one of them has. The
+//! HTTP side parses, bounds and renders; everything that needs the store (preconditions, policies, entitlement) is
+//! judged behind these traits, inside the transaction, and comes back as a [`Problem`].
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::ids::{Revision, WriteId};
+use proto::json::Value;
+use proto::names::{CollectionName, Key, NodeName};
+use serde::Serialize;
+use transport::join::{JoinRequest, JoinResponse, RenewRequest};
+
+use crate::http::import::ImportLines;
+use crate::metrics::MetricsWriter;
+use crate::problem::Problem;
+use crate::shapes::{
+    AccessToken, AccessTokenRequest, AppliedCollection, ConflictState, ImportSummary, JoinToken, JoinTokenRequest, NewAccessToken,
+    NewJoinToken, Node, NodeEvent, RawJson, Record, Write, WriteState,
+};
+
+/// The records, writes and conflicts of one hub, as its API shows them.
+pub trait Hub: Send + Sync + 'static {
+    /// What `GET /v1/status` shows.
+    type Status: Serialize + Send;
+
+    /// Who asks. The edge lets everyone in who came through loopback or its socket, unless tokens are required; the
+    /// cloud wants a bearer token. Errors: `unauthorized`.
+    fn authorize(&self, credentials: Credentials<'_>) -> impl Future<Output = Result<Caller, Problem>> + Send;
+
+    /// Every collection's definition, in name order.
+    fn collections(&self) -> impl Future<Output = Result<Vec<Collection>, Problem>> + Send;
+
+    /// One definition. Errors: `not_found`.
+    fn collection(&self, name: &CollectionName) -> impl Future<Output = Result<Collection, Problem>> + Send;
+
+    /// One page of a collection, in byte order of the keys. Errors: `not_found`, `bad_request` for a bad token,
+    /// `no_index` naming the line to add when the hub cannot serve a filter without an index.
+    fn list(&self, query: ListQuery) -> impl Future<Output = Result<Page, Problem>> + Send;
+
+    /// One record: what local readers see, or with `base` what the cloud last said it is (on the cloud: the same).
+    /// Errors: `not_found`.
+    fn get(&self, collection: &CollectionName, key: &Key, base: bool) -> impl Future<Output = Result<Record, Problem>> + Send;
+
+    /// Commits the ops as one write. `Ok` means durable. Errors: whatever refuses the write before it is taken.
+    fn mutate(&self, request: MutationRequest) -> impl Future<Output = Result<MutationAnswer, Problem>> + Send;
+
+    /// Writes, newest last. Errors: `bad_request` for a bad token.
+    fn writes(&self, filter: WriteFilter) -> impl Future<Output = Result<WritePage, Problem>> + Send;
+
+    /// One write; with `wait`, at the latest after that long, or as soon as its outcome is known. Errors: `not_found`.
+    fn write(&self, id: &WriteId, wait: Option<Duration>) -> impl Future<Output = Result<Write, Problem>> + Send;
+
+    /// Reads `lines` to their end and checks them, then commits them 1,000 at a time. Errors: `bad_line` and
+    /// everything else that refuses the input as a whole; then nothing has changed.
+    fn import(&self, request: ImportRequest, lines: &mut ImportLines) -> impl Future<Output = Result<ImportSummary, Problem>> + Send;
+
+    /// The next records to export, from the first key above `after`, as many as the hub likes to hold at once.
+    fn export(&self, collection: &CollectionName, after: Option<Key>) -> impl Future<Output = Result<ExportPage, Problem>> + Send;
+
+    /// Conflict rows, oldest first. Errors: `bad_request` for a bad token.
+    fn conflicts(&self, filter: ConflictFilter) -> impl Future<Output = Result<ConflictPage, Problem>> + Send;
+
+    /// One conflict row. Errors: `not_found`.
+    fn conflict(&self, id: &str) -> impl Future<Output = Result<ConflictRow, Problem>> + Send;
+
+    /// What the hub is doing.
+    fn status(&self) -> impl Future<Output = Result<Self::Status, Problem>> + Send;
+
+    /// Whether requests can be served. Errors: `not_joined`, `not_synced`, `unavailable`, each saying what is missing.
+    fn ready(&self) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Writes the hub's figures; only metrics of [`crate::metrics::METRICS`] can be written.
+    fn metrics(&self, out: &mut MetricsWriter) -> impl Future<Output = Result<(), Problem>> + Send;
+}
+
+/// What only the cloud's API has: nodes, tokens, definitions, joining.
+pub trait CloudAdmin: Hub {
+    /// Nodes in name order, and the token of the next page. Errors: `bad_request` for a bad token.
+    fn nodes(&self, after: Option<PageToken>, limit: usize)
+    -> impl Future<Output = Result<(Vec<Node>, Option<PageToken>), Problem>> + Send;
+
+    /// One node. Errors: `not_found`.
+    fn node(&self, name: &NodeName) -> impl Future<Output = Result<Node, Problem>> + Send;
+
+    /// The newest events of a node, oldest first. Errors: `not_found`.
+    fn node_events(&self, name: &NodeName) -> impl Future<Output = Result<Vec<NodeEvent>, Problem>> + Send;
+
+    /// Sets (`Some`) and removes (`None`) labels; the others stay. Errors: `not_found`, `bad_request` for a bad label.
+    fn label_node(
+        &self,
+        name: &NodeName,
+        labels: BTreeMap<String, Option<String>>,
+        origin: Origin,
+    ) -> impl Future<Output = Result<Node, Problem>> + Send;
+
+    /// Refuses the node's certificates from now on and closes its session. Errors: `not_found`.
+    fn revoke_node(&self, name: &NodeName, origin: Origin) -> impl Future<Output = Result<Node, Problem>> + Send;
+
+    /// Forgets a node. Errors: `not_found`.
+    fn delete_node(&self, name: &NodeName, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Join tokens that are neither used up nor expired nor revoked; never the secrets.
+    fn join_tokens(&self) -> impl Future<Output = Result<Vec<JoinToken>, Problem>> + Send;
+
+    /// Makes a join token; the answer holds the secret, once.
+    fn create_join_token(&self, request: JoinTokenRequest, origin: Origin) -> impl Future<Output = Result<NewJoinToken, Problem>> + Send;
+
+    /// Revokes a join token. Errors: `not_found`.
+    fn revoke_join_token(&self, id: &str, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Access tokens; never the secrets.
+    fn access_tokens(&self) -> impl Future<Output = Result<Vec<AccessToken>, Problem>> + Send;
+
+    /// Makes an access token; the answer holds the secret, once.
+    fn create_access_token(
+        &self,
+        request: AccessTokenRequest,
+        origin: Origin,
+    ) -> impl Future<Output = Result<NewAccessToken, Problem>> + Send;
+
+    /// Revokes an access token. Errors: `not_found`.
+    fn revoke_access_token(&self, id: &str, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Creates or changes a definition, given as the JSON form of a `[[collection]]` table without `name`, which is
+    /// the path's; with `dry_run` only says what it would do. Errors: `bad_request` with `field` for a wrong definition.
+    fn put_collection(
+        &self,
+        name: &CollectionName,
+        definition: Value,
+        dry_run: bool,
+        origin: Origin,
+    ) -> impl Future<Output = Result<AppliedCollection, Problem>> + Send;
+
+    /// Deletes a definition and its records. Errors: `not_found`.
+    fn delete_collection(&self, name: &CollectionName, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Takes a node in: no bearer token, the join token in the body is the proof. Errors: `unauthorized` for a wrong,
+    /// expired or used-up token, `name_taken`.
+    fn join(&self, request: JoinRequest) -> impl Future<Output = Result<JoinResponse, Problem>> + Send;
+
+    /// Renews a certificate, proved by the old key. Errors: `unauthorized` when the proof is wrong or it was revoked.
+    fn renew(&self, request: RenewRequest) -> impl Future<Output = Result<JoinResponse, Problem>> + Send;
+}
+
+/// What only the edge's API has.
+pub trait EdgeAdmin: Hub {
+    /// Writes that have no outcome yet, in order. Errors: `bad_request` for a bad token.
+    fn outbox(&self, after: Option<PageToken>, limit: usize) -> impl Future<Output = Result<WritePage, Problem>> + Send;
+}
+
+/// What a request brings to prove who it comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Credentials<'a> {
+    /// The text after `Authorization: Bearer`.
+    pub bearer: Option<&'a str>,
+    /// Where it came in.
+    pub peer: Peer,
+}
+
+/// Where a connection came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Through TCP.
+    Tcp {
+        /// The address that was connected to.
+        local: std::net::SocketAddr,
+        /// Who connected.
+        remote: std::net::SocketAddr,
+    },
+    /// Through the Unix socket, whose mode is the permission.
+    Unix,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Reads and writes records.
+    Editor,
+    /// Everything: definitions, nodes, tokens.
+    Admin,
+}
+
+/// Who asks, and what they may.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The token's name; `None` for a local application of an edge without tokens.
+    pub name: Option<Arc<str>>,
+    /// What they may do.
+    pub role: Role,
+    /// In which collections; `None`: in all of them.
+    pub collections: Option<Arc<[CollectionName]>>,
+}
+
+impl Caller {
+    /// A local application, which may do everything.
+    pub const LOCAL: Self = Self { name: None, role: Role::Admin, collections: None };
+
+    /// Whether records of this collection may be read.
+    pub fn sees(&self, collection: &str) -> bool {
+        self.collections.as_ref().is_none_or(|names| names.iter().any(|name| name.as_str() == collection))
+    }
+
+    /// Whether records of this collection may be changed.
+    pub fn may_write(&self, collection: &str) -> bool {
+        self.role >= Role::Editor && self.sees(collection)
+    }
+}
+
+/// Who caused a change, for the write's row, records, conflicts and logs.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The authenticated caller.
+    pub caller: Caller,
+    /// `Tombolo-Actor`, at most [`proto::limits::ACTOR_BYTES`].
+    pub actor: Option<String>,
+    /// `Request-Id`, the application's or a made one.
+    pub request_id: Arc<str>,
+}
+
+/// One collection.
+#[derive(Debug, Clone)]
+pub struct Collection {
+    /// Its name.
+    pub name: CollectionName,
+    /// The revision of its definition.
+    pub revision: Revision,
+    /// Its live records, as readers see them.
+    pub records: u64,
+    /// Its definition, as [`proto::definition::Definition::to_json`] has it: an object without `name`.
+    pub definition: RawJson,
+}
+
+/// An opaque place in a list. The hub makes it from a key or a number and reads it back; the application only returns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageToken(pub(crate) String);
+
+/// Which records to list.
+#[derive(Debug, Clone)]
+pub struct ListQuery {
+    /// The collection.
+    pub collection: CollectionName,
+    /// Only keys that start with this.
+    pub prefix: Option<String>,
+    /// Only these keys (≤ 100); answered in key order, absent ones left out.
+    pub keys: Vec<Key>,
+    /// All of these must match.
+    pub filters: Vec<FieldFilter>,
+    /// Only keys above this one.
+    pub after: Option<Key>,
+    /// At most this many, 1 to 1,000.
+    pub limit: usize,
+}
+
+/// `FIELD=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldFilter {
+    /// The top-level field.
+    pub field: String,
+    /// The text: it matches the string, or the JSON number, `true`, `false` or `null` that it spells.
+    pub text: String,
+}
+
+/// One page of records.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The records, in key order.
+    pub records: Vec<Record>,
+    /// The last key that was looked at, when there may be more.
+    pub next: Option<Key>,
+    /// Where a watch can go on so that it misses nothing after this page.
+    pub since: String,
+}
+
+/// One write to be committed.
+#[derive(Debug, Clone)]
+pub struct MutationRequest {
+    /// The ops, at least one, at most [`proto::limits::WRITE_OPS`], in order.
+    pub ops: Vec<OpRequest>,
+    /// Who asks.
+    pub origin: Origin,
+    /// Answer when the outcome is known, at the latest after this long.
+    pub wait: Option<Duration>,
+}
+
+/// One op of a write, as the application stated it.
+#[derive(Debug, Clone)]
+pub struct OpRequest {
+    /// The collection.
+    pub collection: CollectionName,
+    /// The key. For [`OpAction::Create`] the one to use where the value does not hold it.
+    pub key: Key,
+    /// What to do.
+    pub action: OpAction,
+    /// What must hold now.
+    pub condition: Condition,
+}
+
+/// What an op does.
+#[derive(Debug, Clone)]
+pub enum OpAction {
+    /// `POST …/records`: creates only. The key is the value's own where the definition names key fields and the value
+    /// has them; else [`OpRequest::key`], a fresh UUIDv7. A live key: `key_taken`.
+    Create(Value),
+    /// Replaces the record, or creates it.
+    Put(Value),
+    /// An RFC 7396 merge patch as the application sent it; null removes a field.
+    Merge(Value),
+    /// Adds to counters.
+    Increment(BTreeMap<String, i64>),
+    /// Deletes.
+    Delete {
+        /// Also a record with a non-zero counter, or one under `append`.
+        force: bool,
+    },
+    /// Changes nothing; the write applies only where these fields have these values.
+    Check(Value),
+}
+
+/// A precondition, judged where it is answered: 412 `precondition` when it does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// None. A PUT that changes a counter is refused with 428 `count_needs_match`.
+    None,
+    /// `If-None-Match: *` or `"if":"absent"`: no such record.
+    Absent,
+    /// `If-Match: *`: any such record.
+    Present,
+    /// `If-Match` with tags: the record has one of them.
+    Match(Vec<Etag>),
+    /// `"if": REVISION`: base has this revision; also judged by the cloud.
+    Revision(Revision),
+}
+
+/// The version of a record that an application saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etag {
+    /// The revision of its base; 0 when there is none yet.
+    pub revision: Revision,
+    /// The newest write that was pending on it.
+    pub write: Option<WriteId>,
+}
+
+/// What a committed write did.
+#[derive(Debug, Clone)]
+pub struct MutationAnswer {
+    /// The write: pending at the edge, final on the cloud.
+    pub write: Write,
+    /// One entry per changed record, in the order of the ops.
+    pub results: Vec<OpResult>,
+}
+
+/// What became of one record.
+#[derive(Debug, Clone)]
+pub enum OpResult {
+    /// It did not exist before.
+    Created(Record),
+    /// It existed before.
+    Changed(Record),
+    /// It is gone.
+    Deleted {
+        /// Its collection.
+        collection: String,
+        /// Its key.
+        key: String,
+    },
+}
+
+/// Which writes to list.
+#[derive(Debug, Clone)]
+pub struct WriteFilter {
+    /// Only these states.
+    pub state: Option<WriteState>,
+    /// After this place.
+    pub after: Option<PageToken>,
+    /// At most this many, 1 to 1,000.
+    pub limit: usize,
+    /// Only writes all of whose ops are in these collections; `None`: all.
+    pub collections: Option<Arc<[CollectionName]>>,
+}
+
+/// One page of writes.
+#[derive(Debug, Clone)]
+pub struct WritePage {
+    /// The writes.
+    pub writes: Vec<Write>,
+    /// Where to go on, when there is more.
+    pub next: Option<PageToken>,
+}
+
+/// How an import takes its lines.
+#[derive(Debug, Clone)]
+pub struct ImportRequest {
+    /// The collection.
+    pub collection: CollectionName,
+    /// What a line does.
+    pub mode: ImportMode,
+    /// Whether counters of records that exist are set too.
+    pub set_counters: bool,
+    /// The fields that hold the key, where the request names them; they go before the definition's.
+    pub key_fields: Option<Vec<String>>,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// What one line of an import does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ImportMode {
+    /// Creates only.
+    Create,
+    /// Replaces or creates.
+    #[default]
+    Put,
+    /// Merges into what is there, or creates.
+    Merge,
+}
+
+/// Some records of an export.
+#[derive(Debug, Clone)]
+pub struct ExportPage {
+    /// Keys and values, in key order.
+    pub records: Vec<(Key, RawJson)>,
+    /// Whether the definition names key fields: then a line is the value alone, else `{"key","value"}`.
+    pub key_in_value: bool,
+    /// The last key of this page, when there is more.
+    pub next: Option<Key>,
+}
+
+/// Which conflicts to list.
+#[derive(Debug, Clone)]
+pub struct ConflictFilter {
+    /// Only this state; `None`: all.
+    pub state: Option<ConflictState>,
+    /// After this place.
+    pub after: Option<PageToken>,
+    /// At most this many, 1 to 1,000.
+    pub limit: usize,
+    /// Only about these collections; `None`: all.
+    pub collections: Option<Arc<[CollectionName]>>,
+}
+
+/// One page of conflicts.
+#[derive(Debug, Clone)]
+pub struct ConflictPage {
+    /// The rows.
+    pub conflicts: Vec<ConflictRow>,
+    /// Where to go on, when there is more.
+    pub next: Option<PageToken>,
+}
+
+/// One conflict row, as stored.
+#[derive(Debug, Clone)]
+pub struct ConflictRow {
+    /// The collection that it is about.
+    pub collection: String,
+    /// The whole row, see [`crate::shapes::Conflict`].
+    pub row: RawJson,
+}

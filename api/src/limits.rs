@@ -1,0 +1,47 @@
+//! Every bound of the HTTP surface, with its reason. What bounds records and writes is in [`proto::limits`].
+
+use std::time::Duration;
+
+/// Most bytes of a request's line and headers together (design §7).
+pub const HEADER_BYTES: usize = 64 * 1024;
+/// How long a client may take to send its headers; also how long an idle connection is kept between requests.
+pub const HEADER_TIME: Duration = Duration::from_secs(30);
+/// How long a body that is read whole may take: 2 MiB at 1 Mbit/s are 17 s.
+pub const BODY_TIME: Duration = Duration::from_secs(60);
+/// Largest body that is one value: the value and some white space around it.
+pub const VALUE_BODY_BYTES: usize = proto::limits::VALUE_BYTES + 64 * 1024;
+/// Largest body of `POST /v1/writes`: the largest write, and a name, a key and the members of each of its ops.
+pub const WRITE_BODY_BYTES: usize = proto::limits::WRITE_BYTES + proto::limits::WRITE_OPS * 1_024;
+/// Largest body of an administrator's request; the longest is a definition with a schema.
+pub const ADMIN_BODY_BYTES: usize = proto::limits::VALUE_BYTES;
+/// Longest line of an import: a value, its key with every byte escaped, and the two member names.
+pub const LINE_BYTES: usize = proto::limits::VALUE_BYTES + 8 * 1024;
+/// Largest import: what a card can be expected to hold twice.
+pub const IMPORT_BYTES: u64 = 1024 * 1024 * 1024;
+/// How much of an import is kept in memory before it goes to a file: small ones never touch the disk.
+pub const IMPORT_MEMORY_BYTES: usize = 256 * 1024;
+/// How long an import may send nothing.
+pub const IMPORT_PAUSE: Duration = Duration::from_secs(60);
+/// Records on one page of a list, at most.
+pub const PAGE: usize = 1_000;
+/// Entries on one page of a list that names no limit.
+pub const PAGE_DEFAULT: usize = 100;
+/// `key=` parameters in one list: 100 keys of 512 bytes, percent-encoded, still fit the request line.
+pub const LIST_KEYS: usize = 100;
+/// Parameters in one query string.
+pub const PARAMETERS: usize = 200;
+/// Longest `Prefer: wait` and `?wait=`: a proxy in between gives up later than this.
+pub const WAIT: Duration = Duration::from_secs(30);
+/// Tags in one `If-Match`.
+pub const ETAGS: usize = 32;
+/// Connections of one listener that are served at once; more wait in the kernel's queue.
+pub const CONNECTIONS: usize = 512;
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+/// How long running requests may take once the hub stops: one second less than the five that a stop may take.
+pub const DRAIN_TIME: Duration = Duration::from_secs(4);
+/// Bytes of one chunk of an export.
+pub const EXPORT_CHUNK_BYTES: usize = 64 * 1024;
+/// What is read and thrown away of a body that was refused, so that the client sees the answer before the end of the
+/// connection.
+pub const DRAIN_BYTES: u64 = 16 * 1024 * 1024;

@@ -1,0 +1,27 @@
+//! The JSON that both hubs answer with: R, W, C, N, the two statuses, and what the cloud's tokens carry.
+//!
+//! A record's value is never parsed and written again: [`RawJson`] carries its text, and [`Record`] and [`Write`]
+//! are written by hand around it.
+
+mod admin;
+mod conflict;
+mod from_op;
+mod json_text;
+mod node;
+mod record;
+mod status;
+mod time;
+mod write;
+
+pub use admin::{AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken};
+pub use conflict::{Conflict, ConflictField, ConflictKind, ConflictState};
+pub(crate) use json_text::Object;
+pub use json_text::RawJson;
+pub use node::{Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync};
+pub use record::{Record, RecordSync};
+pub use status::{
+    ClockSource, ClockStatus, CloudStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, LinkState, LinkStatus, NodeCounts,
+    OpenConflicts, OutboxStatus, SyncState,
+};
+pub use time::Time;
+pub use write::{ImportSummary, UnknownState, Write, WriteOp, WriteOpKind, WriteState};

@@ -1,0 +1,117 @@
+//! N: one node, as the cloud shows it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{OpenConflicts, SyncState, Time};
+
+/// Whether a node is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// It has a session.
+    Online,
+    /// It has none.
+    Offline,
+    /// Its certificate was revoked.
+    Revoked,
+}
+
+/// Why a node is not online and in sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeReason {
+    /// No connection.
+    LinkDown,
+    /// Changes are on their way.
+    CatchingUp,
+    /// It re-reads partitions.
+    Snapshot,
+    /// Its disk is nearly full.
+    PausedDiskFull,
+    /// Its daily volume is used up.
+    PausedDailyLimit,
+    /// A copy of a database that is in use.
+    RefusedCopiedDatabase,
+    /// No common protocol version.
+    RefusedVersion,
+    /// Its certificate was revoked.
+    Revoked,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Node {
+    /// Its name, as its certificate has it.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it is there.
+    pub state: NodeState,
+    /// Why it is not, or not in sync.
+    pub reason: Option<NodeReason>,
+    /// When it was last heard.
+    pub last_seen: Option<Time>,
+    /// From which address.
+    pub address: Option<String>,
+    /// `websocket` or `quic`.
+    pub transport: Option<String>,
+    /// Its software.
+    pub version: Option<String>,
+    /// Its database id.
+    pub database: Option<String>,
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// How far it is.
+    pub sync: NodeSync,
+    /// What it has not sent yet, as it said last.
+    pub outbox: NodeOutbox,
+    /// Its open conflicts.
+    pub conflicts: OpenConflicts,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// A node's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Certificate {
+    /// When it ends.
+    pub not_after: Option<Time>,
+}
+
+/// How far a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = NodeSync)]
+pub struct NodeSync {
+    /// Whether it has everything.
+    pub state: SyncState,
+    /// Up to which revision it has durably applied what it is entitled to.
+    pub cursor: Option<u64>,
+    /// The cloud's newest revision.
+    pub head: u64,
+    /// Records between the two for this node's grants.
+    pub lag_records: u64,
+    /// When digests last agreed.
+    pub verified_at: Option<Time>,
+}
+
+/// What a node has not sent yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NodeOutbox {
+    /// How many writes.
+    pub writes: u64,
+    /// When the oldest was committed.
+    pub oldest_at: Option<Time>,
+}
+
+/// Something that happened to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NodeEvent {
+    /// When.
+    pub at: Time,
+    /// What, as a stable word: `joined`, `labelled`, `clock_skew`, `database_replaced`, …
+    pub kind: String,
+    /// What, for people.
+    pub detail: String,
+}

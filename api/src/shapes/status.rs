@@ -1,0 +1,195 @@
+//! What `GET /v1/status` shows on either side.
+
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+
+/// Whether everything has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyncState {
+    /// Everything is here.
+    InSync,
+    /// Changes are on their way.
+    Syncing,
+    /// No link.
+    Offline,
+    /// A record or a write cannot be stored.
+    Blocked,
+}
+
+/// Whether the link is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// A session.
+    Online,
+    /// On the way to one.
+    Connecting,
+    /// Waiting before the next try.
+    Offline,
+}
+
+/// Where the edge's time comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockSource {
+    /// The cloud told its offset in this process's life.
+    Cloud,
+    /// The stored clock is ahead of the system's.
+    Stored,
+    /// The system clock alone.
+    System,
+}
+
+/// The edge's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EdgeStatus {
+    /// The node's name; null before it has joined.
+    pub node: Option<String>,
+    /// The random id of its database file.
+    pub database_id: String,
+    /// The software.
+    pub version: String,
+    /// The link.
+    pub link: LinkStatus,
+    /// What came down.
+    pub sync: EdgeSync,
+    /// What has not gone up.
+    pub outbox: OutboxStatus,
+    /// What people should decide.
+    pub conflicts: OpenConflicts,
+    /// The time.
+    pub clock: ClockStatus,
+    /// The disk.
+    pub disk: DiskStatus,
+    /// What an installer should know.
+    pub warnings: Vec<String>,
+}
+
+/// The link as the edge sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LinkStatus {
+    /// Whether it is up.
+    pub state: LinkState,
+    /// `websocket` or `quic`, while it is up.
+    pub transport: Option<String>,
+    /// Since when it is in this state.
+    pub since: Option<Time>,
+    /// The last round trip, milliseconds.
+    pub rtt_ms: Option<u64>,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+}
+
+/// What came down, as the edge sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EdgeSync {
+    /// Whether everything is here.
+    pub state: SyncState,
+    /// Why not, for people.
+    pub reason: Option<String>,
+    /// The epoch that the cursor counts in.
+    pub epoch: Option<String>,
+    /// Up to which revision it is.
+    pub cursor: Option<u64>,
+    /// The cloud's newest revision, as far as known.
+    pub head: Option<u64>,
+    /// Records between the two.
+    pub lag_records: Option<u64>,
+    /// When digests last agreed.
+    pub verified_at: Option<Time>,
+    /// What is here.
+    pub collections: Vec<CollectionStatus>,
+}
+
+/// One collection at the edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CollectionStatus {
+    /// Its name.
+    pub name: String,
+    /// How many records of it are here.
+    pub records: u64,
+    /// Their digest, in hex; null until it was computed.
+    pub digest: Option<String>,
+}
+
+/// The outbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OutboxStatus {
+    /// Writes without an outcome.
+    pub writes: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest was committed.
+    pub oldest_at: Option<Time>,
+}
+
+/// How many conflicts wait for a person.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OpenConflicts {
+    /// Open ones.
+    pub open: u64,
+}
+
+/// The hub's time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ClockStatus {
+    /// Now, as the hub counts it.
+    pub now: Time,
+    /// The cloud's time less the system's, milliseconds.
+    pub offset_ms: Option<i64>,
+    /// Where it comes from.
+    pub source: ClockSource,
+}
+
+/// The disk that holds the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DiskStatus {
+    /// Free bytes; null where they cannot be told.
+    pub free_bytes: Option<u64>,
+}
+
+/// The cloud's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CloudStatus {
+    /// The software.
+    pub version: String,
+    /// The data folder.
+    pub data: String,
+    /// The epoch of this start.
+    pub epoch: String,
+    /// The newest revision.
+    pub head: u64,
+    /// When it was started.
+    pub started_at: Time,
+    /// Collections that are defined, the system's left out.
+    pub collections: u64,
+    /// Live records.
+    pub records: u64,
+    /// The nodes.
+    pub nodes: NodeCounts,
+    /// What people should decide.
+    pub conflicts: OpenConflicts,
+    /// Where it listens, by what: `api`, `websocket`.
+    pub listen: std::collections::BTreeMap<String, String>,
+    /// The hub's time.
+    pub now: Time,
+    /// The disk.
+    pub disk: DiskStatus,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// How many nodes there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NodeCounts {
+    /// Joined and not deleted.
+    pub total: u64,
+    /// With a session.
+    pub online: u64,
+    /// Without one.
+    pub offline: u64,
+    /// Revoked.
+    pub revoked: u64,
+}

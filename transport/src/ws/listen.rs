@@ -1,0 +1,291 @@
+//! The cloud's side: accepts connections, proves who they are, and hands out links.
+//!
+//! Handshakes run beside each other, bounded in number and in time, inside the listener: dropping it ends them.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_tungstenite::accept_hdr_async_with_config;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::handshake::server::{Callback, ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::gather::Gather;
+use super::{PATH, SUBPROTOCOL, WsLink, config, prepare};
+use crate::counters::{LinkCounters, Metered};
+use crate::identity::{NodeIdentity, PeerIdentity};
+use crate::limits::{ACCEPT_PAUSE, BACKLOG, GOODBYE, GOODBYE_BYTES, HANDSHAKE, HANDSHAKES, TLS_BUFFER};
+use crate::swap::Swap;
+use crate::tls::TlsProblem;
+
+/// Judges a node whose certificate is proven, before it gets a link: `Err` is the text that it is told (the
+/// certificate was revoked). Called on the runtime's threads, so it must not block.
+pub type Admit = Arc<dyn Fn(&NodeIdentity) -> Result<(), String> + Send + Sync>;
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}{}", hint(source))]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another process has this port: stop it, or choose another port",
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
+        _ => "",
+    }
+}
+
+/// A connection that did not become a link. It cost nobody else anything.
+#[derive(Debug, thiserror::Error)]
+#[error("connection{} refused: {reason}", from(*remote))]
+pub struct Refusal {
+    /// Where it came from, if that is known.
+    pub remote: Option<SocketAddr>,
+    /// Why.
+    pub reason: RefusalReason,
+}
+
+fn from(remote: Option<SocketAddr>) -> String {
+    remote.map(|remote| format!(" from {remote}")).unwrap_or_default()
+}
+
+/// Why a connection did not become a link.
+#[derive(Debug, thiserror::Error)]
+pub enum RefusalReason {
+    /// TLS and WebSocket handshake took too long.
+    #[error("no complete handshake within {} s", HANDSHAKE.as_secs())]
+    Deadline,
+    /// It went away by itself.
+    #[error("it went away during the handshake: {0}")]
+    Lost(io::Error),
+    /// It does not speak TLS, shows no certificate, or one of another CA, or an expired one.
+    #[error("{0}")]
+    Tls(String),
+    /// Its certificate is ours but names no node.
+    #[error("{0}")]
+    NoNode(crate::identity::CertificateError),
+    /// [`Admit`] said no.
+    #[error("node {node} is not admitted: {text}")]
+    NotAdmitted {
+        /// The node.
+        node: String,
+        /// What it was told.
+        text: String,
+    },
+    /// It does not ask for `/link` with our subprotocol.
+    #[error("it does not speak the link's WebSocket: {0}")]
+    WebSocket(String),
+    /// The system could not accept (no descriptors left?); the listener goes on after a pause.
+    #[error("the system does not accept connections: {0}")]
+    Accept(io::Error),
+}
+
+/// Listens for nodes.
+pub struct WsListener {
+    tcp: TcpListener,
+    address: SocketAddr,
+    tls: Arc<Swap<ServerConfig>>,
+    admit: Admit,
+    handshakes: JoinSet<Result<WsLink, Refusal>>,
+}
+
+impl WsListener {
+    /// Listens on `address`; port 0 takes a free one. `tls` comes from
+    /// [`crate::tls::link_server_config`]; what is swapped in serves the handshakes after it.
+    ///
+    /// # Errors
+    /// [`BindError`], with a hint.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn bind(address: SocketAddr, tls: Arc<Swap<ServerConfig>>, admit: Admit) -> Result<Self, BindError> {
+        let open = || -> io::Result<(TcpListener, SocketAddr)> {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let tcp = socket.listen(BACKLOG)?;
+            let bound = tcp.local_addr()?;
+            Ok((tcp, bound))
+        };
+        let (tcp, bound) = open().map_err(|source| BindError { address, source })?;
+        Ok(Self { tcp, address: bound, tls, admit, handshakes: JoinSet::new() })
+    }
+
+    /// The address that is really listened on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next link, or the next connection that failed to become one; never ends. Handshakes make progress
+    /// and new connections are taken only while this is polled again and again. Dropping it midway loses nothing.
+    ///
+    /// # Errors
+    /// [`Refusal`] is for the log and the metrics: call again.
+    pub async fn accept(&mut self) -> Result<WsLink, Refusal> {
+        loop {
+            tokio::select! {
+                Some(done) = self.handshakes.join_next() => {
+                    return done.unwrap_or_else(|panic| {
+                        let reason = RefusalReason::Accept(io::Error::other(panic));
+                        Err(Refusal { remote: None, reason })
+                    });
+                }
+                accepted = self.tcp.accept(), if self.handshakes.len() < HANDSHAKES => match accepted {
+                    Ok((tcp, remote)) => self.begin(tcp, remote),
+                    Err(error) => {
+                        sleep(ACCEPT_PAUSE).await;
+                        return Err(Refusal { remote: None, reason: RefusalReason::Accept(error) });
+                    }
+                },
+            }
+        }
+    }
+
+    fn begin(&mut self, tcp: TcpStream, remote: SocketAddr) {
+        let handshake = Handshake { remote, tls: self.tls.get(), admit: self.admit.clone() };
+        self.handshakes.spawn(async move {
+            let deadline = Instant::now() + HANDSHAKE;
+            let done = timeout_at(deadline, handshake.run(tcp)).await;
+            done.unwrap_or(Err(RefusalReason::Deadline)).map_err(|reason| Refusal { remote: Some(remote), reason })
+        });
+    }
+}
+
+impl fmt::Debug for WsListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WsListener").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+struct Handshake {
+    remote: SocketAddr,
+    tls: Arc<ServerConfig>,
+    admit: Admit,
+}
+
+impl Handshake {
+    async fn run(self, tcp: TcpStream) -> Result<WsLink, RefusalReason> {
+        prepare(&tcp).map_err(RefusalReason::Lost)?;
+        let counters = LinkCounters::new();
+        let metered = Metered::new(tcp, counters.clone());
+        let hello = TlsAcceptor::from(self.tls).accept_with(metered, |session| session.set_buffer_limit(Some(TLS_BUFFER))).into_fallible();
+        let stream = match hello.await {
+            Ok(stream) => stream,
+            Err((error, tcp)) => {
+                hear_out(tcp).await;
+                return Err(of_tls(error));
+            }
+        };
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let shown = shown.ok_or_else(|| RefusalReason::Tls(NO_CERTIFICATE.to_owned()))?;
+        let node = NodeIdentity::read(shown).map_err(RefusalReason::NoNode);
+        let verdict = match &node {
+            Ok(node) => (self.admit)(node),
+            Err(error) => Err(error.to_string()),
+        };
+        let gate = Gate(verdict.clone());
+        let stream = Gather::new(TlsStream::from(stream));
+        let upgrade = accept_hdr_async_with_config(stream, gate, Some(config())).await;
+        let node = node?;
+        if let Err(text) = verdict {
+            return Err(RefusalReason::NotAdmitted { node: node.name.to_string(), text });
+        }
+        let socket = upgrade.map_err(of_websocket)?;
+        Ok(WsLink::new(socket, PeerIdentity::Node(node), self.remote, counters))
+    }
+}
+
+const NO_CERTIFICATE: &str = "it shows no certificate";
+
+/// Answers the WebSocket request: refuses with the reason as text, so that a person with a wrong address or a
+/// revoked certificate reads it.
+struct Gate(Result<(), String>);
+
+impl Callback for Gate {
+    #[allow(clippy::result_large_err, reason = "the trait's signature")]
+    fn on_request(self, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+        if let Err(text) = self.0 {
+            return Err(answer(StatusCode::FORBIDDEN, text));
+        }
+        if request.uri().path() != PATH {
+            return Err(answer(StatusCode::NOT_FOUND, format!("the link is at {PATH}; the API is on another port")));
+        }
+        if !offers_ours(request.headers()) {
+            let text = format!("the subprotocol {SUBPROTOCOL} must be offered (Sec-WebSocket-Protocol)");
+            return Err(answer(StatusCode::BAD_REQUEST, text));
+        }
+        response.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
+        Ok(response)
+    }
+}
+
+fn offers_ours(headers: &HeaderMap) -> bool {
+    let offered = headers.get_all("Sec-WebSocket-Protocol").iter().filter_map(|value| value.to_str().ok());
+    offered.flat_map(|value| value.split(',')).any(|name| name.trim() == SUBPROTOCOL)
+}
+
+fn answer(status: StatusCode, text: String) -> ErrorResponse {
+    let mut response = ErrorResponse::new(None);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert("Content-Type", HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("Content-Length", HeaderValue::from(text.len()));
+    headers.insert("Connection", HeaderValue::from_static("close"));
+    *response.body_mut() = Some(text);
+    response
+}
+
+/// Lets a refused peer read the alert: a socket closed with unread input would take it along.
+async fn hear_out(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let throw_away = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(GOODBYE_BYTES as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // However it goes, this peer is done.
+    let _ = timeout(GOODBYE, throw_away).await;
+}
+
+fn of_tls(error: io::Error) -> RefusalReason {
+    use rustls::{CertificateError as Bad, Error as Tls};
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>()) {
+        None => RefusalReason::Lost(error),
+        Some(Tls::NoCertificatesPresented) => RefusalReason::Tls(NO_CERTIFICATE.to_owned()),
+        Some(Tls::InvalidMessage(_)) => RefusalReason::Tls("it does not speak TLS 1.3".to_owned()),
+        Some(Tls::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature)) => {
+            RefusalReason::Tls("its certificate was issued by another CA".to_owned())
+        }
+        Some(Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. })) => {
+            RefusalReason::Tls("its certificate has expired".to_owned())
+        }
+        Some(other) => RefusalReason::Tls(format!("TLS failed: {other}")),
+    }
+}
+
+fn of_websocket(error: Error) -> RefusalReason {
+    match error {
+        Error::Io(error) => match TlsProblem::of(&error) {
+            Some(problem) => RefusalReason::Tls(problem.to_string()),
+            None => RefusalReason::Lost(error),
+        },
+        Error::Http(response) => {
+            let text = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            RefusalReason::WebSocket(text.into_owned())
+        }
+        other => RefusalReason::WebSocket(other.to_string()),
+    }
+}

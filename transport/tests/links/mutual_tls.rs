@@ -1,0 +1,179 @@
+//! Who gets a link and who does not, seen from both sides.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustls::ClientConfig;
+use transport::identity::PeerIdentity;
+use transport::limits::FRAGMENT;
+use transport::link::{CloseCode, CloseReason, Link, LinkRx, LinkTx, Received, TransportKind};
+use transport::swap::Swap;
+use transport::tls::{TlsProblem, api_client_config, link_client_config, link_server_config};
+use transport::ws::{ConnectError, ConnectReason, RefusalReason, connect};
+
+use crate::authority::{Authority, DAY, clock, today};
+use crate::{beside, listen, listen_with};
+
+#[tokio::test]
+async fn node_and_hub_prove_themselves_and_talk() {
+    let authority = Authority::new();
+    let (mut listener, server) = listen(&authority);
+    let tls = authority.link_client(&authority.node("lyon"));
+    let (accepted, connected) = beside(&mut listener, connect(&server, tls)).await;
+    let (accepted, connected) = (accepted.unwrap(), connected.unwrap());
+
+    assert_eq!(accepted.peer().node().unwrap().name.as_str(), "lyon");
+    assert!(matches!(connected.peer(), PeerIdentity::Hub(hub) if hub.name == server.to_string()));
+    assert_eq!(accepted.transport(), TransportKind::WebSocket);
+    let counters = accepted.counters();
+    let handshake = counters.received();
+
+    let ((mut up, mut down), (mut to_edge, mut from_edge)) = (connected.split(), accepted.split());
+    for size in [0, 1, FRAGMENT - 1, FRAGMENT, FRAGMENT + 1, 300_000] {
+        let frame = Bytes::from(vec![7; size]);
+        let (sent, received) = tokio::join!(up.send(frame.clone()), from_edge.recv());
+        sent.unwrap();
+        assert_eq!(received.unwrap(), Received::Frame(frame), "{size} bytes");
+    }
+    assert!(counters.received() - handshake > 300_000 + 3 * FRAGMENT as u64, "every byte is counted");
+    to_edge.send(Bytes::from_static(b"welcome")).await.unwrap();
+    assert_eq!(down.recv().await.unwrap(), Received::Frame(Bytes::from_static(b"welcome")));
+
+    let reason = CloseReason::new(CloseCode::Refused, "copied_database");
+    to_edge.close(reason.clone()).await;
+    assert_eq!(down.recv().await.unwrap(), Received::Closed(reason.clone()));
+    assert_eq!(from_edge.recv().await.unwrap(), Received::Closed(reason), "the peer's answer");
+    assert!(up.send(Bytes::from_static(b"late")).await.is_err());
+}
+
+/// Tries to link, expecting that the hub sees no session; returns what either side says.
+async fn refused(authority: &Authority, client: Arc<ClientConfig>) -> (RefusalReason, ConnectError) {
+    let (mut listener, server) = listen(authority);
+    let (accepted, connected) = beside(&mut listener, connect(&server, client)).await;
+    (accepted.unwrap_err().reason, connected.unwrap_err())
+}
+
+#[tokio::test]
+async fn no_certificate_no_session() {
+    let authority = Authority::new();
+    let client = api_client_config(&authority.cas(), clock(today())).unwrap();
+    let (seen, told) = refused(&authority, client).await;
+    assert!(matches!(&seen, RefusalReason::Tls(why) if why == "it shows no certificate"), "{seen}");
+    assert!(matches!(told.reason, ConnectReason::Tls(TlsProblem::CertificateRequired)), "{told}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_is_no_session() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let client = authority.link_client(&other.node("lyon"));
+    let (seen, told) = refused(&authority, client).await;
+    assert!(matches!(&seen, RefusalReason::Tls(why) if why.contains("another CA")), "{seen}");
+    assert!(matches!(told.reason, ConnectReason::Tls(TlsProblem::CertificateRefused(_))), "{told}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_names_no_node_is_no_session() {
+    let authority = Authority::new();
+    let (seen, told) = refused(&authority, authority.link_client(&authority.nobody())).await;
+    assert!(matches!(seen, RefusalReason::NoNode(_)), "{seen}");
+    assert!(told.to_string().contains("refused with HTTP 403: the certificate names no node"), "{told}");
+}
+
+#[tokio::test]
+async fn a_hub_certificate_is_no_node() {
+    let authority = Authority::new();
+    let (seen, _) = refused(&authority, authority.link_client(&authority.hub())).await;
+    assert!(matches!(seen, RefusalReason::Tls(_)), "{seen}");
+}
+
+#[tokio::test]
+async fn a_revoked_node_is_told_so() {
+    let authority = Authority::new();
+    let tls = Arc::new(Swap::new(authority.link_server()));
+    let (mut listener, server) = listen_with(tls, Arc::new(|node| Err(format!("{} was revoked", node.name))));
+    let client = authority.link_client(&authority.node("lyon"));
+    let (accepted, connected) = beside(&mut listener, connect(&server, client)).await;
+    assert!(matches!(accepted.unwrap_err().reason, RefusalReason::NotAdmitted { node, .. } if node == "lyon"));
+    let told = connected.unwrap_err().to_string();
+    assert_eq!(told, format!("no link to {server}: it refused with HTTP 403: lyon was revoked"));
+}
+
+#[tokio::test]
+async fn the_edge_names_what_is_wrong_with_the_hub() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let own = authority.node("lyon");
+
+    let foreign = link_client_config(&own, &other.cas(), clock(today())).unwrap();
+    let (seen, told) = refused(&authority, foreign).await;
+    assert!(matches!(seen, RefusalReason::Tls(_)), "{seen}");
+    assert!(told.to_string().contains("issued by another CA than the one trusted here"), "{told}");
+
+    let later = link_client_config(&own, &authority.cas(), clock(today() + 100 * DAY)).unwrap();
+    let (_, told) = refused(&authority, later).await;
+    assert!(matches!(told.reason, ConnectReason::Tls(TlsProblem::Expired { .. })), "{told}");
+}
+
+#[tokio::test]
+async fn a_hub_under_a_name_it_does_not_have_is_refused() {
+    let authority = Authority::new();
+    let (mut listener, mut server) = listen(&authority);
+    server.host = "127.0.0.2".to_owned();
+    let tls = authority.link_client(&authority.node("lyon"));
+    // Linux routes all of 127.0.0.0/8 to the loopback, but the listener has one address: a proxy lends its own.
+    let door = tokio::net::TcpListener::bind((server.host.as_str(), 0)).await.unwrap();
+    let hub = listener.local_addr();
+    server.port = door.local_addr().unwrap().port();
+    let proxy = async {
+        let (mut near, _) = door.accept().await.unwrap();
+        let mut far = tokio::net::TcpStream::connect(hub).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+    };
+    let (accepted, (told, ())) = beside(&mut listener, async { tokio::join!(connect(&server, tls), proxy) }).await;
+    assert!(accepted.is_err());
+    let told = told.unwrap_err().to_string();
+    assert!(told.contains("not valid for 127.0.0.2, only for localhost, 127.0.0.1"), "{told}");
+    assert!(told.contains("--advertise 127.0.0.2"), "{told}");
+}
+
+#[tokio::test]
+async fn an_expired_node_is_refused_by_the_hubs_clock() {
+    let authority = Authority::new();
+    let later = link_server_config(&authority.hub(), &authority.cas(), clock(today() + 60 * DAY)).unwrap();
+    let (mut listener, server) = listen_with(Arc::new(Swap::new(later)), Arc::new(|_| Ok(())));
+    let client = authority.link_client(&authority.node("lyon"));
+    let (accepted, connected) = beside(&mut listener, connect(&server, client)).await;
+    let seen = accepted.unwrap_err();
+    assert_eq!(seen.reason.to_string(), "its certificate has expired");
+    let told = connected.unwrap_err();
+    assert!(told.to_string().contains("has expired"), "{told}");
+}
+
+#[tokio::test]
+async fn a_swapped_certificate_serves_the_next_handshake_and_leaves_links_alone() {
+    let (authority, next) = (Authority::new(), Authority::new());
+    let tls = Arc::new(Swap::new(authority.link_server()));
+    let (mut listener, server) = listen_with(tls.clone(), Arc::new(|_| Ok(())));
+    let old = authority.link_client(&authority.node("lyon"));
+    let (accepted, connected) = beside(&mut listener, connect(&server, old.clone())).await;
+    tls.set(next.link_server());
+
+    let (refused, _) = beside(&mut listener, connect(&server, old)).await;
+    assert!(refused.is_err());
+    let new = next.link_client(&next.node("oslo"));
+    let (second, _link) = beside(&mut listener, connect(&server, new)).await;
+    assert_eq!(second.unwrap().peer().to_string(), "node oslo");
+
+    let ((mut up, _), (_, mut from_edge)) = (connected.unwrap().split(), accepted.unwrap().split());
+    up.send(Bytes::from_static(b"still here")).await.unwrap();
+    assert_eq!(from_edge.recv().await.unwrap(), Received::Frame(Bytes::from_static(b"still here")));
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_said_plainly() {
+    let authority = Authority::new();
+    let (listener, _) = listen(&authority);
+    let tls = Arc::new(Swap::new(authority.link_server()));
+    let again = transport::ws::WsListener::bind(listener.local_addr(), tls, Arc::new(|_| Ok(())));
+    let error = again.unwrap_err().to_string();
+    assert!(error.contains(&listener.local_addr().to_string()) && error.contains("another process"), "{error}");
+}
