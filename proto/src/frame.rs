@@ -46,7 +46,8 @@ pub enum Frame {
     },
     Batch(Batch),
     Ack(Ack),
-    /// The edge is alive and busy: bytes received so far in this session.
+    /// Alive and busy: bytes received so far in this session. The edge says it while a large frame comes or a commit
+    /// runs, the cloud only while a large frame comes.
     Received {
         bytes: u64,
     },
@@ -67,6 +68,28 @@ pub enum Frame {
         now_ms: u64,
     },
     Close(Reason),
+}
+
+impl Frame {
+    /// The frame's kind, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "Hello",
+            Self::Welcome(_) => "Welcome",
+            Self::Refuse(_) => "Refuse",
+            Self::Started { .. } => "Started",
+            Self::Batch(_) => "Batch",
+            Self::Ack(_) => "Ack",
+            Self::Received { .. } => "Received",
+            Self::Nack(_) => "Nack",
+            Self::Ready => "Ready",
+            Self::Writes(_) => "Writes",
+            Self::Taken { .. } => "Taken",
+            Self::Ping { .. } => "Ping",
+            Self::Pong { .. } => "Pong",
+            Self::Close(_) => "Close",
+        }
+    }
 }
 
 /// A stable code and a text for people.

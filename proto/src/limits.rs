@@ -53,3 +53,38 @@ pub const HELLO_LIST: usize = 20_000;
 pub const STANDS_ON: usize = 64;
 /// How far an edge's clock may run ahead before the cloud clamps it, milliseconds.
 pub const CLOCK_AHEAD_MS: u64 = 60_000;
+/// Largest Writes frame, bytes, except that a single larger write is a frame of its own: small, so that an answer
+/// never waits long behind bulk.
+pub const UP_FRAME_BYTES: usize = 64 * 1024;
+/// What a scan is asked for at least, bytes: below it the session waits for an ACK instead, or batches would shrink
+/// with the window until each held one record.
+pub const SCAN_BYTES_MIN: usize = 16 * 1024;
+/// Batches that wait at an edge, at most. The cloud's window is smaller; what a re-scan finds still in the pipe
+/// may come on top of it.
+pub const QUEUE_BATCHES: usize = 4 * WINDOW_BATCHES;
+/// Bytes of batches that wait at an edge, at most, except that one batch is always taken.
+pub const QUEUE_BYTES: usize = 2 * WINDOW_BYTES_MAX;
+/// How long either side waits in the handshake without a byte, milliseconds.
+pub const HANDSHAKE_MS: u64 = 5_000;
+/// How often an edge pings, milliseconds.
+pub const PING_MS: u32 = 15_000;
+/// How often a metered edge pings, milliseconds.
+pub const PING_METERED_MS: u32 = 120_000;
+/// The shortest ping interval that an edge lets a hub ask for, milliseconds.
+pub const PING_MS_MIN: u32 = 1_000;
+/// How long without a byte until either side closes, milliseconds.
+pub const SILENCE_MS: u32 = 45_000;
+/// The same on a metered link.
+pub const SILENCE_METERED_MS: u32 = 300_000;
+/// How often a busy edge says `received`, milliseconds.
+pub const RECEIVED_MS: u64 = 2_000;
+/// Without progress for so long, milliseconds, or 4 times the usual when that is longer, the cloud scans again.
+pub const STALL_MS: u64 = 10_000;
+/// Scans in a row without progress until the cloud closes the session.
+pub const STALLS: u32 = 5;
+/// How often the cloud asks a paused edge whether it can store again, milliseconds.
+pub const ASK_MS: u64 = 30_000;
+/// How long a cursor may stay behind a head that brings the node nothing, milliseconds.
+pub const IDLE_HEAD_MS: u64 = 3_600_000;
+/// How long after a failed scan or commit the cloud tries again, milliseconds.
+pub const RETRY_MS: u64 = 1_000;

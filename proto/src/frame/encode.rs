@@ -57,6 +57,41 @@ impl Record {
     }
 }
 
+impl Batch {
+    /// Whether it holds nothing that an edge would store beside the cursor.
+    pub fn is_empty(&self) -> bool {
+        self.grants.is_none() && self.entries.is_empty() && self.fill.is_none()
+    }
+
+    /// About how many bytes the batch takes on the wire. Both sides count the window with it.
+    pub fn wire_len(&self) -> usize {
+        let entry = |entry: &Entry| match entry {
+            Entry::Record(record) => record.wire_len(),
+            Entry::Outcome { outcome, .. } => outcome_len(outcome),
+        };
+        let grants = |grants: &Grants| {
+            let grant = |grant: &Grant| grant.share.collection.as_str().len() + grant.share.partition.as_ref().map_or(0, |own| own.len()) + 24;
+            let definition = |definition: &super::DefinitionText| definition.name.as_str().len() + definition.json.len() + 16;
+            grants.grants.iter().map(grant).sum::<usize>() + grants.definitions.iter().map(definition).sum::<usize>()
+        };
+        let fill = |part: &FillPart| part.records.iter().map(Record::wire_len).sum::<usize>() + 64;
+        let entries = self.entries.iter().map(entry).sum::<usize>();
+        entries + self.grants.as_ref().map_or(0, grants) + self.fill.as_ref().map_or(0, fill) + 32
+    }
+}
+
+fn outcome_len(outcome: &crate::op::Outcome) -> usize {
+    let text = |text: &Option<alloc::string::String>| text.as_ref().map_or(0, |own| own.len());
+    text(&outcome.code) + text(&outcome.detail) + outcome.conflicts.iter().map(|id| id.len() + 2).sum::<usize>() + 24
+}
+
+impl NumberedWrite {
+    /// About how many bytes the write takes on the wire. Both sides count the window with it.
+    pub fn wire_len(&self) -> usize {
+        self.bytes.len() + 16
+    }
+}
+
 fn position(at: &Position) -> wire::Position {
     let inside = at.inside.as_ref().map(|(collection, key)| wire::Inside { collection: collection.to_string(), key: key.to_string() });
     wire::Position { revision: at.revision.0, inside }

@@ -1,1 +1,71 @@
-//! Both ends of the link as state machines without I/O (design §5).
+//! Both ends of the link as state machines without I/O (`docs/design.md` §5).
+//!
+//! [`edge::EdgeSession`] and [`cloud::CloudSession`] live as long as one connection. A driver puts in what happened
+//! (a frame, an answer of its store, a wake-up, the time) and takes out what to do: effects, and one frame at a time
+//! whenever the link can take one. Of each heavy effect (apply, read the outbox, scan, commit) one is out at a time.
+//! Whatever a session knows beside durable facts dies with it: a broken link loses nothing, because the next session
+//! starts from what both stores hold.
+//!
+//! - `handshake`: versions, features, session numbers.
+//! - Edge: `edge` (phases, timers), `edge_down` (batches until they are applied), `edge_up` (the outbox's window).
+//! - Cloud: `cloud` (phases, timers), `cloud_words` (effects and facts), `follower` (what is scanned when), `inflight`
+//!   (what is not acknowledged), `cloud_up` (the order of writes and their commit).
+//! - `outgoing`: small frames overtake bulk. `liveness`: silence, and a frame that is still on its way.
+
+use crate::frame::Reason;
+
+pub mod cloud;
+mod cloud_up;
+mod cloud_words;
+pub mod edge;
+mod edge_down;
+mod edge_up;
+mod follower;
+pub mod handshake;
+mod inflight;
+mod liveness;
+mod outgoing;
+
+pub use follower::Mode;
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The peer said so; else this side did.
+    pub by_peer: bool,
+    /// The cloud did not let the session begin.
+    pub refused: bool,
+    /// Why.
+    pub reason: Reason,
+    /// When to come back, milliseconds; 0: as the back-off says.
+    pub retry_ms: u64,
+}
+
+impl End {
+    fn ours(reason: Reason) -> Self {
+        Self { by_peer: false, refused: false, reason, retry_ms: 0 }
+    }
+
+    fn theirs(reason: Reason) -> Self {
+        Self { by_peer: true, refused: false, reason, retry_ms: 0 }
+    }
+}
+
+/// A breach of the protocol by the peer: the session says it and closes.
+#[derive(Debug, PartialEq, Eq)]
+struct Breach {
+    code: &'static str,
+    detail: alloc::string::String,
+}
+
+impl Breach {
+    fn new(code: &'static str, detail: impl Into<alloc::string::String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+impl From<Breach> for Reason {
+    fn from(breach: Breach) -> Self {
+        Self { code: breach.code.into(), detail: breach.detail }
+    }
+}

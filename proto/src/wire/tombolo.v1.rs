@@ -327,7 +327,7 @@ pub struct Ack {
     #[prost(message, repeated, tag = "2")]
     pub fills: ::prost::alloc::vec::Vec<Fill>,
 }
-/// The edge is alive and busy: bytes have arrived, or a commit runs.
+/// Alive and busy: bytes of a large frame have arrived, or (edge) a commit runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Received {
     #[prost(uint64, tag = "1")]

@@ -1,0 +1,214 @@
+//! Batches at the edge, from their arrival until the store has made them durable.
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::Breach;
+use crate::frame::{Batch, Grants};
+use crate::ids::Position;
+use crate::limits::{QUEUE_BATCHES, QUEUE_BYTES};
+
+/// The batches that wait, and what may follow them.
+///
+/// A batch continues where the one before ended. Anything else is lawful in one case: the cloud scans again, from the
+/// last ACK that it received, which is at or below the last one that this edge said. Then what waits of the old scan
+/// is dropped (the new one holds it), except for a change of grants, which the cloud says once: it goes with the
+/// first batch that is kept.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    tail: Position,
+    acked: Position,
+    queue: VecDeque<Batch>,
+    bytes: usize,
+    applying: bool,
+    applying_grants: Option<Grants>,
+    carried: Option<Grants>,
+    paused: bool,
+    /// Something was dropped: only a new scan from the last ACK can go on.
+    broken: bool,
+}
+
+impl Intake {
+    /// The store stands at `cursor`.
+    pub(super) fn start(&mut self, cursor: Position) {
+        self.tail = cursor.clone();
+        self.acked = cursor;
+    }
+
+    pub(super) fn is_applying(&self) -> bool {
+        self.applying
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// A batch arrived.
+    pub(super) fn batch(&mut self, mut batch: Batch) -> Result<(), Breach> {
+        if batch.through < batch.from {
+            return Err(Breach::new("out_of_order", "a batch that ends before it begins"));
+        }
+        if self.paused && !asks(&batch) {
+            self.carry(batch.grants);
+            return Ok(());
+        }
+        if self.broken || batch.from != self.tail {
+            if batch.from <= self.acked {
+                self.drop_queue();
+                self.broken = self.paused;
+            } else if self.broken {
+                self.carry(batch.grants);
+                return Ok(());
+            } else {
+                let (from, tail) = (batch.from.revision, self.tail.revision);
+                return Err(Breach::new("out_of_order", format!("a batch from revision {from} where {tail} was next")));
+            }
+        }
+        if !self.paused
+            && let Some(grants) = self.carried.take()
+        {
+            batch.grants.get_or_insert(grants);
+        }
+        self.tail = batch.through.clone();
+        self.bytes += batch.wire_len();
+        self.queue.push_back(batch);
+        let many = self.queue.len() > QUEUE_BATCHES;
+        let much = self.queue.len() > 1 && self.bytes > QUEUE_BYTES;
+        if many || much { Err(Breach::new("window", "more unacknowledged batches than the window allows")) } else { Ok(()) }
+    }
+
+    /// All that waits, when the store is free.
+    pub(super) fn next_apply(&mut self) -> Option<Vec<Batch>> {
+        if self.applying || self.queue.is_empty() {
+            return None;
+        }
+        self.applying = true;
+        self.bytes = 0;
+        let batches: Vec<_> = core::mem::take(&mut self.queue).into();
+        self.applying_grants = batches.iter().rev().find_map(|batch| batch.grants.clone());
+        Some(batches)
+    }
+
+    /// The store has made everything up to `cursor` durable. Tells whether a pause is over with it.
+    pub(super) fn applied(&mut self, cursor: Position) -> bool {
+        self.applying = false;
+        self.applying_grants = None;
+        self.acked = cursor;
+        core::mem::take(&mut self.paused)
+    }
+
+    /// The store could not; what it was given and what came after is dropped.
+    pub(super) fn pause(&mut self) {
+        self.applying = false;
+        let grants = self.applying_grants.take();
+        self.carry(grants);
+        self.drop_queue();
+        self.paused = true;
+        self.broken = true;
+    }
+
+    /// The store can again. Tells whether it could not before.
+    pub(super) fn resume(&mut self) -> bool {
+        core::mem::take(&mut self.paused)
+    }
+
+    fn drop_queue(&mut self) {
+        self.bytes = 0;
+        for batch in core::mem::take(&mut self.queue) {
+            self.carry(batch.grants);
+        }
+    }
+
+    fn carry(&mut self, grants: Option<Grants>) {
+        if grants.is_some() {
+            self.carried = grants;
+        }
+    }
+}
+
+/// Whether the batch asks a paused edge if it can store again: nothing is in it and it leads nowhere.
+fn asks(batch: &Batch) -> bool {
+    batch.from == batch.through && batch.is_empty()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::ids::Revision;
+
+    fn batch(from: u64, through: u64) -> Batch {
+        let at = |revision| Position::at(Revision(revision));
+        Batch { from: at(from), through: at(through), at_head: false, grants: None, entries: Vec::new(), fill: None }
+    }
+
+    fn granting(from: u64, through: u64, revision: u64) -> Batch {
+        let grants = Grants { revision: Revision(revision), ..Grants::default() };
+        Batch { grants: Some(grants), ..batch(from, through) }
+    }
+
+    fn ends(batches: Option<Vec<Batch>>) -> Vec<u64> {
+        batches.unwrap_or_default().iter().map(|batch| batch.through.revision.0).collect()
+    }
+
+    #[test]
+    fn all_that_waits_goes_in_one() {
+        let mut intake = Intake::default();
+        intake.batch(batch(0, 2)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [2]);
+        intake.batch(batch(2, 3)).unwrap();
+        intake.batch(batch(3, 5)).unwrap();
+        assert_eq!(intake.next_apply(), None, "one at a time");
+        intake.applied(Position::at(Revision(2)));
+        assert_eq!(ends(intake.next_apply()), [3, 5]);
+    }
+
+    #[test]
+    fn a_new_scan_replaces_what_waits_of_the_old_one() {
+        let mut intake = Intake::default();
+        intake.batch(batch(0, 2)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [2]);
+        intake.batch(granting(2, 3, 9)).unwrap();
+        intake.batch(batch(0, 4)).unwrap();
+        intake.batch(batch(4, 6)).unwrap();
+        intake.applied(Position::at(Revision(2)));
+        let batches = intake.next_apply().unwrap();
+        assert_eq!(batches[0].grants.as_ref().unwrap().revision, Revision(9), "grants are said once and survive");
+        assert_eq!(ends(Some(batches)), [4, 6]);
+    }
+
+    #[test]
+    fn a_gap_is_a_breach() {
+        let mut intake = Intake::default();
+        intake.start(Position::at(Revision(5)));
+        assert_eq!(intake.batch(batch(6, 7)).unwrap_err().code, "out_of_order");
+        assert_eq!(intake.batch(batch(5, 4)).unwrap_err().code, "out_of_order");
+    }
+
+    #[test]
+    fn a_paused_edge_drops_all_but_the_question() {
+        let mut intake = Intake::default();
+        intake.batch(granting(0, 2, 1)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [2]);
+        intake.pause();
+        intake.batch(batch(2, 3)).unwrap();
+        assert_eq!(intake.next_apply(), None);
+        intake.batch(batch(0, 0)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [0]);
+        assert!(intake.applied(Position::default()), "the pause is over");
+        intake.batch(batch(3, 4)).unwrap();
+        assert_eq!(intake.next_apply(), None, "the rest of the old scan");
+        intake.batch(batch(0, 4)).unwrap();
+        let batches = intake.next_apply().unwrap();
+        assert_eq!(batches[0].grants.as_ref().unwrap().revision, Revision(1), "what the failed commit held");
+    }
+
+    #[test]
+    fn more_than_the_window_is_a_breach() {
+        let mut intake = Intake::default();
+        let error = (0..1000).find_map(|at| intake.batch(batch(at, at + 1)).err()).unwrap();
+        assert_eq!(error.code, "window");
+        assert!(intake.queue.len() <= QUEUE_BATCHES + 1);
+    }
+}

@@ -1,0 +1,290 @@
+//! The way down at the cloud: what is scanned when, and what happens when nothing comes back. Nothing is queued per
+//! node: a batch is read when it can be sent, and read again when it got lost.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::Breach;
+use super::cloud::Scan;
+use super::inflight::{Covered, InFlight};
+use crate::frame::{Ack, Batch, Fill, Reason};
+use crate::ids::{Position, Revision};
+use crate::limits::{ASK_MS, BATCH_RECORDS, IDLE_HEAD_MS, RETRY_MS, STALL_MS, STALLS, WINDOW_BYTES_MIN};
+
+/// Open back-fills that one scan is told of; it reads the first that is still granted.
+const FILLS_PER_SCAN: usize = 16;
+
+/// How batches flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Not yet: the edge has not said where it stands.
+    #[default]
+    Waiting,
+    /// After a stall or a pause: one batch at a time until one is acknowledged.
+    Probe,
+    /// As the window allows.
+    Replicate,
+    /// The edge cannot store.
+    Paused,
+}
+
+/// One node's way down.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    mode: Mode,
+    acked: Position,
+    acked_fills: Vec<Fill>,
+    /// Where the newest sent batch ended, and the highest of all in this session.
+    sent: Position,
+    highest: Position,
+    /// Where the newest scan ended: above `sent` when what lies between was empty and not sent.
+    scanned: Position,
+    fills: Vec<Fill>,
+    told: Revision,
+    inflight: InFlight,
+    ready: Option<(Batch, usize)>,
+    scanning: bool,
+    /// The scan that is out began before a re-scan.
+    discard: bool,
+    /// There may be something to scan.
+    more: bool,
+    /// A chain of batches ends with one at the head, an empty one too: by it the edge knows that its applied writes
+    /// need not wait for a record any more.
+    owes_head: bool,
+    stalls: u32,
+    progress_ms: u64,
+    batch_ms: u64,
+    retry_ms: Option<u64>,
+    ask_ms: Option<u64>,
+    ask: bool,
+    paused: Option<Reason>,
+}
+
+impl Follower {
+    /// The stream begins at `cursor`; the edge knows the grants of revision `told`.
+    pub(super) fn new(cursor: Position, told: Revision) -> Self {
+        Self { highest: cursor, told, ..Self::default() }
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(super) fn acked(&self) -> &Position {
+        &self.acked
+    }
+
+    pub(super) fn open_fills(&self) -> usize {
+        self.acked_fills.len()
+    }
+
+    pub(super) fn inflight(&self) -> &InFlight {
+        &self.inflight
+    }
+
+    pub(super) fn paused(&self) -> Option<&Reason> {
+        self.paused.as_ref()
+    }
+
+    /// Everything that is known to be there has been acknowledged.
+    pub(super) fn is_in_sync(&self) -> bool {
+        let idle = !self.more && !self.scanning && !self.owes_head && self.ready.is_none() && self.inflight.is_empty();
+        self.mode == Mode::Replicate && idle && self.acked_fills.is_empty()
+    }
+
+    /// The head moved.
+    pub(super) fn changed(&mut self) {
+        self.more = true;
+    }
+
+    /// The next scan, when the window has room for what it reads.
+    pub(super) fn next_scan(&mut self, now_ms: u64) -> Option<Scan> {
+        if self.scanning || self.ready.is_some() || !self.more || self.retry_ms.is_some() {
+            return None;
+        }
+        let max_bytes = match self.mode {
+            Mode::Waiting | Mode::Paused => return None,
+            Mode::Probe => self.inflight.is_empty().then_some(WINDOW_BYTES_MIN)?,
+            Mode::Replicate => self.inflight.room(now_ms)?,
+        };
+        self.more = false;
+        self.scanning = true;
+        let fills = self.fills.iter().take(FILLS_PER_SCAN).cloned().collect();
+        Some(Scan { from: self.scanned.clone(), fills, told: self.told, max_records: BATCH_RECORDS, max_bytes })
+    }
+
+    /// What the scan read.
+    pub(super) fn scanned(&mut self, batch: Batch) {
+        self.scanning = false;
+        if core::mem::take(&mut self.discard) {
+            self.more = true;
+            return;
+        }
+        if batch.is_empty() && !(batch.at_head && self.owes_head) {
+            self.more |= !batch.at_head && batch.through > self.scanned;
+            self.scanned = batch.through;
+            return;
+        }
+        let bytes = batch.wire_len();
+        self.ready = Some((Batch { from: self.sent.clone(), ..batch }, bytes));
+    }
+
+    /// The scan could not read.
+    pub(super) fn scan_failed(&mut self, now_ms: u64) {
+        self.scanning = false;
+        self.discard = false;
+        self.more = true;
+        self.retry_ms = Some(now_ms + RETRY_MS);
+    }
+
+    /// The batch that waits, when the window allows it.
+    pub(super) fn next_batch(&mut self, now_ms: u64) -> Option<Batch> {
+        if core::mem::take(&mut self.ask) {
+            let at = || self.acked.clone();
+            return Some(Batch { from: at(), through: at(), at_head: false, grants: None, entries: Vec::new(), fill: None });
+        }
+        let (batch, bytes) = self.ready.take_if(|(_, bytes)| self.inflight.admits(*bytes, now_ms))?;
+        self.inflight.push(&batch, bytes, now_ms);
+        self.sent = batch.through.clone();
+        self.scanned = batch.through.clone();
+        self.highest = self.highest.clone().max(batch.through.clone());
+        self.batch_ms = now_ms;
+        self.owes_head = !batch.at_head;
+        self.told = batch.grants.as_ref().map_or(self.told, |grants| grants.revision);
+        if let Some(part) = &batch.fill {
+            self.fills.retain_mut(|own| {
+                let this = own.grant == part.fill.grant;
+                if this {
+                    own.at = part.fill.at.clone();
+                }
+                !(this && part.done)
+            });
+        }
+        // The stream may have left no room for a part of a back-fill: only a scan that reads nothing at all ends it.
+        self.more |= !batch.at_head || (!self.fills.is_empty() && !batch.is_empty());
+        Some(batch)
+    }
+
+    /// The edge says what it holds. Stale and repeated ACKs do nothing.
+    pub(super) fn ack(&mut self, ack: Ack, now_ms: u64) -> Result<Covered, Breach> {
+        if ack.cursor > self.highest {
+            let (said, sent) = (ack.cursor.revision, self.highest.revision);
+            return Err(Breach::new("ack_above_sent", format!("an ACK of revision {said}, and {sent} is the newest sent")));
+        }
+        self.progress_ms = now_ms;
+        if self.mode == Mode::Waiting {
+            self.mode = Mode::Replicate;
+            self.batch_ms = now_ms;
+            self.acked = ack.cursor.clone();
+            self.start_at_ack();
+        }
+        if ack.cursor < self.acked {
+            return Ok(Covered::default());
+        }
+        let covered = self.inflight.ack(&ack, now_ms);
+        if covered.batches > 0 {
+            self.stalls = 0;
+            if self.mode == Mode::Probe {
+                self.mode = Mode::Replicate;
+            }
+        }
+        self.acked = ack.cursor;
+        self.adopt_fills(&ack.fills);
+        self.acked_fills = ack.fills;
+        Ok(covered)
+    }
+
+    /// The edge is alive and busy.
+    pub(super) fn progress(&mut self, now_ms: u64) {
+        self.progress_ms = now_ms;
+    }
+
+    /// The edge cannot store: what is on its way is lost.
+    pub(super) fn nack(&mut self, reason: Reason, now_ms: u64) -> Result<(), Breach> {
+        if self.mode == Mode::Waiting {
+            return Err(Breach::new("unexpected", "Nack before the first ACK"));
+        }
+        self.mode = Mode::Paused;
+        self.paused = Some(reason);
+        self.ask_ms = Some(now_ms + ASK_MS);
+        self.start_at_ack();
+        Ok(())
+    }
+
+    /// The edge can store again.
+    pub(super) fn ready(&mut self, now_ms: u64) {
+        if self.mode == Mode::Paused {
+            self.mode = Mode::Probe;
+            self.paused = None;
+            self.ask_ms = None;
+            self.ask = false;
+            self.progress_ms = now_ms;
+        }
+    }
+
+    /// Does what is due. `frame_grows`: one from the edge is partly here.
+    pub(super) fn tick(&mut self, now_ms: u64, frame_grows: bool) -> Result<(), Breach> {
+        if frame_grows {
+            self.progress_ms = now_ms;
+        }
+        self.retry_ms = self.retry_ms.filter(|due| now_ms < *due);
+        if self.ask_ms.is_some_and(|due| now_ms >= due) {
+            self.ask = true;
+            self.ask_ms = Some(now_ms + ASK_MS);
+        }
+        if self.idle_due().is_some_and(|due| now_ms >= due) {
+            self.batch_ms = now_ms;
+            self.owes_head = true;
+            self.more = true;
+        }
+        if self.stall_due().is_some_and(|due| now_ms >= due) {
+            self.stalls += 1;
+            if self.stalls > STALLS {
+                return Err(Breach::new("stalled", format!("no progress after {STALLS} scans from the last ACK")));
+            }
+            self.mode = Mode::Probe;
+            self.progress_ms = now_ms;
+            self.start_at_ack();
+        }
+        Ok(())
+    }
+
+    pub(super) fn next_tick(&self) -> Option<u64> {
+        [self.retry_ms, self.ask_ms, self.idle_due(), self.stall_due()].into_iter().flatten().min()
+    }
+
+    /// When what is on its way counts as lost.
+    fn stall_due(&self) -> Option<u64> {
+        let oldest_ms = self.inflight.oldest_ms()?;
+        Some(self.progress_ms.max(oldest_ms) + STALL_MS.max(4 * self.inflight.usual_ms()))
+    }
+
+    /// When the cursor moves although nothing came for this node.
+    fn idle_due(&self) -> Option<u64> {
+        matches!(self.mode, Mode::Probe | Mode::Replicate).then_some(self.batch_ms + IDLE_HEAD_MS)
+    }
+
+    /// A new scan from the last ACK. The grants that were told stay told: an edge keeps those, whatever it drops.
+    fn start_at_ack(&mut self) {
+        self.inflight.clear();
+        self.discard = self.scanning;
+        self.ready = None;
+        self.sent = self.acked.clone();
+        self.scanned = self.acked.clone();
+        self.fills = self.acked_fills.clone();
+        self.owes_head = true;
+        self.more = true;
+    }
+
+    /// The edge alone knows which back-fills are open; only of those with a part on its way this side knows more.
+    fn adopt_fills(&mut self, open: &[Fill]) {
+        let newest = |fill: &Fill| match self.inflight.part_of(&fill.grant) {
+            None => Some(fill.clone()),
+            Some((_, true)) => None,
+            Some((part, false)) => Some(part.clone()),
+        };
+        let fills: Vec<_> = open.iter().filter_map(newest).collect();
+        self.more |= !fills.is_empty() && fills != self.fills;
+        self.fills = fills;
+    }
+}

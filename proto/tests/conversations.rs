@@ -1,0 +1,346 @@
+//! Protocol conversations as text: `tests/conversations/*.txt`. A block is commands, `----`, and what both machines
+//! then do. `TOMBOLO_BLESS=1` writes the expected part anew; read the difference before you keep it.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use proto::clock::Now;
+use proto::frame::{
+    Ack, Batch, Content, Entry, Fill, FillPart, Frame, Grant, Grants, Hello, NumberedWrite, Reason, Record, Report, Share, Welcome,
+};
+use proto::ids::{Cursor, DatabaseId, Epoch, Position, Revision};
+use proto::names::{CollectionName, Key};
+use proto::op::{Outcome, Verdict};
+use proto::session::cloud::{self, Admission, CloudSession};
+use proto::session::edge::{ApplyFailure, EdgeSession};
+
+mod notation;
+
+/// Wall time of the cloud at monotonic 0.
+const WALL_MS: u64 = 1_000_000;
+
+/// The words of a command: plain ones in order, and `name=value`.
+struct Words {
+    plain: VecDeque<String>,
+    named: BTreeMap<String, String>,
+}
+
+impl Words {
+    fn of(line: &str) -> Self {
+        let mut words = Self { plain: VecDeque::new(), named: BTreeMap::new() };
+        for word in line.split_whitespace() {
+            match word.split_once('=') {
+                Some((name, value)) => drop(words.named.insert(name.into(), value.into())),
+                None => words.plain.push_back(word.into()),
+            }
+        }
+        words
+    }
+
+    fn next(&mut self) -> String {
+        self.plain.pop_front().unwrap_or_default()
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.plain.iter().any(|word| word == name)
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.named.get(name).map_or(0, |value| value.parse().unwrap())
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.plain.iter().filter_map(|word| word.parse().ok()).collect()
+    }
+
+    /// `c@7` in `name=…`.
+    fn fill(&self, name: &str) -> Option<Fill> {
+        let (collection, at) = self.named.get(name)?.split_once('@').unwrap();
+        let share = Share { collection: CollectionName::parse(collection).unwrap(), partition: None };
+        Some(Fill { grant: Grant { share, since: Revision(1), from: Revision(100) }, at: position(at) })
+    }
+
+    fn fills(&self) -> Vec<Fill> {
+        self.fill("fill").into_iter().collect()
+    }
+}
+
+fn position(text: &str) -> Position {
+    Position::at(Revision(text.parse().unwrap()))
+}
+
+fn record(revision: u64, bytes: u64) -> Record {
+    Record {
+        collection: CollectionName::parse("c").unwrap(),
+        key: Key::parse("k").unwrap(),
+        revision: Revision(revision),
+        born: Revision(1),
+        partition: None,
+        updated_ms: 0,
+        writer: String::new(),
+        actor: None,
+        content: Content::Value("x".repeat(bytes as usize)),
+    }
+}
+
+fn grants(revision: u64) -> Option<Grants> {
+    (revision > 0).then(|| Grants { revision: Revision(revision), ..Grants::default() })
+}
+
+/// `7..9 head records=3 bytes=100 outcome=4 grants=8 fill=c@5 done`
+fn batch(words: &mut Words) -> Batch {
+    let range = words.next();
+    let (from, through) = range.split_once("..").unwrap();
+    let (from, through) = (position(from), position(through));
+    let mut entries = Vec::new();
+    if words.number("outcome") > 0 {
+        let outcome = Outcome { verdict: Verdict::Applied, revision: through.revision, code: None, detail: None, conflicts: Vec::new() };
+        entries.push(Entry::Outcome { database: None, number: words.number("outcome"), outcome });
+    }
+    let one = || Entry::Record(record(through.revision.0, words.number("bytes")));
+    entries.extend((0..words.number("records")).map(|_| one()));
+    let part = |fill| FillPart { fill, done: words.flag("done"), records: vec![record(1, 10)] };
+    let fill = words.fill("fill").map(part);
+    Batch { from, through, at_head: words.flag("head"), grants: grants(words.number("grants")), entries, fill }
+}
+
+fn write(number: u64) -> NumberedWrite {
+    NumberedWrite { number, bytes: vec![7; 100], rejected: false }
+}
+
+fn cursor(at: u64) -> Cursor {
+    Cursor { epoch: Epoch(1), position: Position::at(Revision(at)) }
+}
+
+fn hello(words: &Words) -> Hello {
+    let database = DatabaseId([1; 16]);
+    let version = words.number("version").max(1) as u32;
+    Hello {
+        versions: (version, version),
+        features: Vec::new(),
+        database,
+        session: words.number("session"),
+        epochs: Vec::new(),
+        cursor: words.named.get("cursor").map(|at| cursor(at.parse().unwrap())),
+        grants_hash: [0; 16],
+        fills: words.fills(),
+        newest_write: words.number("newest"),
+        outbox_first: words.number("first"),
+        gaps: Vec::new(),
+        now_ms: 0,
+        software: "test".into(),
+        metered: words.flag("metered"),
+        report: Report::default(),
+    }
+}
+
+fn frame(words: &mut Words) -> Vec<u8> {
+    let frame = match words.next().as_str() {
+        "garbage" => return b"\xff\xff GET / HTTP/1.1".to_vec(),
+        "Hello" => Frame::Hello(hello(words)),
+        "Started" => Frame::Started { session: words.numbers()[0] },
+        "Ack" => Frame::Ack(Ack { cursor: Position::at(Revision(words.numbers()[0])), fills: words.fills() }),
+        "Batch" => Frame::Batch(batch(words)),
+        "Writes" => Frame::Writes(words.numbers().into_iter().map(write).collect()),
+        "Taken" => Frame::Taken { number: words.numbers()[0] },
+        "Received" => Frame::Received { bytes: 1 },
+        "Nack" => Frame::Nack(Reason { code: "disk_full".into(), detail: String::new() }),
+        "Ready" => Frame::Ready,
+        "Ping" => Frame::Ping { sent_ms: 0, report: None },
+        "Pong" => Frame::Pong { sent_ms: words.number("sent"), now_ms: words.number("now") },
+        "Welcome" => Frame::Welcome(Welcome {
+            version: words.number("version").max(1) as u32,
+            features: Vec::new(),
+            session: words.number("session"),
+            epochs: Vec::new(),
+            head: Revision(words.number("cursor")),
+            cursor: cursor(words.number("cursor")),
+            reset: false,
+            taken: words.number("taken"),
+            grants: None,
+            now_ms: 0,
+            ping_ms: 15_000,
+            silence_ms: 45_000,
+        }),
+        other => panic!("no frame {other}"),
+    };
+    frame.encode()
+}
+
+#[derive(Default)]
+struct Stage {
+    now_ms: u64,
+    edge: Option<EdgeSession>,
+    cloud: Option<CloudSession>,
+    up: VecDeque<Frame>,
+    down: VecDeque<Frame>,
+    committing: Vec<NumberedWrite>,
+    out: String,
+}
+
+impl Stage {
+    fn run(&mut self, line: &str) {
+        let mut words = Words::of(line);
+        match words.next().as_str() {
+            "at" => self.at(words.numbers()[0]),
+            "deliver" => self.deliver(),
+            "edge" => self.edge(&mut words),
+            "cloud" => self.cloud(&mut words),
+            other => panic!("no command {other}"),
+        }
+        self.drain();
+    }
+
+    fn at(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.edge.iter_mut().for_each(|edge| edge.tick(now_ms));
+        self.cloud.iter_mut().for_each(|cloud| cloud.tick(now_ms));
+    }
+
+    /// What is on the way arrives, and no answer to it.
+    fn deliver(&mut self) {
+        let (up, down) = (std::mem::take(&mut self.up), std::mem::take(&mut self.down));
+        for frame in up {
+            self.cloud.iter_mut().for_each(|cloud| cloud.receive(self.now_ms, &frame.encode()));
+        }
+        for frame in down {
+            self.edge.iter_mut().for_each(|edge| edge.receive(self.now_ms, &frame.encode()));
+        }
+    }
+
+    fn edge(&mut self, words: &mut Words) {
+        let verb = words.next();
+        if verb == "new" {
+            self.edge = Some(EdgeSession::new(self.now_ms, hello(words)));
+            self.up.clear();
+            self.down.clear();
+            return;
+        }
+        let edge = self.edge.as_mut().unwrap();
+        let at = || Position::at(Revision(words.numbers()[0]));
+        match verb.as_str() {
+            "gets" => edge.receive(self.now_ms, &frame(words)),
+            "bytes" => edge.bytes(words.numbers()[0]),
+            "adopted" => edge.adopted(self.now_ms, at(), words.fills()),
+            "applied" => edge.applied(self.now_ms, at(), words.fills()),
+            "full" => edge.apply_failed(self.now_ms, ApplyFailure::DiskFull, "400 MiB free"),
+            "broken" => edge.apply_failed(self.now_ms, ApplyFailure::Broken, "edge.db: I/O error"),
+            "can-store" => edge.can_store(),
+            "outbox" => edge.outbox(words.numbers().into_iter().map(write).collect(), words.flag("more")),
+            "changed" => edge.outbox_changed(),
+            "report" => edge.set_report(Report { outbox_writes: words.numbers()[0], ..Report::default() }),
+            "close" => edge.close("shutdown", "the node stops"),
+            other => panic!("the edge does not know {other}"),
+        }
+    }
+
+    fn cloud(&mut self, words: &mut Words) {
+        let verb = words.next();
+        if verb == "new" {
+            self.cloud = Some(CloudSession::new(self.now_ms));
+            self.down.clear();
+            return;
+        }
+        let cloud = self.cloud.as_mut().unwrap();
+        match verb.as_str() {
+            "gets" => cloud.receive(self.now_ms, &frame(words)),
+            "bytes" => cloud.bytes(words.numbers()[0]),
+            "admitted" => cloud.admitted(
+                self.now_ms,
+                Admission {
+                    session: words.number("session"),
+                    epochs: Vec::new(),
+                    head: Revision(words.number("cursor")),
+                    cursor: cursor(words.number("cursor")),
+                    reset: false,
+                    taken: words.number("taken"),
+                    grants: None,
+                    told: Revision(1),
+                },
+            ),
+            "refused" => cloud.refused(Reason { code: words.next(), detail: "said the store".into() }, words.number("retry")),
+            "scanned" => cloud.scanned(self.now_ms, batch(words)),
+            "scan-failed" => cloud.scan_failed(self.now_ms),
+            "changed" => cloud.changed(),
+            "committed" => cloud.committed(words.numbers()[0]),
+            "commit-failed" => cloud.commit_failed(self.now_ms, std::mem::take(&mut self.committing)),
+            "close" => cloud.close("replaced", "a newer session of this database began"),
+            "status" => {
+                let status = cloud.status();
+                let at = notation::position(&status.acked);
+                let (mode, batches, bytes) = (status.mode, status.batches, status.bytes);
+                writeln!(self.out, "cloud is {mode:?} acked={at} in-sync={} batches={batches} bytes={bytes}", status.in_sync).unwrap();
+            }
+            other => panic!("the cloud does not know {other}"),
+        }
+    }
+
+    fn drain(&mut self) {
+        loop {
+            let before = self.out.len();
+            if let Some(edge) = &mut self.edge {
+                while let Some(effect) = edge.poll_effect() {
+                    writeln!(self.out, "edge does {}", notation::edge_effect(&effect)).unwrap();
+                }
+                if let Some(frame) = edge.poll_send(self.now_ms) {
+                    writeln!(self.out, "edge says {}", notation::frame(&frame)).unwrap();
+                    self.up.push_back(frame);
+                }
+            }
+            if let Some(cloud) = &mut self.cloud {
+                while let Some(effect) = cloud.poll_effect() {
+                    writeln!(self.out, "cloud does {}", notation::cloud_effect(&effect)).unwrap();
+                    if let cloud::Effect::Commit { writes, .. } = effect {
+                        self.committing = writes;
+                    }
+                }
+                if let Some(frame) = cloud.poll_send(Now { wall_ms: WALL_MS + self.now_ms, mono_ms: self.now_ms }) {
+                    writeln!(self.out, "cloud says {}", notation::frame(&frame)).unwrap();
+                    self.down.push_back(frame);
+                }
+            }
+            if self.out.len() == before {
+                return;
+            }
+        }
+    }
+}
+
+/// Runs a file; gives back what it should say.
+fn replay(text: &str) -> String {
+    let mut stage = Stage::default();
+    let mut fresh = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        fresh += line;
+        fresh.push('\n');
+        if line == "----" {
+            fresh += &std::mem::take(&mut stage.out);
+            for _ in lines.by_ref().take_while(|line| !line.is_empty()) {}
+            fresh.push('\n');
+        } else if !line.is_empty() && !line.starts_with('#') {
+            stage.run(line);
+        }
+    }
+    fresh.trim_end().to_string() + "\n"
+}
+
+#[test]
+fn conversations_go_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 8, "conversations are missing");
+    for file in files {
+        let kept = std::fs::read_to_string(&file).unwrap();
+        let fresh = replay(&kept);
+        if std::env::var_os("TOMBOLO_BLESS").is_some() {
+            std::fs::write(&file, &fresh).unwrap();
+        } else {
+            let same = kept.lines().zip(fresh.lines()).take_while(|(a, b)| a == b).count();
+            assert!(kept == fresh, "{} differs from line {}:\n{fresh}", file.display(), same + 1);
+        }
+    }
+}

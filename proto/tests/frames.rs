@@ -1,0 +1,243 @@
+//! Frames survive the wire unchanged, and no bytes of a peer do harm.
+#![allow(clippy::unwrap_used)]
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proto::frame::{
+    Ack, Batch, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, Grants, Hello, NumberedWrite, Reason, Record, Refuse, Report,
+    Share, Welcome,
+};
+use proto::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
+use proto::limits::FRAME_BYTES;
+use proto::names::{CollectionName, Key};
+use proto::op::{Outcome, Verdict};
+use proto::session::cloud::CloudSession;
+use proto::session::edge::EdgeSession;
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,12}"
+}
+
+fn some_text() -> impl Strategy<Value = Option<String>> {
+    option::of("\\PC{1,12}")
+}
+
+fn revision() -> impl Strategy<Value = Revision> {
+    any::<u64>().prop_map(Revision)
+}
+
+fn collection() -> impl Strategy<Value = CollectionName> {
+    "_?[a-z][a-z0-9_-]{0,20}".prop_map(|name| CollectionName::parse(&name).unwrap())
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    "[^\\pC.]{1,20}".prop_map(|key| Key::parse(&key).unwrap())
+}
+
+fn position() -> impl Strategy<Value = Position> {
+    (revision(), option::of((collection(), key()))).prop_map(|(revision, inside)| Position { revision, inside })
+}
+
+fn epochs() -> impl Strategy<Value = Vec<EpochStart>> {
+    vec((any::<u64>(), revision()).prop_map(|(epoch, first)| EpochStart { epoch: Epoch(epoch), first }), 0..5)
+}
+
+fn cursor() -> impl Strategy<Value = Cursor> {
+    (any::<u64>(), position()).prop_map(|(epoch, position)| Cursor { epoch: Epoch(epoch), position })
+}
+
+fn grant() -> impl Strategy<Value = Grant> {
+    let share = (collection(), option::of(text())).prop_map(|(collection, partition)| Share { collection, partition });
+    (share, revision(), revision()).prop_map(|(share, since, from)| Grant { share, since, from })
+}
+
+fn grants() -> impl Strategy<Value = Grants> {
+    let definition = (collection(), revision(), text()).prop_map(|(name, revision, json)| DefinitionText { name, revision, json });
+    (revision(), vec(grant(), 0..4), vec(definition, 0..3)).prop_map(|(revision, grants, definitions)| Grants {
+        revision,
+        grants,
+        definitions,
+    })
+}
+
+fn fill() -> impl Strategy<Value = Fill> {
+    (grant(), position()).prop_map(|(grant, at)| Fill { grant, at })
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let content = prop_oneof![text().prop_map(Content::Value), Just(Content::Deleted), Just(Content::Left)];
+    let head = (collection(), key(), revision(), revision());
+    (head, option::of(text()), any::<u64>(), text(), some_text(), content).prop_map(
+        |((collection, key, revision, born), partition, updated_ms, writer, actor, content)| Record {
+            collection,
+            key,
+            revision,
+            born,
+            partition,
+            updated_ms,
+            writer,
+            actor,
+            content,
+        },
+    )
+}
+
+fn outcome() -> impl Strategy<Value = Entry> {
+    let verdicts = [Verdict::Applied, Verdict::Merged, Verdict::Flagged, Verdict::Rejected, Verdict::Lost];
+    let outcome = (prop::sample::select(verdicts.to_vec()), revision(), some_text(), some_text(), vec(text(), 0..3));
+    (option::of(any::<[u8; 16]>()), any::<u64>(), outcome).prop_map(|(database, number, (verdict, revision, code, detail, conflicts))| {
+        Entry::Outcome { database: database.map(DatabaseId), number, outcome: Outcome { verdict, revision, code, detail, conflicts } }
+    })
+}
+
+fn batch() -> impl Strategy<Value = Batch> {
+    let entry = prop_oneof![record().prop_map(Entry::Record), outcome()];
+    let part = (fill(), any::<bool>(), vec(record(), 0..3)).prop_map(|(fill, done, records)| FillPart { fill, done, records });
+    (position(), position(), any::<bool>(), option::of(grants()), vec(entry, 0..5), option::of(part))
+        .prop_map(|(from, through, at_head, grants, entries, fill)| Batch { from, through, at_head, grants, entries, fill })
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let who = (any::<(u32, u32)>(), vec(text(), 0..3), any::<[u8; 16]>(), any::<u64>(), epochs());
+    let where_it_stands = (option::of(cursor()), any::<[u8; 16]>(), vec(fill(), 0..3));
+    let outbox = (any::<u64>(), any::<u64>(), vec(any::<(u64, u64)>(), 0..3), any::<(u64, u64)>());
+    (who, where_it_stands, outbox, any::<u64>(), text(), any::<bool>()).prop_map(|(who, stands, outbox, now_ms, software, metered)| {
+        let (versions, features, database, session, epochs) = who;
+        let (cursor, grants_hash, fills) = stands;
+        let (newest_write, outbox_first, gaps, (outbox_writes, outbox_oldest_ms)) = outbox;
+        Hello {
+            versions,
+            features,
+            database: DatabaseId(database),
+            session,
+            epochs,
+            cursor,
+            grants_hash,
+            fills,
+            newest_write,
+            outbox_first,
+            gaps,
+            now_ms,
+            software,
+            metered,
+            report: Report { outbox_writes, outbox_oldest_ms, warnings: Vec::new() },
+        }
+    })
+}
+
+fn welcome() -> impl Strategy<Value = Welcome> {
+    let agreed = (any::<u32>(), vec(text(), 0..3), any::<u64>(), epochs());
+    let stands = (revision(), cursor(), any::<bool>(), any::<u64>(), option::of(grants()));
+    (agreed, stands, any::<(u64, u32, u32)>()).prop_map(|(agreed, stands, (now_ms, ping_ms, silence_ms))| {
+        let (version, features, session, epochs) = agreed;
+        let (head, cursor, reset, taken, grants) = stands;
+        Welcome { version, features, session, epochs, head, cursor, reset, taken, grants, now_ms, ping_ms, silence_ms }
+    })
+}
+
+fn reason() -> impl Strategy<Value = Reason> {
+    (text(), text()).prop_map(|(code, detail)| Reason { code, detail })
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    (any::<(u64, u64)>(), vec(text(), 0..4)).prop_map(|((outbox_writes, outbox_oldest_ms), warnings)| Report {
+        outbox_writes,
+        outbox_oldest_ms,
+        warnings,
+    })
+}
+
+fn frame() -> impl Strategy<Value = Frame> {
+    let refuse = (reason(), any::<(u64, (u32, u32))>());
+    let refuse = refuse.prop_map(|(reason, (retry_ms, versions))| Frame::Refuse(Refuse { reason, retry_ms, versions }));
+    let write = (any::<u64>(), vec(any::<u8>(), 0..40), any::<bool>());
+    let write = write.prop_map(|(number, bytes, rejected)| NumberedWrite { number, bytes, rejected });
+    prop_oneof![
+        hello().prop_map(Frame::Hello),
+        welcome().prop_map(Frame::Welcome),
+        refuse,
+        any::<u64>().prop_map(|session| Frame::Started { session }),
+        batch().prop_map(Frame::Batch),
+        (position(), vec(fill(), 0..3)).prop_map(|(cursor, fills)| Frame::Ack(Ack { cursor, fills })),
+        any::<u64>().prop_map(|bytes| Frame::Received { bytes }),
+        reason().prop_map(Frame::Nack),
+        Just(Frame::Ready),
+        vec(write, 0..4).prop_map(Frame::Writes),
+        any::<u64>().prop_map(|number| Frame::Taken { number }),
+        (any::<u64>(), option::of(report())).prop_map(|(sent_ms, report)| Frame::Ping { sent_ms, report }),
+        any::<(u64, u64)>().prop_map(|(sent_ms, now_ms)| Frame::Pong { sent_ms, now_ms }),
+        reason().prop_map(Frame::Close),
+    ]
+}
+
+/// Whole frames, some of whose bytes were changed, cut off, or doubled.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    (frame(), vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), any::<prop::sample::Index>(), 0..3).prop_map(
+        |(frame, flips, end, way)| {
+            let mut bytes = frame.encode();
+            bytes.push(0);
+            for (at, byte) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            match way {
+                0 => bytes.truncate(end.index(bytes.len())),
+                1 => bytes.extend_from_within(end.index(bytes.len())..),
+                _ => {}
+            }
+            bytes
+        },
+    )
+}
+
+fn batch_len(frame: &Frame) -> Option<usize> {
+    match frame {
+        Frame::Batch(batch) => Some(batch.wire_len()),
+        Frame::Writes(writes) => Some(writes.iter().map(NumberedWrite::wire_len).sum()),
+        _ => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_encoded_is_decoded(frame in frame()) {
+        let bytes = frame.encode();
+        prop_assert_eq!(Frame::decode(&bytes), Ok(frame.clone()));
+        if let Some(len) = batch_len(&frame) {
+            prop_assert!(bytes.len() < 2 * len + 600, "{} bytes counted as {}", bytes.len(), len);
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_or_another_frame(bytes in damaged()) {
+        if let Ok(frame) = Frame::decode(&bytes) {
+            prop_assert_eq!(Frame::decode(&frame.encode()), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn noise_is_no_frame_that_harms(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = Frame::decode(&bytes);
+    }
+
+    /// Whatever a peer sends in whatever order: the session lives on, or ends with a reason.
+    #[test]
+    fn machines_bear_any_frames(frames in vec(frame(), 1..12), damaged in vec(damaged(), 0..3), hello in hello()) {
+        let mut cloud = CloudSession::new(0);
+        let mut edge = EdgeSession::new(0, hello);
+        for bytes in frames.iter().map(Frame::encode).chain(damaged) {
+            cloud.receive(1, &bytes);
+            edge.receive(1, &bytes);
+        }
+        cloud.tick(u64::MAX / 2);
+        edge.tick(u64::MAX / 2);
+        let _ = (cloud.next_tick(), edge.next_tick(), cloud.status());
+    }
+}
+
+#[test]
+fn a_frame_beyond_the_bound_is_refused_unread() {
+    let error = Frame::decode(&vec![0; FRAME_BYTES + 1]).unwrap_err();
+    assert_eq!(error.what, "frame");
+}
