@@ -186,6 +186,7 @@ fn put(request: &Request, scene: &Scene<'_>, value: &Value, create: bool, policy
     for (field, _) in view.fields().filter(|(field, _)| value.get(field).is_none()) {
         changes.push(change(scene, field, To::Remove)?);
     }
+    widen(scene, &mut changes, &value);
     match changes.iter().find(|change| definition.is_counter(&change.field)) {
         Some(counter) if !scene.matched => Err(BuildError::CountNeedsMatch(counter.field.clone())),
         _ => Ok(Some(Body::Merge(changes))),
@@ -220,6 +221,7 @@ fn merge(request: &Request, scene: &Scene<'_>, patch: &Value) -> Result<Body, Bu
     }
     scene.defined.definition.fill_key(&request.key, &mut result)?;
     result.check_bounds()?;
+    widen(scene, &mut changes, &result);
     if scene.view.is_none() {
         for field in key_fields {
             if let (Some(raw), true) = (result.get(&field), changes.iter().all(|change| change.field != field)) {
@@ -228,6 +230,23 @@ fn merge(request: &Request, scene: &Scene<'_>, patch: &Value) -> Result<Body, Bu
         }
     }
     Ok(Body::Merge(changes))
+}
+
+/// A claim on one field of a group is a claim on all of them: half an address of one writer and half of another is the
+/// address of neither.
+fn widen(scene: &Scene<'_>, changes: &mut Vec<Change>, result: &Value) {
+    for group in &scene.defined.definition.groups {
+        let claims = |field: &String, changes: &[Change]| changes.iter().any(|change| change.field == *field);
+        if !group.iter().any(|field| claims(field, changes)) {
+            continue;
+        }
+        for field in group.iter().filter(|field| writable(scene, field).is_ok()) {
+            if let (Some(raw), false) = (result.get(field), claims(field, changes)) {
+                let was = Was::of(scene.view.and_then(|view| view.get(field)));
+                changes.push(Change { field: field.clone(), to: To::Set(raw.clone()), was });
+            }
+        }
+    }
 }
 
 fn increment(request: &Request, scene: &Scene<'_>, by: &[(String, i64)]) -> Result<Body, BuildError> {

@@ -175,6 +175,17 @@ fn an_op_on_a_pending_record_names_its_creator() {
     assert_eq!((op.depends, op.seen), (Some(5), Revision(40)));
 }
 
+/// Fields that win or lose together are claimed together.
+#[test]
+fn a_claim_on_one_field_of_a_group_is_a_claim_on_all() {
+    let groups = r#"{"groups":[["street","zip","city"]]}"#;
+    let table = Table::new(groups, Some(r#"{"street":"a","zip":"1","name":"x"}"#));
+    let claimed = |request: &Request| changes(&table.op(request)).iter().map(|change| change.field.clone()).collect::<Vec<_>>();
+    assert_eq!(claimed(&put(r#"{"street":"b","zip":"1","name":"x"}"#)), ["street", "zip"]);
+    assert_eq!(claimed(&request(Action::Merge(value(r#"{"zip":"2"}"#)))), ["zip", "street"]);
+    assert_eq!(claimed(&request(Action::Merge(value(r#"{"name":"y"}"#)))), ["name"]);
+}
+
 fn small_value() -> impl Strategy<Value = Value> {
     prop::collection::btree_map("[abcn]", prop_oneof![Just("null".into()), "[0-9]", Just("{\"x\":1}".into())], 0..4).prop_map(|fields| {
         let mut value = Value::default();

@@ -11,6 +11,8 @@ pub const COLLECTION_NAME_BYTES: usize = 63;
 pub const NODE_NAME_BYTES: usize = 63;
 /// Largest value, bytes of compact JSON. Pictures are links.
 pub const VALUE_BYTES: usize = 1024 * 1024;
+/// Largest row of `_conflicts`, bytes: two values beside each other. Only the cloud makes them.
+pub const CONFLICT_BYTES: usize = 2 * VALUE_BYTES;
 /// Most top-level fields of a value: each may carry a clock.
 pub const VALUE_FIELDS: usize = 1_000;
 /// Deepest nesting of a value, the value itself counted: keeps recursive code off the stack's end.

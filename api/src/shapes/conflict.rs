@@ -99,19 +99,24 @@ pub struct ConflictField {
     /// The field.
     pub name: String,
     /// What the writer saw.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "even_null")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub base: Option<Box<RawValue>>,
     /// What the cloud had.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "even_null")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub cloud: Option<Box<RawValue>>,
     /// What the edge wrote.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "even_null")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub edge: Option<Box<RawValue>>,
     /// What stands now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "even_null")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub result: Option<Box<RawValue>>,
+}
+
+/// A member that is there is a value, JSON null too; only an absent one is none.
+fn even_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }

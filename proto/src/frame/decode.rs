@@ -10,7 +10,7 @@ use super::{
     Refuse, Report, Share, Welcome, some_text,
 };
 use crate::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
-use crate::limits::{BATCH_RECORDS, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST, VALUE_BYTES};
+use crate::limits::{BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST};
 use crate::names::{CollectionName, Key};
 use crate::op::{Outcome, Verdict};
 use crate::wire::{self, frame::Body};
@@ -200,7 +200,7 @@ fn outcome(outcome: wire::Outcome) -> Result<Entry, Malformed> {
 
 fn record(record: wire::Record) -> Result<Record, Malformed> {
     let content = match need("content", record.content)? {
-        wire::record::Content::Value(text) if text.len() > VALUE_BYTES => return Err(Malformed::new("value", "larger than 1 MiB")),
+        wire::record::Content::Value(text) if text.len() > CONFLICT_BYTES => return Err(Malformed::new("value", "larger than 2 MiB")),
         wire::record::Content::Value(text) => Content::Value(text),
         wire::record::Content::Deleted(_) => Content::Deleted,
         wire::record::Content::Left(_) => Content::Left,

@@ -105,7 +105,7 @@ fn stutter(seed: u64) -> u64 {
 fn seeds() -> Vec<u64> {
     match std::env::var("TOMBOLO_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..60).collect(),
+        Err(_) => (0..40).collect(),
     }
 }
 

@@ -1,0 +1,116 @@
+//! What cloudhub can be told: a file, `CLOUDHUB_…` variables, and flags of `cloudhub serve`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use api::config::{DataDir, HostPort, Kind, Setting};
+use api::logging::LogConfig;
+use serde::{Deserialize, Serialize};
+
+/// The port of the WebSocket link.
+pub const WS_PORT: u16 = 10000;
+/// The port of the API, of joins and of renewals.
+pub const API_PORT: u16 = 10002;
+
+/// Where cloudhub keeps its data when nothing says otherwise.
+pub const DATA_DIR: DataDir = DataDir { local: "cloudhub-data", system: "/var/lib/cloudhub" };
+
+/// Everything that a running cloudhub is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServeConfig {
+    /// The data folder, absolute.
+    pub data: PathBuf,
+    /// The names and addresses by which nodes reach this hub; empty: host name, localhost and all interfaces.
+    pub advertise: Vec<HostPort>,
+    /// Where it listens.
+    pub listen: Listen,
+    /// What it logs.
+    pub log: LogConfig,
+}
+
+/// The addresses that cloudhub listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// Links over WebSocket, TCP.
+    pub ws: SocketAddr,
+    /// Links over QUIC, UDP. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quic: Option<SocketAddr>,
+    /// The HTTPS API, TCP.
+    pub api: SocketAddr,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        Self {
+            data: DATA_DIR.default_path(),
+            advertise: Vec::new(),
+            listen: Listen { ws: any(WS_PORT), quic: None, api: any(API_PORT) },
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// The keys of the file with their variables.
+pub static SETTINGS: &[Setting] = &[
+    Setting { key: "data", variable: "CLOUDHUB_DATA", kind: Kind::Text },
+    Setting { key: "advertise", variable: "CLOUDHUB_ADVERTISE", kind: Kind::List },
+    Setting { key: "listen.ws", variable: "CLOUDHUB_LISTEN_WS", kind: Kind::Text },
+    Setting { key: "listen.quic", variable: "CLOUDHUB_LISTEN_QUIC", kind: Kind::Text },
+    Setting { key: "listen.api", variable: "CLOUDHUB_LISTEN_API", kind: Kind::Text },
+    Setting { key: "log.format", variable: "CLOUDHUB_LOG_FORMAT", kind: Kind::Text },
+    Setting { key: "log.level", variable: "CLOUDHUB_LOG_LEVEL", kind: Kind::Text },
+];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use api::config::{Document, Layers};
+
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../docs/examples/cloudhub.toml");
+
+    fn build(text: &str) -> Result<ServeConfig, String> {
+        let mut layers = Layers::new(SETTINGS, &ServeConfig::default());
+        let document = Document::parse(Path::new("cloudhub.toml"), text).map_err(|error| error.to_string())?;
+        layers.file(&document).map_err(|error| error.to_string())?;
+        layers.build().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_example_says_the_defaults_and_names_every_key() {
+        let mut built = build(EXAMPLE).unwrap();
+        assert_eq!(built.data, Path::new("/var/lib/cloudhub"));
+        built.data = ServeConfig::default().data;
+        assert_eq!(built, ServeConfig::default());
+        for setting in SETTINGS {
+            let name = setting.key.rsplit('.').next().unwrap();
+            assert!(EXAMPLE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} ="))), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn every_misspelled_key_of_the_example_is_found() {
+        for (i, line) in EXAMPLE.lines().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with('#')) {
+            let name = line.split(' ').next().unwrap();
+            let text = EXAMPLE.replacen(&format!("\n{line}\n"), &format!("\n{}\n", line.replacen(name, &format!("{name}x"), 1)), 1);
+            let error = build(&text).unwrap_err();
+            assert!(error.starts_with(&format!("cloudhub.toml line {}: unknown key `", i + 1)), "{error}");
+            assert!(error.ends_with(&format!("{name}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_value_of_the_example_is_found() {
+        for (i, line) in EXAMPLE.lines().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with('#')) {
+            let name = line.split(' ').next().unwrap();
+            let text = EXAMPLE.replacen(&format!("\n{line}\n"), &format!("\n{name} = -1\n"), 1);
+            let error = build(&text).unwrap_err();
+            assert!(error.starts_with(&format!("cloudhub.toml line {}: `", i + 1)), "{error}");
+        }
+    }
+}

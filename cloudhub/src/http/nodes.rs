@@ -1,0 +1,177 @@
+//! Nodes as operators see them: what is saved of each, and what its session shows now.
+
+use std::sync::Arc;
+
+use api::hub::{Origin, PageToken};
+use api::problem::Problem;
+use api::shapes::{
+    Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, OpenConflicts, SyncState, Time,
+};
+use proto::frame::Report;
+use proto::ids::{Position, Revision};
+use proto::names::NodeName;
+use proto::session::Mode;
+use transport::identity::Serial;
+
+use super::{CloudHub, by};
+use crate::clock::millis;
+use crate::peers::{Live, Presence, Registry, View};
+use crate::store::{Job, NodeRow, StoreError, StoreRead};
+
+/// A node's row with its session, as far as it has one, and what it has yet to get.
+pub(super) struct Seen {
+    pub(super) row: NodeRow,
+    pub(super) presence: Presence,
+    pub(super) behind: u64,
+}
+
+impl Seen {
+    /// Looks a row's session up, and counts what lies between where the node stands and the head.
+    pub(super) fn of(row: NodeRow, registry: &Registry, store: &mut dyn StoreRead) -> Result<Self, StoreError> {
+        let presence = registry.presence(&row.name);
+        let behind = match open(&presence) {
+            Some((_, view)) if view.in_sync => 0,
+            Some((_, view)) => store.behind(&row.name, &view.acked, &view.fills)?,
+            None if row.revoked => 0,
+            None => store.behind(&row.name, &row.position(), &[])?,
+        };
+        Ok(Self { row, presence, behind })
+    }
+
+    /// What it says of its outbox.
+    pub(super) fn report(&self) -> &Report {
+        let live = self.presence.live.as_ref().and_then(|(_, view)| view.report.as_deref());
+        live.unwrap_or(&self.row.report)
+    }
+
+    fn state(&self) -> (NodeState, Option<NodeReason>, SyncState) {
+        if self.row.revoked {
+            return (NodeState::Revoked, Some(NodeReason::Revoked), SyncState::Offline);
+        }
+        let Some((_, view)) = open(&self.presence) else {
+            let reason = match self.presence.refused.as_deref() {
+                Some("copied_database") => NodeReason::RefusedCopiedDatabase,
+                Some("version") => NodeReason::RefusedVersion,
+                _ => NodeReason::LinkDown,
+            };
+            return (NodeState::Offline, Some(reason), SyncState::Offline);
+        };
+        let (reason, sync) = match view {
+            View { mode: Mode::Paused, .. } | View { paused: Some(_), .. } => (Some(NodeReason::PausedDiskFull), SyncState::Blocked),
+            View { in_sync: true, .. } => (None, SyncState::InSync),
+            View { fills, .. } if !fills.is_empty() => (Some(NodeReason::Snapshot), SyncState::Syncing),
+            _ => (Some(NodeReason::CatchingUp), SyncState::Syncing),
+        };
+        (NodeState::Online, reason, sync)
+    }
+
+    fn shape(self, head: Revision, now_ms: u64) -> Node {
+        let (state, reason, sync) = self.state();
+        let report = self.report().clone();
+        let live = open(&self.presence);
+        let cursor = live.map_or(self.row.cursor, |(_, view)| acked(view, self.row.cursor));
+        let last_seen = live.map_or(self.row.last_seen_ms, |(live, _)| now_ms.saturating_sub(millis(live.counters.last_received().elapsed())));
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Node {
+            name: self.row.name.to_string(),
+            state,
+            reason,
+            last_seen: Some(Time(last_seen)).filter(|time| time.0 > 0),
+            address: live.map(|(live, _)| live.address.clone()).or_else(|| some(&self.row.address)),
+            transport: live.map(|(live, _)| live.transport.to_string()).or_else(|| some(&self.row.transport)),
+            version: some(&self.row.version),
+            database: self.row.database.map(|database| database.to_string()),
+            certificate: Certificate { not_after: Some(Time(self.row.not_after_ms)).filter(|time| time.0 > 0) },
+            sync: NodeSync { state: sync, cursor: Some(cursor.0), head: head.0, lag_records: self.behind, verified_at: None },
+            outbox: NodeOutbox { writes: report.outbox_writes, oldest_at: Some(Time(report.outbox_oldest_ms)).filter(|time| time.0 > 0) },
+            conflicts: OpenConflicts { open: self.row.conflicts_open },
+            warnings: report.warnings,
+            labels: self.row.labels,
+        }
+    }
+}
+
+/// The session, once its node is online.
+fn open(presence: &Presence) -> Option<(&Live, &View)> {
+    presence.live.as_ref().filter(|(_, view)| view.open).map(|(live, view)| (&**live, view))
+}
+
+/// What the session has acknowledged; before its first ACK, what was saved.
+fn acked(view: &View, saved: Revision) -> Revision {
+    if view.acked == Position::default() { saved } else { view.acked.revision }
+}
+
+impl CloudHub {
+    pub(super) async fn list_nodes(&self, after: Option<PageToken>, limit: usize) -> Result<(Vec<Node>, Option<PageToken>), Problem> {
+        let after = after.map(|token| token.to_text()).transpose()?;
+        let after = after.map(|name| NodeName::parse(&name)).transpose();
+        let after = after.map_err(|_| Problem::bad_request("after takes the next of the page before, from this same list").field("after"))?;
+        let registry = Arc::clone(&self.registry);
+        let read = move |store: &mut dyn StoreRead| {
+            let mut rows = store.nodes(after.as_ref(), limit + 1)?;
+            let more = rows.len() > limit;
+            rows.truncate(limit);
+            let seen = rows.into_iter().map(|row| Seen::of(row, &registry, store)).collect::<Result<Vec<_>, _>>()?;
+            Ok((seen, more, store.head()?))
+        };
+        let (seen, more, head) = self.read(read).await?;
+        let now_ms = self.clock.wall_ms();
+        let nodes: Vec<_> = seen.into_iter().map(|seen| seen.shape(head, now_ms)).collect();
+        let next = nodes.last().filter(|_| more).map(|node| PageToken::of_text(&node.name));
+        Ok((nodes, next))
+    }
+
+    pub(super) async fn one_node(&self, name: &NodeName) -> Result<Node, Problem> {
+        let (registry, asked) = (Arc::clone(&self.registry), name.clone());
+        let read = move |store: &mut dyn StoreRead| {
+            let Some(row) = store.node(&asked)? else { return Ok(None) };
+            Ok(Some((Seen::of(row, &registry, store)?, store.head()?)))
+        };
+        let (seen, head) = self.read(read).await?.ok_or_else(|| no_node(name))?;
+        Ok(seen.shape(head, self.clock.wall_ms()))
+    }
+
+    pub(super) async fn events(&self, name: &NodeName) -> Result<Vec<NodeEvent>, Problem> {
+        let asked = name.clone();
+        let events = self.read(move |store| store.events(&asked)).await?.ok_or_else(|| no_node(name))?;
+        Ok(events.into_iter().map(|event| NodeEvent { at: Time(event.at_ms), kind: event.kind, detail: event.detail }).collect())
+    }
+
+    /// The certificates of a node that have not been revoked, as far as they are known; none where there is no such node.
+    pub(super) async fn serials(&self, name: &NodeName) -> Result<Vec<Serial>, Problem> {
+        let asked = name.clone();
+        let row = self.read(move |store| store.node(&asked)).await?;
+        Ok(row.iter().filter_map(|row| row.serial.parse().ok()).collect())
+    }
+
+    /// Writes serials down in the file that a restore keeps.
+    pub(super) async fn revoke_serials(&self, name: &NodeName, serials: Vec<Serial>) -> Result<(), Problem> {
+        let (pki, node) = (Arc::clone(&self.pki), name.clone());
+        let written = tokio::task::spawn_blocking(move || pki.revoke(&node, &serials)).await;
+        written.map_err(Problem::internal)?.map_err(Problem::internal)
+    }
+
+    pub(super) async fn revoke(&self, name: &NodeName, origin: &Origin) -> Result<Node, Problem> {
+        let serials = self.serials(name).await?;
+        self.job(Job::Revoke { node: name.clone() }).await?;
+        self.registry.end(name, "revoked", "the node was revoked; it must join again with a new token");
+        self.revoke_serials(name, serials).await?;
+        tracing::info!(node = %name, by = by(origin), "node revoked");
+        self.one_node(name).await
+    }
+
+    pub(super) async fn delete(&self, name: &NodeName, origin: &Origin) -> Result<(), Problem> {
+        let serials = self.serials(name).await?;
+        self.job(Job::DeleteNode { node: name.clone() }).await?;
+        self.registry.end(name, "unknown_node", "the node was deleted; it must join again with a new token");
+        self.registry.forget(name);
+        // Another machine may get the name, and this one must not renew its certificate then.
+        self.revoke_serials(name, serials).await?;
+        tracing::info!(node = %name, by = by(origin), "node deleted");
+        Ok(())
+    }
+}
+
+fn no_node(name: &NodeName) -> Problem {
+    Problem::not_found(format!("there is no node {name}; cloudhub node list shows them"))
+}

@@ -1,0 +1,162 @@
+//! Records, writes and conflicts: read in one transaction, or changed in one.
+
+use api::hub::{
+    Condition, ConflictFilter, ConflictPage, ConflictRow, ExportPage, ListQuery, MutationAnswer, MutationRequest, OpAction, OpRequest,
+    OpResult, Page, PageToken, Role, WriteFilter, WritePage,
+};
+use api::problem::Problem;
+use api::shapes::{ConflictState, RawJson, Record, Write};
+use proto::build::Action;
+use proto::ids::{Revision, WriteId};
+use proto::names::{CollectionName, Key};
+
+use super::{CloudHub, shape, unexpected};
+use crate::store::{self, Answer, CloudOp, CloudWrite, CollectionRow, ConflictsRequest, Job, ListRequest, WritesRequest};
+
+impl CloudHub {
+    pub(super) async fn definition(&self, name: &CollectionName) -> Result<CollectionRow, Problem> {
+        let asked = name.clone();
+        let row = self.read(move |store| store.collection(&asked)).await?;
+        row.ok_or_else(|| Problem::no_collection(name.as_str()))
+    }
+
+    pub(super) async fn list_records(&self, query: ListQuery) -> Result<Page, Problem> {
+        let collection = query.collection.clone();
+        let request = ListRequest {
+            collection: query.collection,
+            after: query.after,
+            prefix: query.prefix,
+            keys: query.keys,
+            filters: query.filters.into_iter().map(|filter| (filter.field, filter.text)).collect(),
+            limit: query.limit,
+        };
+        let page = self.read(move |store| store.list(&request)).await?;
+        let page = page.ok_or_else(|| Problem::no_collection(collection.as_str()))?;
+        Ok(Page {
+            records: page.records.into_iter().map(shape::record).collect(),
+            next: page.next,
+            since: format!("{}.{}", self.engine.epoch(), page.head),
+        })
+    }
+
+    pub(super) async fn record(&self, collection: &CollectionName, key: &Key) -> Result<Record, Problem> {
+        let place = (collection.clone(), key.clone());
+        let found = self.read(move |store| store.record(&place.0, &place.1)).await?;
+        match found {
+            Some(row) => Ok(shape::record(row)),
+            None => {
+                // Which of the two is missing decides what a person does next.
+                self.definition(collection).await?;
+                Err(Problem::no_record(collection.as_str(), key.as_str()))
+            }
+        }
+    }
+
+    pub(super) async fn commit(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {
+        let write = CloudWrite {
+            ops: request.ops.into_iter().map(op).collect(),
+            admin: request.origin.caller.role == Role::Admin,
+            actor: request.origin.actor,
+            request_id: Some(request.origin.request_id.to_string()),
+        };
+        match self.job(Job::Write(Box::new(write))).await? {
+            Answer::Written(written) => Ok(MutationAnswer {
+                write: shape::write(written.write),
+                results: written.results.into_iter().map(result).collect(),
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(super) async fn list_writes(&self, filter: WriteFilter) -> Result<WritePage, Problem> {
+        let after = filter.after.map(|token| token.to_number()).transpose()?.map(Revision);
+        let verdict = match filter.state.map(shape::verdict) {
+            // What is pending at an edge has not come here.
+            Some(None) => return Ok(WritePage { writes: Vec::new(), next: None }),
+            Some(verdict) => verdict,
+            None => None,
+        };
+        let request = WritesRequest { verdict, after, limit: filter.limit };
+        let (rows, next) = self.read(move |store| store.writes(&request)).await?;
+        let mut writes: Vec<Write> = rows.into_iter().map(shape::write).collect();
+        if let Some(names) = &filter.collections {
+            writes.retain(|write| write.ops.iter().all(|op| names.iter().any(|name| name.as_str() == op.collection)));
+        }
+        Ok(WritePage { writes, next: next.map(|next| PageToken::of_number(next.0)) })
+    }
+
+    pub(super) async fn one_write(&self, id: &WriteId) -> Result<Write, Problem> {
+        let asked = id.clone();
+        let row = self.read(move |store| store.write(&asked)).await?;
+        let missing = || Problem::not_found(format!("write {id} is not known here: it has not arrived yet, or is no longer kept"));
+        row.map(shape::write).ok_or_else(missing)
+    }
+
+    pub(super) async fn export_records(&self, collection: &CollectionName, after: Option<Key>) -> Result<ExportPage, Problem> {
+        let asked = collection.clone();
+        let page = self.read(move |store| store.export(&asked, after.as_ref())).await?;
+        let page = page.ok_or_else(|| Problem::no_collection(collection.as_str()))?;
+        Ok(ExportPage {
+            records: page.records.into_iter().map(|(key, value)| (key, RawJson::trusted(value))).collect(),
+            key_in_value: page.key_in_value,
+            next: page.next,
+        })
+    }
+
+    pub(super) async fn list_conflicts(&self, filter: ConflictFilter) -> Result<ConflictPage, Problem> {
+        let state = filter.state.map(|state| match state {
+            ConflictState::Open => "open",
+            ConflictState::Auto => "auto",
+            ConflictState::Resolved => "resolved",
+        });
+        let request = ConflictsRequest {
+            state: state.map(str::to_owned),
+            after: filter.after.map(|token| token.to_number()).transpose()?,
+            limit: filter.limit,
+            collections: filter.collections.map(|names| names.to_vec()),
+        };
+        let (rows, next) = self.read(move |store| store.conflicts(&request)).await?;
+        Ok(ConflictPage { conflicts: rows.into_iter().map(shape::conflict).collect(), next: next.map(PageToken::of_number) })
+    }
+
+    pub(super) async fn one_conflict(&self, id: &str) -> Result<ConflictRow, Problem> {
+        let asked = id.to_owned();
+        let row = self.read(move |store| store.conflict(&asked)).await?;
+        row.map(shape::conflict).ok_or_else(|| Problem::not_found(format!("there is no conflict {id:?} here")))
+    }
+}
+
+fn op(request: OpRequest) -> CloudOp {
+    let key_from_value = matches!(request.action, OpAction::Create(_));
+    let action = match request.action {
+        OpAction::Create(value) => Action::Put { value, create: true },
+        OpAction::Put(value) => Action::Put { value, create: false },
+        OpAction::Merge(patch) => Action::Merge(patch),
+        OpAction::Increment(by) => Action::Increment(by.into_iter().collect()),
+        OpAction::Delete { force } => Action::Delete { force },
+        OpAction::Check(fields) => Action::Check(fields.fields().map(|(name, raw)| (name.to_owned(), raw.clone())).collect()),
+    };
+    let condition = condition(request.condition);
+    CloudOp { collection: request.collection, key: request.key, key_from_value, action, condition }
+}
+
+/// A tag of an edge that names a pending write is of no version that the cloud ever had.
+fn condition(condition: Condition) -> store::Condition {
+    match condition {
+        Condition::None => store::Condition::None,
+        Condition::Absent => store::Condition::Absent,
+        Condition::Present => store::Condition::Present,
+        Condition::Match(tags) => {
+            store::Condition::Revisions(tags.into_iter().filter(|tag| tag.write.is_none()).map(|tag| tag.revision).collect())
+        }
+        Condition::Revision(revision) => store::Condition::Revision(revision),
+    }
+}
+
+fn result(result: store::OpResult) -> OpResult {
+    match result {
+        store::OpResult::Created(row) => OpResult::Created(shape::record(row)),
+        store::OpResult::Changed(row) => OpResult::Changed(shape::record(row)),
+        store::OpResult::Deleted { collection, key } => OpResult::Deleted { collection: collection.to_string(), key: key.to_string() },
+    }
+}

@@ -1,0 +1,112 @@
+//! What the hub is doing: the status and the metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use api::metrics::{self as m, MetricsWriter};
+use api::problem::Problem;
+use api::shapes::{CloudStatus, DiskStatus, NodeCounts, OpenConflicts, Time};
+use proto::names::NodeName;
+
+use super::CloudHub;
+use super::nodes::Seen;
+use crate::disk::Space;
+use crate::limits::{METRICS_BEHIND, PAGE_ROWS};
+use crate::peers::Registry;
+use crate::store::{Figures, StoreError, StoreRead};
+
+impl CloudHub {
+    pub(super) async fn present_status(&self) -> Result<CloudStatus, Problem> {
+        let (figures, records) = self.read(|store| {
+            let records = store.collections()?.iter().map(|collection| collection.records).sum();
+            Ok((store.figures()?, records))
+        }).await?;
+        let space = Space::of(&self.data);
+        let mut warnings = Vec::new();
+        if space.is_some_and(Space::refuses_writes) {
+            warnings.push(format!("the disk of {} is nearly full: writes are refused until there is room", self.data.display()));
+        }
+        Ok(CloudStatus {
+            version: env!("CARGO_PKG_VERSION").into(),
+            data: self.data.display().to_string(),
+            epoch: figures.epoch.to_string(),
+            head: figures.head.0,
+            started_at: Time(self.started_ms),
+            collections: figures.collections,
+            records,
+            nodes: self.counts(&figures),
+            conflicts: OpenConflicts { open: figures.conflicts_open },
+            listen: self.listen.clone(),
+            now: Time(self.clock.wall_ms()),
+            disk: DiskStatus { free_bytes: space.map(|space| space.free) },
+            warnings,
+        })
+    }
+
+    fn counts(&self, figures: &Figures) -> NodeCounts {
+        // A node that connects while this is put together must not make the sum wrong.
+        let online = self.registry.online().min(figures.nodes);
+        NodeCounts { total: figures.nodes + figures.revoked, online, offline: figures.nodes - online, revoked: figures.revoked }
+    }
+
+    pub(super) async fn figures(&self, out: &mut MetricsWriter) -> Result<(), Problem> {
+        let registry = Arc::clone(&self.registry);
+        let (figures, collections, nodes) = self.read(move |store| {
+            let nodes = all_nodes(store, &registry)?;
+            Ok((store.figures()?, store.collections()?, nodes))
+        }).await?;
+        #[allow(clippy::cast_precision_loss)] // figures for graphs
+        let mut figure = |metric, labels: &[&str], value: u64| out.sample(metric, labels, value as f64);
+        let tally = self.engine.tally();
+        figure(&m::COMMITS, &[], tally.commits.load(Ordering::Relaxed));
+        figure(&m::COMMIT_FAILURES, &[], tally.failures.load(Ordering::Relaxed));
+        figure(&m::HEAD, &[], figures.head.0);
+        figure(&m::CONFLICTS_OPEN, &[], figures.conflicts_open);
+        figure(&m::DATABASE_BYTES, &[], figures.database_bytes);
+        if let Some(space) = Space::of(&self.data) {
+            figure(&m::DISK_FREE, &[], space.free);
+        }
+        for collection in &collections {
+            figure(&m::RECORDS, &[collection.name.as_str()], collection.records);
+        }
+        let counts = self.counts(&figures);
+        for (state, count) in [("online", counts.online), ("offline", counts.offline), ("revoked", counts.revoked)] {
+            figure(&m::NODES, &[state], count);
+        }
+        for (seen, is_counted) in &nodes {
+            let name = &[seen.row.name.as_str()];
+            figure(&m::NODE_ONLINE, name, seen.presence.is_online().into());
+            if *is_counted {
+                figure(&m::NODE_BEHIND, name, seen.behind);
+            }
+            figure(&m::NODE_OUTBOX, name, seen.report().outbox_writes);
+            figure(&m::NODE_CONFLICTS, name, seen.row.conflicts_open);
+            figure(&m::NODE_SENT, name, seen.presence.traffic.sent);
+            figure(&m::NODE_RECEIVED, name, seen.presence.traffic.received);
+        }
+        Ok(())
+    }
+}
+
+/// Every node, and whether its distance to the head was counted: a scrape counts for [`METRICS_BEHIND`] nodes at most.
+fn all_nodes(store: &mut dyn StoreRead, registry: &Registry) -> Result<Vec<(Seen, bool)>, StoreError> {
+    let mut all = Vec::new();
+    let mut left = METRICS_BEHIND;
+    let mut after: Option<NodeName> = None;
+    loop {
+        let rows = store.nodes(after.as_ref(), PAGE_ROWS)?;
+        let is_last = rows.len() < PAGE_ROWS;
+        after = rows.last().map(|row| row.name.clone());
+        for row in rows {
+            let presence = registry.presence(&row.name);
+            let in_sync = presence.live.as_ref().is_some_and(|(_, view)| view.open && view.in_sync);
+            let is_counted = in_sync || left > 0;
+            let seen = if is_counted { Seen::of(row, registry, store)? } else { Seen { row, presence, behind: 0 } };
+            left -= usize::from(!in_sync && is_counted);
+            all.push((seen, is_counted));
+        }
+        if is_last {
+            return Ok(all);
+        }
+    }
+}

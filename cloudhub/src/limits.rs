@@ -1,0 +1,120 @@
+//! Every bound of cloudhub, with its reason. What both sides must agree on is in [`proto::limits`].
+
+use std::time::Duration;
+
+/// Decided writes that are kept of each edge database after their outcome was acknowledged: a repeated number is
+/// recognised by its hash this far back; further back it is answered `lost`.
+pub const WRITES_PER_DATABASE: u64 = 4_096;
+/// Writes through the cloud's API that stay readable by their id. Older ones took effect all the same.
+pub const CLOUD_WRITES: u64 = 10_000;
+/// Events kept of one node: a year of daily ones, and a flapping node pushes out only its own.
+pub const EVENTS_PER_NODE: u64 = 1_000;
+/// Longest text of an event, bytes.
+pub const EVENT_BYTES: usize = 1_000;
+/// Starts of this store that are remembered to recognise the store that a node knew.
+pub const EPOCHS: usize = 10_000;
+/// Nodes of one hub.
+pub const NODES: u64 = 100_000;
+/// Labels of one node; with [`LABEL_BYTES`] a node's row stays a few pages.
+pub const LABELS: usize = 64;
+/// Longest name or value of a label, bytes. A value may list several partitions.
+pub const LABEL_BYTES: usize = 4_096;
+/// Grants of one node: they all travel in one frame.
+pub const GRANTS_PER_NODE: usize = 10_000;
+/// Join tokens, and access tokens, that exist at one time.
+pub const TOKENS: u64 = 10_000;
+/// Largest definition, bytes of JSON, its schema included: all those of a node travel in one frame.
+pub const DEFINITION_BYTES: usize = 64 * 1024;
+/// Largest compiled pattern of a JSON Schema, bytes: patterns are the operator's, their cost is bounded all the same.
+pub const PATTERN_BYTES: usize = 1024 * 1024;
+/// Conflict rows of one record that are no longer open; the oldest go first.
+pub const CLOSED_CONFLICTS_PER_RECORD: u64 = 100;
+/// How long conflict rows that are no longer open are kept, milliseconds.
+pub const CLOSED_CONFLICT_MS: u64 = 90 * 86_400_000;
+/// Jobs of one group commit: a bound on how long the first of them waits for its answer.
+pub const GROUP_JOBS: usize = 1_024;
+/// Bytes of values in one group commit: a bound on the WAL between two checkpoints.
+pub const GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// Lines of one import transaction (design §3).
+pub const IMPORT_LINES: usize = 1_000;
+/// Records between a cursor and the head are counted up to here, for display.
+pub const BEHIND: u64 = 100_000;
+/// Records looked at for one page of a list with filters; the answer then says where to go on.
+pub const LIST_LOOKS: usize = 10_000;
+/// Bytes of values in one page of a list or an export.
+pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// Most rows of one page.
+pub const PAGE_ROWS: usize = 1_000;
+/// Rows that one step of housekeeping touches: it runs between group commits.
+pub const TIDY_ROWS: usize = 1_000;
+/// Partitions whose newest revision is held in memory; when there are more, the table starts over.
+pub const SHARE_HEADS: usize = 65_536;
+/// Nodes whose grants are held in memory between scans.
+pub const GRANT_CACHE: usize = 32_768;
+/// Rows of one back-fill part that are looked at when most of them are tombstones.
+pub const FILL_LOOKS: usize = 4_096;
+/// Largest conflict row, bytes of JSON: one losing value of 1 MiB, what it lost against, and those before it.
+pub const CONFLICT_ROW_BYTES: usize = 2 * 1024 * 1024;
+/// A value in a conflict row that did not lose is shown by its hash and length above this, bytes.
+pub const CONFLICT_VALUE_BYTES: usize = 4 * 1024;
+/// Losers that one open conflict row lists, the newest; `count` goes on.
+pub const CONFLICT_LOSERS: usize = 100;
+/// Records that one write may make the judge load, bytes of their values: 1,000 ops on records of 1 MiB would take a GiB.
+pub const JUDGED_BYTES: usize = 256 * 1024 * 1024;
+/// Open conflict rows of one node; at that many its writes wait (design §4).
+pub const OPEN_CONFLICTS_PER_NODE: u64 = 10_000;
+/// All definitions of a hub together, bytes of JSON: those of a node's grants travel in one frame of 4 MiB.
+pub const DEFINITIONS_BYTES: u64 = 2 * 1024 * 1024;
+/// Rows that one scan looks at: exit markers of records that the node still gets are passed over, and end a batch too.
+pub const SCAN_LOOKS: usize = 4_096;
+/// Jobs that wait for the writer; every API connection has at most one, every session two. When there are more, callers
+/// are told to come back: a queue that grows only makes everybody late.
+pub const WRITER_QUEUE_JOBS: usize = 8_192;
+/// Bytes of values in the jobs that wait for the writer: four groups. One job is always taken.
+pub const WRITER_QUEUE_BYTES: usize = 4 * GROUP_BYTES;
+/// Threads that answer reads of the API; each has a connection of its own.
+pub const LOOKUP_THREADS: usize = 2;
+/// Threads that read batches for nodes, apart from the API's so that a reconnecting fleet does not slow people down.
+pub const SCAN_THREADS: usize = 2;
+/// Reads of the API that wait for a thread: as many as its connections may ask at once, and then some.
+pub const LOOKUP_QUEUE: usize = 2_048;
+/// Batches that wait to be read. Each session wants one at a time, so this is a bound on sessions.
+pub const SCAN_QUEUE: usize = 65_536;
+/// How long after housekeeping came to its end it begins anew.
+pub const TIDY_PAUSE: Duration = Duration::from_secs(600);
+/// How long a busy writer puts housekeeping off at most.
+pub const TIDY_LATEST: Duration = Duration::from_secs(3_600);
+/// The shortest and the longest pause between two tries to open a store that failed.
+pub const REOPEN_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How often what is learned about nodes is saved: one transaction for the whole fleet.
+pub const SAVE_PAUSE: Duration = Duration::from_secs(3);
+/// Events of nodes that wait to be saved; the newest are dropped above it, and the log has them all.
+pub const EVENTS_WAITING: usize = 4_096;
+/// Nodes in one job that saves what was learned: keeps the transaction short.
+pub const SEEN_PER_JOB: usize = 1_000;
+/// How long a node whose Hello finds the writer's queue full stays away, milliseconds (design §5: 5 s at most).
+pub const BUSY_RETRY_MS: u64 = 2_000;
+/// Sessions are told of the hub's end within this time; whoever reads more slowly learns it from the link.
+pub const SESSIONS_END: Duration = Duration::from_secs(2);
+/// Everything must have ended this long after SIGTERM; systemd and operators rely on five seconds in all.
+pub const DRAIN: Duration = Duration::from_secs(4);
+/// Access tokens whose rights are remembered between requests.
+pub const TOKEN_CACHE: usize = 1_024;
+/// How long the rights of an access token are remembered; revoking one through this hub forgets them at once.
+pub const TOKEN_CACHE_TIME: Duration = Duration::from_secs(5);
+/// Answers to joins that are remembered, so that a machine whose answer was lost gets it again.
+pub const JOIN_ANSWERS: usize = 1_024;
+/// How long a join token is good where the request does not say.
+pub const JOIN_TOKEN_TTL: Duration = Duration::from_secs(86_400);
+/// How long a join token may be good.
+pub const JOIN_TOKEN_TTL_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// How often one join token can be used at most: a fleet's worth.
+pub const JOIN_TOKEN_USES: u32 = 100_000;
+/// Longest name of an access token, bytes.
+pub const TOKEN_NAME_BYTES: usize = 128;
+/// Nodes whose distance to the head is counted for one scrape of the metrics; in sync costs nothing and is not counted.
+pub const METRICS_BEHIND: usize = 1_000;
+/// Below so much free disk, or a twentieth of it, writes are refused, so that what is left serves what must be stored.
+pub const REFUSE_FREE_BYTES: u64 = 256 * 1024 * 1024;
+/// How often the hub's certificate is looked at.
+pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(86_400);

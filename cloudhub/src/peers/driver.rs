@@ -1,0 +1,303 @@
+//! One node's session: the state machine, the engine that carries out its wishes, and what the others see of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proto::clock::Now;
+use proto::frame::{Batch, Hello, NumberedWrite, Reason};
+use proto::op::Hash;
+use proto::session::End;
+use proto::session::cloud::{Admission, CloudSession, Effect, Scan};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+use transport::identity::Serial;
+use transport::pump::Driver;
+
+use super::Peers;
+use super::live::Live;
+use crate::engine::Failed;
+use crate::limits::BUSY_RETRY_MS;
+use crate::store::{AdmitJob, Admitted, Answer, Job, Peer, Refused, ScanRequest, Taken};
+
+/// Room for answers: one of each kind is out at a time.
+pub(super) const EVENTS: usize = 4;
+
+/// What the store answered. Small, because the queue of each of 20,000 idle nodes has room for some.
+pub(super) enum Event {
+    Admitted(Box<Result<Arrival, Refusal>>),
+    Scanned(Box<Result<Batch, Failed>>),
+    Taken(Box<Result<Taken, (Failed, Vec<NumberedWrite>)>>),
+}
+
+/// An admission, and the opening of the store that it is of.
+pub(super) struct Arrival {
+    admitted: Admitted,
+    opening: u64,
+}
+
+/// Why there is none.
+pub(super) enum Refusal {
+    Judged(Reason),
+    Failed(Failed),
+}
+
+/// Drives one [`CloudSession`].
+pub(super) struct CloudDriver {
+    session: CloudSession,
+    peers: Arc<Peers>,
+    live: Arc<Live>,
+    serial: Serial,
+    answers: mpsc::Sender<Event>,
+    /// What the edge holds, until it is known what it is to be told.
+    held: Option<Hash>,
+    admitted: Option<(Peer, u64)>,
+    end: Option<Box<End>>,
+}
+
+impl CloudDriver {
+    pub(super) fn new(now: Now, peers: Arc<Peers>, live: Arc<Live>, serial: Serial, answers: mpsc::Sender<Event>) -> Self {
+        let session = CloudSession::new(now.mono_ms);
+        Self { session, peers, live, serial, answers, held: None, admitted: None, end: None }
+    }
+
+    /// How it ended, once it has.
+    pub(super) fn end(&self) -> Option<&End> {
+        self.end.as_deref()
+    }
+
+    /// The database that was admitted.
+    pub(super) fn peer(&self) -> Option<Peer> {
+        self.admitted.map(|(peer, _)| peer)
+    }
+
+    fn start(&mut self, effect: Effect, now: Now) {
+        match effect {
+            Effect::Admit(hello) => self.admit(*hello),
+            Effect::ConfirmSession(session) => self.opened(session),
+            Effect::Scan(scan) => self.scan(scan, now),
+            Effect::Commit { session, writes } => self.commit(session, writes),
+            Effect::Acked(cursor) => self.with_peer(|ledger, peer| ledger.acked(peer, cursor)),
+            Effect::Report(report) => {
+                self.live.update(|view| view.report = Some(Box::new(report.clone())));
+                self.with_peer(|ledger, peer| ledger.report(peer, report));
+            }
+            Effect::Closed(end) => {
+                if end.refused {
+                    self.peers.registry.refuse(&self.live, &end.reason.code);
+                }
+                self.end = Some(Box::new(end));
+            }
+        }
+    }
+
+    fn with_peer(&self, note: impl FnOnce(&super::Ledger, Peer)) {
+        if let Some(peer) = self.peer() {
+            note(&self.peers.ledger, peer);
+        }
+    }
+
+    /// A closure that hands one answer to the session's loop, from whatever thread.
+    fn answer<T>(&self, event: impl FnOnce(T) -> Event + Send + 'static) -> impl FnOnce(T) + Send + 'static {
+        let answers = self.answers.clone();
+        move |result| {
+            // A session that is over waits for nothing; what was committed stays.
+            if let Err(mpsc::error::TrySendError::Full(_)) = answers.try_send(event(result)) {
+                warn!("an answer of the store found no room in its session");
+            }
+        }
+    }
+
+    fn admit(&mut self, mut hello: Hello) {
+        // The registry wakes by what the node may have, so the store is to name it even where the edge knows it.
+        self.held = hello.cursor.is_some().then_some(hello.grants_hash);
+        hello.grants_hash = Hash::default();
+        let database = hello.database;
+        let job = AdmitJob {
+            node: self.live.node.clone(),
+            serial: Some(self.serial.to_string()),
+            hello: Box::new(hello),
+            live: None,
+            address: self.live.address.clone(),
+            transport: self.live.transport.as_str(),
+        };
+        let (peers, live) = (Arc::clone(&self.peers), Arc::clone(&self.live));
+        let answer = self.answer(|result: Result<Arrival, Refusal>| Event::Admitted(Box::new(result)));
+        let reply = move |result| {
+            answer(match result {
+                Ok(Answer::Admitted(Ok(admitted))) => {
+                    // Between two groups: the next Hello of this node is judged by it.
+                    if let Some(grants) = &admitted.grants {
+                        peers.registry.admit(&live, database, grants);
+                    }
+                    Ok(Arrival { admitted: *admitted, opening: peers.engine.opening() })
+                }
+                Ok(Answer::Admitted(Err(reason))) => Err(Refusal::Judged(reason)),
+                Ok(_) => Err(Refusal::Failed(Failed::Unavailable)),
+                Err(failed) => Err(Refusal::Failed(failed)),
+            });
+        };
+        self.peers.engine.submit(Job::Admit(Box::new(job)), Box::new(reply));
+    }
+
+    fn arrived(&mut self, now: Now, Arrival { admitted, opening }: Arrival) {
+        self.admitted = Some((admitted.peer, opening));
+        let held = self.held.take().filter(|_| !admitted.reset);
+        let grants = admitted.grants.filter(|grants| held != Some(grants.hash()));
+        let Admitted { session, epochs, head, cursor, reset, taken, told, .. } = { Admitted { grants: None, ..admitted } };
+        self.session.admitted(now.mono_ms, Admission { session, epochs, head, cursor, reset, taken, grants, told });
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        let (reason, retry_ms) = match refusal {
+            Refusal::Judged(reason) => (reason, 0),
+            Refusal::Failed(Failed::Busy) => (reason("busy", "the hub is busy; come back"), BUSY_RETRY_MS),
+            Refusal::Failed(failed) => (reason("unavailable", failed.to_string()), BUSY_RETRY_MS),
+        };
+        self.session.refused(reason, retry_ms);
+    }
+
+    /// The first frame after Welcome: the node is online.
+    fn opened(&mut self, session: u64) {
+        let Some(peer) = self.peer() else { return };
+        // An offered number counts as rightful too, so this one may be lost.
+        self.peers.engine.submit(Job::Confirm { peer, session }, Box::new(|_| {}));
+        info!(node = %self.live.node, address = %self.live.address, "node connected");
+        self.live.update(|view| view.open = true);
+        self.peers.ledger.seen(peer);
+        self.peers.ledger.event(&self.live.node, "connected", format!("from {} over {}", self.live.address, self.live.transport));
+    }
+
+    fn scan(&mut self, scan: Scan, now: Now) {
+        let Some((peer, opening)) = self.admitted else { return };
+        self.live.update(|view| view.fills.clone_from(&scan.fills));
+        let answer = self.answer(|result| Event::Scanned(Box::new(result)));
+        let body = move |store: &mut dyn crate::store::StoreRead| {
+            let Scan { from, fills, told, max_records, max_bytes } = &scan;
+            store.scan(&ScanRequest { peer, from, fills, told: *told, max_records: *max_records, max_bytes: *max_bytes })
+        };
+        if self.peers.engine.scan(opening, body, answer).is_err() {
+            self.session.scan_failed(now.mono_ms);
+        }
+    }
+
+    fn scanned(&mut self, now: Now, batch: Batch) {
+        let regranted = batch.grants.is_some();
+        if let Some(grants) = &batch.grants {
+            self.peers.registry.regrant(&self.live, grants);
+        }
+        self.session.scanned(now.mono_ms, batch);
+        if regranted {
+            // What was committed to a new share between the scan and now woke nobody.
+            self.session.changed();
+        }
+    }
+
+    fn commit(&mut self, session: u64, writes: Vec<NumberedWrite>) {
+        let Some(peer) = self.peer() else { return };
+        let again = writes.clone();
+        let answer = self.answer(|result| Event::Taken(Box::new(result)));
+        let reply = move |result| {
+            answer(match result {
+                Ok(Answer::Taken(taken)) => Ok(taken),
+                Ok(_) => Err((Failed::Unavailable, again)),
+                Err(failed) => Err((failed, again)),
+            });
+        };
+        self.peers.engine.submit(Job::Take { peer, session, writes }, Box::new(reply));
+    }
+
+    fn taken(&mut self, now: Now, result: Result<Taken, (Failed, Vec<NumberedWrite>)>) {
+        match result {
+            Ok(Taken { taken, stop }) => {
+                self.session.committed(taken);
+                if let Some(Reason { code, detail }) = stop {
+                    self.session.close(&code, &detail);
+                }
+            }
+            Err((Failed::Refused(Refused::Replaced), _)) => {
+                self.session.close("replaced", "a newer session of this database took its place");
+            }
+            Err((failed, writes)) => {
+                warn!(node = %self.live.node, error = %failed, "writes of a node wait");
+                self.session.commit_failed(now.mono_ms, writes);
+            }
+        }
+    }
+
+    /// Shows how it goes.
+    fn show(&self) {
+        let status = self.session.status();
+        self.live.update(|view| {
+            view.mode = status.mode;
+            view.in_sync = status.in_sync;
+            view.acked = status.acked;
+            view.paused = status.paused.map(|reason| reason.code);
+            if status.fills == 0 && !view.fills.is_empty() {
+                view.fills = Vec::new();
+            }
+        });
+    }
+}
+
+fn reason(code: &str, detail: impl Into<String>) -> Reason {
+    Reason { code: code.into(), detail: detail.into() }
+}
+
+impl Driver for CloudDriver {
+    type Event = Event;
+
+    fn bytes(&mut self, total: u64) {
+        self.session.bytes(total);
+    }
+
+    fn frame(&mut self, now: Now, frame: &[u8]) {
+        self.session.receive(now.mono_ms, frame);
+    }
+
+    fn event(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Admitted(result) => match *result {
+                Ok(arrival) => self.arrived(now, arrival),
+                Err(refusal) => self.refused(refusal),
+            },
+            Event::Scanned(result) => match *result {
+                Ok(batch) => self.scanned(now, batch),
+                Err(failed) => {
+                    warn!(node = %self.live.node, error = %failed, "nothing could be read for a node");
+                    self.session.scan_failed(now.mono_ms);
+                }
+            },
+            Event::Taken(result) => self.taken(now, *result),
+        }
+    }
+
+    fn woken(&mut self) {
+        match self.live.ending() {
+            Some(ending) => self.session.close(ending.code, &ending.detail),
+            None => self.session.changed(),
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.session.tick(now.mono_ms);
+    }
+
+    fn work(&mut self, now: Now) {
+        while let Some(effect) = self.session.poll_effect() {
+            self.start(effect, now);
+        }
+        self.show();
+    }
+
+    fn next_tick(&self) -> Option<u64> {
+        self.session.next_tick()
+    }
+
+    fn poll_send(&mut self, now: Now) -> Option<Bytes> {
+        self.session.poll_send(now).map(|frame| frame.encode().into())
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+}

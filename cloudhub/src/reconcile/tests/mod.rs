@@ -1,0 +1,11 @@
+//! A store in memory, two shops with bases and outboxes of their own, and conversations between them as text.
+#![allow(clippy::unwrap_used)]
+
+mod clocks;
+mod hub;
+mod properties;
+mod raw;
+mod rows;
+mod script;
+mod scripts;
+mod shop;

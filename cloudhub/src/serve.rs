@@ -1,0 +1,234 @@
+//! A running hub, put together and taken apart in order.
+//!
+//! Up: data folder, store, certificates, listeners, then everything that uses them. Down: no more connections, requests
+//! drained and sessions told, what was learned about nodes saved, the store closed with a checkpoint.
+
+mod addresses;
+mod certificate;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use api::http::serve::{Listening, serve as serve_api};
+use api::http::{Hosts, ServerOptions, cloud};
+use proto::names::NodeName;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+use transport::swap::Swap;
+use transport::tls::CertificateClock;
+use transport::ws::WsListener;
+
+use crate::clock::SystemClock;
+use crate::config::ServeConfig;
+use crate::disk::Space;
+use crate::engine::{Engine, Setup, Threads};
+use crate::http::{Access, CloudHub, JoinAnswers};
+use crate::limits::{DRAIN, REOPEN_PAUSE};
+use crate::peers::{Ledger, Peers, Registry};
+use crate::pki::Pki;
+use crate::store::{OpenOptions, SqliteStore};
+use certificate::Certificates;
+
+/// Serves until SIGTERM or SIGINT.
+pub fn serve(config: ServeConfig) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(16).enable_all().build().context("cannot start")?;
+    let result = runtime.block_on(async {
+        let mut told = Signals::listen()?;
+        let running = Running::start(config).await?;
+        running.announce();
+        told.wait().await;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        running.stop().await
+    });
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// A hub that serves.
+pub struct Running {
+    config: ServeConfig,
+    /// Where nodes connect.
+    pub websocket: SocketAddr,
+    /// Where the API is.
+    pub api: SocketAddr,
+    /// Who is connected.
+    pub registry: Arc<Registry>,
+    /// The store.
+    pub engine: Engine,
+    ledger: Arc<Ledger>,
+    threads: Threads,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Starts everything; when this returns, all addresses are listened on.
+    ///
+    /// # Errors
+    /// For the operator: what cannot be used, and what to do.
+    pub async fn start(config: ServeConfig) -> anyhow::Result<Self> {
+        if let Some(address) = config.listen.quic {
+            anyhow::bail!("this version does not speak QUIC, so it cannot listen on {address}/udp: leave --listen-quic and listen.quic out");
+        }
+        let clock = SystemClock::new();
+        let data = config.data.clone();
+        make_folder(&data)?;
+        let registry = Arc::new(Registry::default());
+        let (engine, threads) = open_store(&data, clock, Arc::clone(&registry)).await?;
+        match Self::listen(&config, clock, Arc::clone(&registry), engine.clone()).await {
+            Ok(Parts { websocket, api, ledger, tasks, stop }) => {
+                Ok(Self { config, websocket, api, registry, engine, ledger, threads, tasks, stop })
+            }
+            Err(error) => {
+                let _ = tokio::task::spawn_blocking(|| threads.stop()).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Certificates, listeners, and the tasks that serve them.
+    async fn listen(config: &ServeConfig, clock: SystemClock, registry: Arc<Registry>, engine: Engine) -> anyhow::Result<Parts> {
+        let data = &config.data;
+        let hosts = addresses::certificate_hosts(&config.advertise);
+        let pki = Arc::new(Pki::open(data, &hosts, clock.system())?);
+        let certificate_clock: CertificateClock = Arc::new(move || clock.system());
+        let certificates = Certificates::new(Arc::clone(&pki), hosts, certificate_clock)?;
+        let api_listener = bind_api(config.listen.api, data).await?;
+        let api = api_listener.local_addr().context("the API's address")?;
+        let links = listen_ws(config, Arc::clone(&pki), certificates.link())?;
+        let websocket = links.local_addr();
+        let (stop, stopped) = watch::channel(false);
+        let ledger = Arc::new(Ledger::new(clock));
+        let peers = Arc::new(Peers { engine: engine.clone(), registry: Arc::clone(&registry), ledger: Arc::clone(&ledger), clock });
+        let listen = BTreeMap::from([("api".to_owned(), api.to_string()), ("websocket".to_owned(), websocket.to_string())]);
+        let hub = CloudHub {
+            engine: engine.clone(),
+            registry,
+            pki,
+            access: Access::open(data)?,
+            joins: JoinAnswers::default(),
+            servers: addresses::servers(&config.advertise, api.port(), websocket.port()),
+            listen,
+            clock,
+            started_ms: clock.wall_ms(),
+            data: data.clone(),
+        };
+        let options = ServerOptions { hosts: Hosts::Any, origins: Vec::new(), spool: data.clone(), version: env!("CARGO_PKG_VERSION") };
+        let router = cloud::router(Arc::new(hub), options);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve_api(Listening::Tls(api_listener, certificates.acceptor()), router, stopped.clone()));
+        tasks.spawn(peers.accept(links, stopped.clone()));
+        tasks.spawn(Arc::clone(&ledger).keep(engine, stopped.clone()));
+        tasks.spawn(certificates.keep(stopped));
+        Ok(Parts { websocket, api, ledger, tasks, stop })
+    }
+
+    /// Tells the operator and systemd that everything listens.
+    fn announce(&self) {
+        info!(data = %self.config.data.display(), websocket = %self.websocket, api = %self.api, "serving");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// Stops in order: connections, sessions, what is to be saved, the store.
+    ///
+    /// # Errors
+    /// A thread that cannot be waited for.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let _ = self.stop.send(true);
+        if tokio::time::timeout(DRAIN, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+            warn!("some requests were still running and were cut off");
+        }
+        self.tasks.shutdown().await;
+        self.ledger.save(&self.engine).await;
+        let threads = self.threads;
+        tokio::task::spawn_blocking(|| threads.stop()).await.context("closing the database")?;
+        info!(data = %self.config.data.display(), "stopped");
+        Ok(())
+    }
+}
+
+/// What serves.
+struct Parts {
+    websocket: SocketAddr,
+    api: SocketAddr,
+    ledger: Arc<Ledger>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// The data folder, for its owner alone.
+fn make_folder(data: &Path) -> anyhow::Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.and_then(|()| std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o700)))
+        .with_context(|| format!("cannot use the data folder {}; name another one with --data", data.display()))
+}
+
+async fn open_store(data: &Path, clock: SystemClock, registry: Arc<Registry>) -> anyhow::Result<(Engine, Threads)> {
+    let options = OpenOptions { data: data.to_owned() };
+    let folder = data.to_owned();
+    let setup = Setup {
+        open: Box::new(move || SqliteStore::open(&options, clock.wall_ms(), &mut random)),
+        clock,
+        witness: registry,
+        has_room: Box::new(move || !Space::of(&folder).is_some_and(Space::refuses_writes)),
+        reopen_pause: REOPEN_PAUSE,
+    };
+    // A large log of a store that was killed is read here.
+    let started = tokio::task::spawn_blocking(move || Engine::start(setup)).await.context("opening the database")?;
+    started.with_context(|| format!("cannot start with the data folder {}", data.display()))
+}
+
+fn random() -> u64 {
+    getrandom::u64().expect("the operating system has random numbers")
+}
+
+async fn bind_api(address: SocketAddr, data: &Path) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "; another process has this port: stop it, or choose another one with --listen-api",
+            _ => "; choose another address with --listen-api",
+        };
+        anyhow::anyhow!("cannot listen on {address} for the API: {error}{hint} (data folder {})", data.display())
+    })
+}
+
+fn listen_ws(config: &ServeConfig, pki: Arc<Pki>, tls: Arc<Swap<rustls::ServerConfig>>) -> anyhow::Result<WsListener> {
+    let admit = Arc::new(move |node: &transport::identity::NodeIdentity| {
+        if pki.is_revoked(&node.serial) { Err(revoked(&node.name)) } else { Ok(()) }
+    });
+    WsListener::bind(config.listen.ws, tls, admit)
+        .map_err(|error| anyhow::anyhow!("{error} (--listen-ws for links; data folder {})", config.data.display()))
+}
+
+fn revoked(node: &NodeName) -> String {
+    format!("the certificate of {node} was revoked; the machine must join again with a new token")
+}

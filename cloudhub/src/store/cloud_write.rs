@@ -1,0 +1,195 @@
+//! Writes through the cloud's API: built against the stored records, judged, and applied, all in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proto::build::{Action, Request, Scene, Side, build};
+use proto::ids::{Revision, WriteId};
+use proto::json::Value;
+use proto::names::{CollectionName, Key};
+use proto::op::{Body, Op, Outcome, Verdict, Write};
+use proto::overlay::lay;
+
+use super::apply::{By, WriteEntry, apply, put_write};
+use super::catalog::Entry;
+use super::error::StoreError;
+use super::job::{CloudOp, CloudWrite, Condition, OpResult, Written};
+use super::reads;
+use super::refused::Refused;
+use super::rows::WriteRow;
+use super::work::{JobError, Work};
+use super::world::{SqlWorld, stored_record};
+use crate::reconcile::{Author, Decision, Judged, judge};
+
+/// A record as the ops of one write see it, in their order.
+struct Seen {
+    /// It existed before the write.
+    existed: bool,
+    revision: Option<Revision>,
+    view: Option<Value>,
+}
+
+type Table = BTreeMap<(CollectionName, Key), Seen>;
+
+/// Builds, judges, applies; a write that is rejected leaves nothing.
+pub(super) fn write(work: &mut Work<'_>, job: CloudWrite) -> Result<Written, JobError> {
+    let mut table = Table::new();
+    let mut ops = Vec::new();
+    for op in &job.ops {
+        ops.extend(build_op(work, &mut table, op)?);
+    }
+    let revision = work.head + 1;
+    let hlc = work.tick();
+    let write = Write { hlc, at_ms: work.now_ms, actor: job.actor, request_id: job.request_id, ops };
+    write.check_size().map_err(|error| Refused::TooLarge(error.why))?;
+    let force = job.admin && write.ops.iter().any(|op| matches!(op.body, Body::Delete { force: true }));
+    let decision = if write.ops.is_empty() { nothing(revision) } else { judge_cloud(work, &write, force, revision)? };
+    if decision.outcome.verdict >= Verdict::Rejected {
+        return Err(refusal(decision.outcome).into());
+    }
+    let id = WriteId::Cloud(Revision(revision));
+    apply(work, &decision, &By { writer: id.to_string(), actor: write.actor.as_deref(), node: 0, revision })?;
+    keep(work, &write, &decision.outcome)?;
+    work.head = revision;
+    let results = results(work, &table, &job.ops)?;
+    let outcome = decision.outcome;
+    let write = WriteRow {
+        id,
+        verdict: outcome.verdict,
+        revision: outcome.revision,
+        code: outcome.code,
+        detail: outcome.detail,
+        conflicts: outcome.conflicts,
+        actor: write.actor,
+        at_ms: write.at_ms,
+        ops: write.ops,
+    };
+    Ok(Written { write, results })
+}
+
+/// Only appends of what is there already: applied, and no effect.
+fn nothing(revision: u64) -> Decision {
+    let outcome =
+        Outcome { verdict: Verdict::Applied, revision: Revision(revision), code: None, detail: None, conflicts: Vec::new() };
+    Decision { outcome, records: Vec::new(), conflicts: Vec::new() }
+}
+
+/// A write that has seen the head.
+pub(super) fn judge_cloud(work: &Work<'_>, write: &Write, force: bool, revision: u64) -> Result<Decision, StoreError> {
+    let world = SqlWorld { conn: work.conn, catalog: work.catalog, shares: None, database: 0 };
+    judge(&cloud(write, force, revision, work.now_ms), &world)
+}
+
+/// The cloud's own write as it is judged.
+pub(super) fn cloud(write: &Write, force: bool, revision: u64, now_ms: u64) -> Judged<'_> {
+    let revision = Revision(revision);
+    Judged { author: Author::Cloud { force }, id: WriteId::Cloud(revision), write, hlc: write.hlc, revision, now_ms }
+}
+
+/// Why a cloud write was rejected, in the words of its outcome.
+pub(super) fn refusal(outcome: Outcome) -> Refused {
+    let code = outcome.code.unwrap_or_else(|| "guard".to_owned());
+    let detail = outcome.detail.unwrap_or_else(|| format!("rejected: {code}"));
+    if code == "too_large" { Refused::TooLarge(detail) } else { Refused::Rejected { code, detail } }
+}
+
+/// Remembers what was decided under `cloud:REVISION`.
+pub(super) fn keep(work: &Work<'_>, write: &Write, outcome: &Outcome) -> Result<(), StoreError> {
+    let payload = if write.ops.is_empty() { Vec::new() } else { write.encode() };
+    let entry = WriteEntry {
+        database: 0,
+        number: outcome.revision.0,
+        hash: proto::op::hash(&payload),
+        outcome,
+        actor: write.actor.as_deref(),
+        payload: &payload,
+    };
+    put_write(work, &entry)
+}
+
+fn build_op(work: &Work<'_>, table: &mut Table, op: &CloudOp) -> Result<Option<Op>, JobError> {
+    if op.collection.is_system() {
+        return Err(Refused::System(op.collection.clone()).into());
+    }
+    let entry = work.catalog.get(work.conn, &op.collection)?.ok_or_else(|| Refused::NoCollection(op.collection.clone()))?;
+    let key = key_of(&entry, op)?;
+    let place = (op.collection.clone(), key.clone());
+    if !table.contains_key(&place) {
+        table.insert(place.clone(), look(work, &entry, &key)?);
+    }
+    let Some(seen) = table.get_mut(&place) else { return Ok(None) };
+    let matched = check(op, &key, seen)?;
+    let expect = if let Condition::Revision(revision) = op.condition { Some(revision) } else { None };
+    let create = op.condition == Condition::Absent;
+    let action = match &op.action {
+        Action::Put { value, create: asked } => Action::Put { value: value.clone(), create: *asked || create },
+        other => other.clone(),
+    };
+    let request = Request { collection: op.collection.clone(), key, action, expect };
+    let built = build(&request, &scene(&entry, seen.view.as_ref(), work.head, matched)).map_err(Refused::from)?;
+    if let Some(built) = &built {
+        seen.view = lay(seen.view.take(), built);
+    }
+    Ok(built)
+}
+
+/// What the cloud knows when it builds an op: everything.
+pub(super) fn scene<'a>(entry: &'a Arc<Entry>, view: Option<&'a Value>, head: u64, matched: bool) -> Scene<'a> {
+    Scene { defined: &entry.defined, view, seen: Revision(head), depends: None, stands_on: &[], matched, side: Side::Cloud }
+}
+
+fn look(work: &Work<'_>, entry: &Entry, key: &Key) -> Result<Seen, StoreError> {
+    let record = stored_record(work.conn, entry.id, key)?.filter(|record| record.live().is_some());
+    let revision = record.as_ref().map(|record| record.revision);
+    let view = record.and_then(|record| record.live().cloned());
+    Ok(Seen { existed: view.is_some(), revision, view })
+}
+
+/// A POST takes the value's own key where the definition names key fields and they are all there.
+fn key_of(entry: &Entry, op: &CloudOp) -> Result<Key, Refused> {
+    match (&op.action, op.key_from_value) {
+        (Action::Put { value, .. }, true) => {
+            let own = entry.defined.definition.key_of(value).map_err(proto::build::BuildError::from)?;
+            Ok(own.unwrap_or_else(|| op.key.clone()))
+        }
+        _ => Ok(op.key.clone()),
+    }
+}
+
+/// Judges a precondition against the stored record; tells whether it named the present version.
+fn check(op: &CloudOp, key: &Key, seen: &Seen) -> Result<bool, Refused> {
+    let held = match &op.condition {
+        Condition::None => return Ok(false),
+        Condition::Absent => !seen.existed,
+        Condition::Present => seen.existed,
+        Condition::Revisions(revisions) => seen.revision.is_some_and(|revision| revisions.contains(&revision)),
+        Condition::Revision(revision) => seen.revision.unwrap_or(Revision::ZERO) == *revision,
+    };
+    // POST says "absent" too, and what it hears then is that the key is taken.
+    let post = op.condition == Condition::Absent && op.key_from_value;
+    if !held && !post {
+        return Err(Refused::precondition(&op.collection, key.as_str(), seen.revision));
+    }
+    Ok(matches!(op.condition, Condition::Revisions(_) | Condition::Revision(_)))
+}
+
+/// What became of each changed record, in the order of the ops.
+fn results(work: &Work<'_>, table: &Table, ops: &[CloudOp]) -> Result<Vec<OpResult>, JobError> {
+    let mut told = BTreeSet::new();
+    let mut results = Vec::new();
+    for op in ops.iter().filter(|op| !matches!(op.action, Action::Check(_))) {
+        let entry = work.catalog.get(work.conn, &op.collection)?.ok_or_else(|| Refused::NoCollection(op.collection.clone()))?;
+        let place = (op.collection.clone(), key_of(&entry, op)?);
+        if told.contains(&place) {
+            continue;
+        }
+        let existed = table.get(&place).is_some_and(|seen| seen.existed);
+        results.push(match reads::record(work.conn, entry.id, &place.0, &place.1)? {
+            Some(row) if existed => OpResult::Changed(row),
+            Some(row) => OpResult::Created(row),
+            None => OpResult::Deleted { collection: place.0.clone(), key: place.1.clone() },
+        });
+        told.insert(place);
+    }
+    Ok(results)
+}

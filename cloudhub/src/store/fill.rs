@@ -1,0 +1,64 @@
+//! Back-fill: what a grant's partition already held when the node was given it, in the order of its index.
+
+use std::sync::Arc;
+
+use proto::frame::{Content, Fill, FillPart};
+use proto::ids::{Position, Revision};
+use rusqlite::Connection;
+
+use super::error::StoreError;
+use super::grants::{GrantRow, NodeShares};
+use super::lanes::{Kind, Lanes};
+use super::scan::{Room, record, to_key};
+use crate::limits::FILL_LOOKS;
+
+/// The next part of the first open back-fill that is still granted. The stream stands at the head of the same state, so no
+/// filled record overtakes an outcome.
+pub(super) fn part(
+    conn: &Connection,
+    shares: &Arc<NodeShares>,
+    fills: &[Fill],
+    room: &Room,
+    head: u64,
+) -> Result<Option<FillPart>, StoreError> {
+    let find = |fill: &Fill| {
+        let grant = &fill.grant;
+        shares.grants.iter().find(|row| row.since == grant.since.0 && row.to_share() == grant.share)
+    };
+    match fills.iter().find_map(|fill| Some((fill, find(fill)?))) {
+        Some((fill, grant)) => read(conn, fill, grant, room, head).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn read(conn: &Connection, fill: &Fill, grant: &GrantRow, room: &Room, head: u64) -> Result<FillPart, StoreError> {
+    let end = fill.grant.from.0.min(head);
+    let mut lanes = Lanes::open(conn, [grant], &[Kind::Record], &fill.at, room.records)?;
+    let (mut records, mut bytes, mut at) = (Vec::new(), 0, fill.at.clone());
+    let mut done = true;
+    for looks in 0.. {
+        let Some(light) = lanes.peek().filter(|light| light.revision <= end) else { break };
+        if looks >= FILL_LOOKS {
+            done = false;
+            break;
+        }
+        let record = record(conn, light)?;
+        bytes += record.wire_len();
+        let full = records.len() >= room.records || bytes > room.bytes;
+        if full && !records.is_empty() {
+            done = false;
+            break;
+        }
+        at = Position { revision: Revision(light.revision - 1), inside: Some((light.grant.name.clone(), to_key(&light.key)?)) };
+        lanes.take()?;
+        if matches!(record.content, Content::Value(_)) {
+            records.push(record);
+        } else {
+            bytes -= record.wire_len();
+        }
+    }
+    if done {
+        at = Position::at(fill.grant.from);
+    }
+    Ok(FillPart { fill: Fill { grant: fill.grant.clone(), at }, done, records })
+}

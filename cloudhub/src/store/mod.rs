@@ -1,0 +1,191 @@
+//! The cloud's store: the newest version of every record, what the nodes may have of it, and what became of every write.
+//!
+//! [`Store`] and [`StoreRead`] are what the rest of cloudhub knows; [`SqliteStore`] is the embedded implementation. One
+//! writer decides groups of [`Job`]s, each group in one transaction with one fsync; readers see whole transactions. A
+//! shared store can take its place: the revision is a counter of our own that is compared and set in each transaction, so
+//! that of two hubs one loses its transaction and not its order.
+//!
+//! Read on in this order: [`job`] (what the writer is asked), `sqlite` (a group commit), `upstream` and `cloud_write` (one
+//! write each), `apply` (what a decision changes), `scan` (what a node gets), `admit` and `grants` (which nodes, and what
+//! they may have), `reads` (what the API shows).
+
+use proto::frame::{Batch, Fill};
+use proto::ids::{EpochStart, Position, Revision, WriteId};
+use proto::names::{CollectionName, Key, NodeName};
+
+mod admit;
+mod apply;
+mod catalog;
+mod cloud_write;
+mod conflicts;
+mod definitions;
+mod error;
+mod fill;
+mod grants;
+mod heads;
+mod import;
+pub mod job;
+mod lanes;
+mod list;
+mod nodes;
+mod open;
+mod reads;
+mod refused;
+mod rows;
+mod scan;
+mod schema;
+mod share;
+mod sqlite;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tidy;
+mod tokens;
+mod upstream;
+mod work;
+mod world;
+
+pub use error::{Class, OpenError, StoreError};
+pub use job::{
+    AdmitJob, Admitted, Answer, Certificate, CloudOp, CloudWrite, CollectionApplied, Condition, Decided, ImportChunk, ImportHow,
+    ImportLine, ImportMode, Imported, Job, JoinJob, OpResult, Peer, Seen, Taken, Touched, Written,
+};
+pub use open::OpenOptions;
+pub use reads::SqliteReader;
+pub use refused::{Refused, TokenRefused};
+pub use rows::{
+    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, ListRequest, NodeEvent, NodeRow,
+    RecordPage, RecordRow, WriteRow, WritesRequest,
+};
+pub use sqlite::SqliteStore;
+
+/// The most that one group of jobs may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Largest {
+    /// Jobs.
+    pub jobs: usize,
+    /// Bytes of values and writes.
+    pub bytes: usize,
+}
+
+/// What a store must be able to change. There is one writer.
+pub trait Store: Send {
+    /// Its readers.
+    type Reader: StoreRead;
+
+    /// The largest transaction; whoever makes groups stays inside.
+    fn largest(&self) -> Largest;
+
+    /// The newest revision.
+    fn head(&self) -> Revision;
+
+    /// The epoch of this start.
+    fn epoch(&self) -> EpochStart;
+
+    /// One more reader; every thread has its own.
+    fn reader(&self) -> Result<Self::Reader, StoreError>;
+
+    /// Decides a group of jobs in one transaction. `Ok` means durable; a job that is refused changes nothing and leaves the
+    /// others alone. On an error nothing happened and nothing may be answered: see [`StoreError::class`].
+    fn decide(&mut self, group: Vec<Job>, now_ms: u64) -> Result<Decided, StoreError>;
+
+    /// One bounded step of housekeeping; who was touched by it, and whether there is more to do at once.
+    fn tidy(&mut self, now_ms: u64) -> Result<(Touched, bool), StoreError>;
+
+    /// Brings everything into the main file and closes it.
+    fn close(self) -> Result<(), StoreError>;
+}
+
+/// What to read for a node, see [`StoreRead::scan`].
+#[derive(Debug, Clone)]
+pub struct ScanRequest<'a> {
+    /// Who.
+    pub peer: Peer,
+    /// From where.
+    pub from: &'a Position,
+    /// Its open back-fills, in the order to work on; empty: none now.
+    pub fills: &'a [Fill],
+    /// The revision of the grants that it was last told.
+    pub told: Revision,
+    /// Most records.
+    pub max_records: usize,
+    /// Most bytes, except that one record is always allowed.
+    pub max_bytes: usize,
+}
+
+/// What a store must be able to show. Each call sees one state: whole transactions, the newest at its begin.
+pub trait StoreRead: Send {
+    /// The newest revision.
+    fn head(&mut self) -> Result<Revision, StoreError>;
+
+    /// The next stretch of a node's stream: what it is entitled to now, above `from`, the newest version of each record,
+    /// whole revisions, outcomes before the records of their revision; and at the head a part of a back-fill.
+    fn scan(&mut self, request: &ScanRequest<'_>) -> Result<Batch, StoreError>;
+
+    /// How many outcomes of a database lie above a revision.
+    fn outcomes_above(&mut self, peer: Peer, acked: Revision) -> Result<u64, StoreError>;
+
+    /// Records that a node has yet to get, up to [`crate::limits::BEHIND`].
+    fn behind(&mut self, node: &NodeName, at: &Position, fills: &[Fill]) -> Result<u64, StoreError>;
+
+    /// A live record; `None` also where there is no such collection.
+    fn record(&mut self, collection: &CollectionName, key: &Key) -> Result<Option<RecordRow>, StoreError>;
+
+    /// A page of a collection; `None`: there is no such collection.
+    fn list(&mut self, request: &ListRequest) -> Result<Option<RecordPage>, StoreError>;
+
+    /// A page of an export; `None`: there is no such collection.
+    fn export(&mut self, collection: &CollectionName, after: Option<&Key>) -> Result<Option<ExportPage>, StoreError>;
+
+    /// Judges the lines of an import against the newest state, each alone, and changes nothing.
+    fn check_import(&mut self, how: &ImportHow, lines: &[ImportLine], now_ms: u64) -> Result<Result<(), Refused>, StoreError>;
+
+    /// All collections of operators, in name order.
+    fn collections(&mut self) -> Result<Vec<CollectionRow>, StoreError>;
+
+    /// One collection.
+    fn collection(&mut self, name: &CollectionName) -> Result<Option<CollectionRow>, StoreError>;
+
+    /// What [`Job::PutCollection`] would do.
+    fn try_definition(
+        &mut self,
+        name: &CollectionName,
+        definition: &proto::definition::Definition,
+    ) -> Result<Result<CollectionApplied, Refused>, StoreError>;
+
+    /// A decided write.
+    fn write(&mut self, id: &WriteId) -> Result<Option<WriteRow>, StoreError>;
+
+    /// Decided writes in the order of their revisions, and where to go on.
+    fn writes(&mut self, request: &WritesRequest) -> Result<(Vec<WriteRow>, Option<Revision>), StoreError>;
+
+    /// A conflict row.
+    fn conflict(&mut self, id: &str) -> Result<Option<ConflictRow>, StoreError>;
+
+    /// Conflict rows, oldest first, and where to go on.
+    fn conflicts(&mut self, request: &ConflictsRequest) -> Result<(Vec<ConflictRow>, Option<u64>), StoreError>;
+
+    /// A node.
+    fn node(&mut self, name: &NodeName) -> Result<Option<NodeRow>, StoreError>;
+
+    /// Nodes in name order.
+    fn nodes(&mut self, after: Option<&NodeName>, limit: usize) -> Result<Vec<NodeRow>, StoreError>;
+
+    /// What happened to a node, oldest first; `None`: there is no such node.
+    fn events(&mut self, node: &NodeName) -> Result<Option<Vec<NodeEvent>>, StoreError>;
+
+    /// Join tokens that can still be used.
+    fn join_tokens(&mut self, now_ms: u64) -> Result<Vec<JoinTokenRow>, StoreError>;
+
+    /// Whether a join would be let in, and under which name: to be asked before a certificate is signed.
+    fn may_join(&mut self, secret_hash: &[u8; 32], node: Option<&NodeName>, now_ms: u64) -> Result<Result<NodeName, Refused>, StoreError>;
+
+    /// Access tokens that can still be used.
+    fn access_tokens(&mut self, now_ms: u64) -> Result<Vec<AccessTokenRow>, StoreError>;
+
+    /// The access token with this hash, if it can be used now.
+    fn access_token(&mut self, hash: &[u8; 32], now_ms: u64) -> Result<Option<AccessTokenRow>, StoreError>;
+
+    /// Figures for status and metrics.
+    fn figures(&mut self) -> Result<Figures, StoreError>;
+}

@@ -1,0 +1,180 @@
+//! The tables. One version so far; a later one adds its steps to [`MIGRATIONS`].
+
+/// Marks the file as ours: "TBLC".
+pub(super) const APPLICATION_ID: i64 = 0x5442_4c43;
+
+/// The format of this program: how many migrations it knows.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Each brings a database from its index to the next format.
+pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+
+/// Notes:
+/// - `records` is a rowid table although it has a key: rows come in the order they were first stored, so a catch-up
+///   scan walks the file forwards, and large values stay out of the inner pages.
+/// - `share` is NULL for a record that goes to no node, `''` for the one partition of a collection that is not cut, and
+///   `=VALUE` for a partition.
+/// - `writes` has the revision as its row id: within one database numbers and revisions rise together, so the index by
+///   database alone is the order of its outcomes. Database 0 is the cloud's own API.
+/// - Rows of a deleted collection stay until housekeeping removes them; its id is never used again.
+const FIRST: &str = r#"
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    head INTEGER NOT NULL,
+    hlc INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE epochs (
+    seq INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    opened_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE collections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    revision INTEGER NOT NULL,
+    definition TEXT NOT NULL
+) STRICT;
+INSERT INTO collections (name, revision, definition) VALUES ('_conflicts', 0, '{"key":"id","edge":"read-only"}');
+
+CREATE TABLE doomed (collection INTEGER PRIMARY KEY) STRICT;
+
+CREATE TABLE floors (collection INTEGER PRIMARY KEY, revision INTEGER NOT NULL) STRICT;
+
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    born INTEGER NOT NULL,
+    share TEXT,
+    deleted INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    writer TEXT NOT NULL,
+    actor TEXT,
+    clocks BLOB NOT NULL,
+    value TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX records_key ON records (collection, key);
+CREATE INDEX records_stream ON records (collection, share, revision, key);
+
+CREATE TABLE exits (
+    collection INTEGER NOT NULL,
+    share TEXT NOT NULL,
+    key TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    left_ms INTEGER NOT NULL,
+    PRIMARY KEY (collection, share, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX exits_stream ON exits (collection, share, revision, key);
+
+CREATE TABLE conflicts (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    collection INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    field TEXT NOT NULL,
+    hidden INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    node INTEGER NOT NULL,
+    changed_ms INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX conflicts_open ON conflicts (collection, key, kind, field, hidden) WHERE state = 'open';
+CREATE INDEX conflicts_record ON conflicts (collection, key, state, seq);
+CREATE INDEX conflicts_state ON conflicts (state, seq);
+CREATE INDEX conflicts_node ON conflicts (node, state);
+CREATE INDEX conflicts_age ON conflicts (changed_ms) WHERE state <> 'open';
+
+CREATE TABLE nodes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    labels TEXT NOT NULL,
+    revoked INTEGER NOT NULL DEFAULT 0,
+    created_ms INTEGER NOT NULL,
+    last_seen_ms INTEGER NOT NULL DEFAULT 0,
+    address TEXT NOT NULL DEFAULT '',
+    transport TEXT NOT NULL DEFAULT '',
+    version TEXT NOT NULL DEFAULT '',
+    serial TEXT NOT NULL,
+    old_serial TEXT,
+    not_after_ms INTEGER NOT NULL,
+    current INTEGER NOT NULL DEFAULT 0,
+    cursor INTEGER NOT NULL DEFAULT 0,
+    outbox_writes INTEGER NOT NULL DEFAULT 0,
+    outbox_oldest_ms INTEGER NOT NULL DEFAULT 0,
+    warnings TEXT NOT NULL DEFAULT '[]',
+    grants INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE node_grants (
+    node INTEGER NOT NULL,
+    collection INTEGER NOT NULL,
+    share TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (node, collection, share)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX node_grants_collection ON node_grants (collection, node);
+
+CREATE TABLE node_events (
+    node INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (node, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE databases (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    node INTEGER NOT NULL,
+    database BLOB NOT NULL,
+    taken INTEGER NOT NULL,
+    confirmed INTEGER NOT NULL,
+    offered INTEGER NOT NULL,
+    acked INTEGER NOT NULL DEFAULT 0,
+    last_used_ms INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX databases_node ON databases (node, database);
+
+CREATE TABLE writes (
+    revision INTEGER PRIMARY KEY,
+    database INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    verdict INTEGER NOT NULL,
+    code TEXT,
+    detail TEXT,
+    conflicts TEXT,
+    actor TEXT,
+    at_ms INTEGER NOT NULL,
+    payload BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX writes_number ON writes (database, number);
+CREATE INDEX writes_database ON writes (database);
+
+CREATE TABLE join_tokens (
+    id TEXT PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    node TEXT,
+    replaces INTEGER NOT NULL,
+    labels TEXT NOT NULL,
+    uses INTEGER NOT NULL,
+    used INTEGER NOT NULL DEFAULT 0,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE access_tokens (
+    id TEXT PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    collections TEXT,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER
+) STRICT;
+"#;

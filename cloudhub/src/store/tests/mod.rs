@@ -1,0 +1,94 @@
+//! What every store must do, written against the traits; a later store runs the same list.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod admission;
+mod api;
+mod bench;
+mod collections;
+mod edge;
+mod order;
+mod perf;
+mod schedules;
+mod sqlite;
+mod streams;
+mod tokens;
+
+use bench::Fixture;
+
+/// Runs each generic test with a fixture.
+macro_rules! contract {
+    ($fixture:ty: $($module:ident::$test:ident),* $(,)?) => {
+        $(#[test]
+        fn $test() {
+            super::$module::$test::<$fixture>();
+        })*
+    };
+}
+
+mod embedded {
+    contract! { super::sqlite::Embedded:
+        admission::a_new_database_starts_at_the_head,
+        admission::a_known_database_keeps_its_cursor,
+        admission::welcome_lost_twice,
+        admission::half_open_takeover,
+        admission::unknown_session_numbers_are_copies,
+        admission::an_old_image_is_a_copy,
+        admission::another_database_on_a_live_node_is_in_use,
+        admission::another_database_on_a_dead_node_is_reported,
+        admission::a_cursor_of_another_store_is_reset,
+        admission::a_replaced_session_takes_nothing,
+        admission::revoked_and_unknown_nodes_are_refused,
+        admission::a_replaced_machine_is_refused,
+        api::a_write_is_answered_with_its_records,
+        api::preconditions_are_judged_in_the_transaction,
+        api::a_rejected_cloud_write_leaves_nothing,
+        api::later_ops_see_earlier_ones,
+        api::force_is_an_administrators,
+        api::imports_count_and_leave_counters_alone,
+        api::a_bad_line_changes_nothing,
+        api::lists_page_and_filter,
+        api::exports_hold_everything,
+        api::writes_and_conflicts_are_found,
+        api::one_refusal_leaves_the_group_alone,
+        collections::definitions_select_nodes,
+        collections::grants_recompute,
+        collections::what_records_depend_on_cannot_change,
+        collections::a_deleted_collection_does_not_come_back,
+        collections::schemas_are_judged,
+        order::restart_keeps_head_and_makes_an_epoch,
+        order::write_hash_duplicates,
+        order::numbers_are_taken_in_order,
+        order::two_creates,
+        order::own_rejected_writes_keep_the_order,
+        order::malformed_counts_as_answered,
+        order::outcomes_come_before_newest_records,
+        order::touched_names_whom_to_wake,
+        schedules::newest_version_resend,
+        schedules::torn_coalesce,
+        schedules::six_hundred_in_one_revision,
+        schedules::move_away_and_back,
+        schedules::key_taken_leak,
+        schedules::relabel_while_away,
+        schedules::conflicts_move_with_their_record,
+        streams::an_empty_scan_stands_at_the_head,
+        streams::batches_keep_their_bounds,
+        streams::fills_resume_inside_a_revision,
+        streams::fills_send_no_tombstones,
+        streams::grants_travel_when_they_were_not_told,
+        streams::behind_counts_stream_and_fills,
+        streams::every_prefix_of_a_random_history_converges,
+        tokens::tokens_are_used_up_and_expire,
+        tokens::names_are_taken_once,
+        tokens::access_tokens_end,
+    }
+}
+
+/// A fixture with the usual shop: two nodes, products, stock that is cut by warehouse.
+fn shops<F: Fixture>() -> bench::Bench<F> {
+    let mut bench = bench::Bench::<F>::new();
+    bench.define("products", r#"{"key":"ProductID","fields":{"UnitsInStock":{"type":"counter","min":0}}}"#);
+    bench.define("stock", r#"{"partition":{"field":"W","label":"site"}}"#);
+    bench.join("lyon", &[("site", "lyon"), ("role", "shop")]);
+    bench.join("oslo", &[("site", "oslo"), ("role", "shop")]);
+    bench
+}

@@ -1,0 +1,194 @@
+//! Writes of an outbox: each is decided once, in its number's order, and remembered with what it said.
+
+use proto::frame::{NumberedWrite, Reason};
+use proto::ids::{DatabaseId, Revision, WriteId};
+use proto::limits::WRITE_BYTES;
+use proto::names::NodeName;
+use proto::op::{Hash, Outcome, Verdict, Write};
+use rusqlite::OptionalExtension;
+
+use super::apply::{By, WriteEntry, apply, put_write};
+use super::error::{StoreError, counted, stored};
+use super::grants::{self, NodeShares};
+use super::job::{Peer, Taken};
+use super::nodes;
+use super::refused::Refused;
+use super::work::{JobError, Work};
+use super::world::SqlWorld;
+use crate::limits::{OPEN_CONFLICTS_PER_NODE, WRITES_PER_DATABASE};
+use crate::reconcile::{Author, Decision, Judged, judge};
+
+/// A database while its writes are taken.
+struct Taker {
+    peer: Peer,
+    node: NodeName,
+    id: DatabaseId,
+    taken: u64,
+    skewed: bool,
+}
+
+/// Decides writes until one does not fit. What was decided before that stays.
+pub(super) fn take(work: &mut Work<'_>, peer: Peer, session: u64, writes: &[NumberedWrite]) -> Result<Taken, JobError> {
+    let mut taker = open(work, peer, session)?;
+    let before = taker.taken;
+    let shares = grants::load(work.conn, work.shared, peer.node, work.committed)?;
+    let mut stop = None;
+    for write in writes {
+        if write.number > taker.taken + 1 {
+            let detail = format!("write {} came, write {} is the next one", write.number, taker.taken + 1);
+            stop = Some(Reason { code: "out_of_order".to_owned(), detail });
+            break;
+        }
+        if write.number == taker.taken + 1 {
+            decide(work, &mut taker, &shares, write)?;
+        } else if !is_repeat(work, peer, write)? {
+            stop = Some(copied(work, &taker, write.number)?);
+            break;
+        }
+    }
+    if taker.taken > before {
+        close(work, &taker, before)?;
+    }
+    Ok(Taken { taken: taker.taken, stop })
+}
+
+fn open(work: &Work<'_>, peer: Peer, session: u64) -> Result<Taker, JobError> {
+    let (name, database, taken, offered, revoked) = work
+        .conn
+        .prepare_cached(
+            "SELECT n.name, d.database, d.taken, d.offered, n.revoked FROM databases d JOIN nodes n ON n.id = d.node
+             WHERE d.id = ?1 AND n.id = ?2",
+        )?
+        .query_row((peer.database, peer.node), |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?, row.get::<_, bool>(4)?))
+        })
+        .optional()?
+        .ok_or(Refused::Replaced)?;
+    if revoked || counted(offered)? != session {
+        return Err(Refused::Replaced.into());
+    }
+    let node = NodeName::parse(&name).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    let open = nodes::open_conflicts(work.conn, peer.node)?;
+    if open >= OPEN_CONFLICTS_PER_NODE {
+        return Err(Refused::TooManyConflicts { node, open }.into());
+    }
+    Ok(Taker { peer, node, id: DatabaseId(database), taken: counted(taken)?, skewed: false })
+}
+
+/// Whether a number that is already decided comes with what it said then. One that is no longer remembered is taken for
+/// a repeat: its outcome was acknowledged long ago.
+fn is_repeat(work: &Work<'_>, peer: Peer, write: &NumberedWrite) -> Result<bool, StoreError> {
+    let known: Option<Hash> = work
+        .conn
+        .prepare_cached("SELECT hash FROM writes WHERE database = ?1 AND number = ?2")?
+        .query_row((peer.database, stored(write.number)?), |row| row.get(0))
+        .optional()?;
+    Ok(known.is_none_or(|hash| write.rejected || hash == proto::op::hash(&write.bytes)))
+}
+
+fn copied(work: &mut Work<'_>, taker: &Taker, number: u64) -> Result<Reason, StoreError> {
+    let id = WriteId::edge(&taker.node, &taker.id, number);
+    let detail = format!("write {id} came a second time with other content: this is a copied card or an old image of the database");
+    nodes::event_once(work, taker.peer.node, "copied_database", &detail)?;
+    Ok(Reason { code: "copied_database".to_owned(), detail })
+}
+
+/// One write: effect, outcome, hash and number, in the transaction of the group.
+fn decide(work: &mut Work<'_>, taker: &mut Taker, shares: &NodeShares, write: &NumberedWrite) -> Result<(), StoreError> {
+    let revision = work.head + 1;
+    let parsed = if write.rejected { None } else { Some(Write::decode(&write.bytes)) };
+    let outcome = match &parsed {
+        None => rejected(revision, None, "it was rejected before the cloud was restored, and stays rejected"),
+        Some(Err(error)) => rejected(revision, Some("malformed"), &error.to_string()),
+        Some(Ok(parsed)) => effect(work, taker, shares, write.number, parsed, revision)?,
+    };
+    let readable = matches!(parsed, Some(Ok(_))) && write.bytes.len() <= 2 * WRITE_BYTES;
+    put_write(
+        work,
+        &WriteEntry {
+            database: taker.peer.database,
+            number: write.number,
+            hash: proto::op::hash(&write.bytes),
+            outcome: &outcome,
+            actor: parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()?.actor.as_deref()),
+            payload: if readable { &write.bytes } else { &[] },
+        },
+    )?;
+    work.head = revision;
+    taker.taken = write.number;
+    Ok(())
+}
+
+/// Judges and applies; a write that cannot be stored is rejected alone.
+fn effect(
+    work: &mut Work<'_>,
+    taker: &mut Taker,
+    shares: &NodeShares,
+    number: u64,
+    write: &Write,
+    revision: u64,
+) -> Result<Outcome, StoreError> {
+    let (hlc, clamped) = write.hlc.clamp(work.now_ms);
+    taker.skewed |= clamped;
+    work.hlc = work.hlc.max(hlc);
+    let id = WriteId::edge(&taker.node, &taker.id, number);
+    let author = Author::Edge { node: taker.node.clone(), database: taker.peer.database, number };
+    let judged = Judged { author, id, write, hlc, revision: Revision(revision), now_ms: work.now_ms };
+    let world = SqlWorld { conn: work.conn, catalog: work.catalog, shares: Some(shares), database: taker.peer.database };
+    let decision = match judge(&judged, &world) {
+        Ok(decision) => decision,
+        Err(error) if error.is_row() => return Ok(rejected(revision, Some("malformed"), &error.to_string())),
+        Err(error) => return Err(error),
+    };
+    let by = By { writer: judged.id.to_string(), actor: write.actor.as_deref(), node: taker.peer.node, revision };
+    store(work, decision, &by)
+}
+
+fn store(work: &mut Work<'_>, decision: Decision, by: &By<'_>) -> Result<Outcome, StoreError> {
+    if decision.records.is_empty() && decision.conflicts.is_empty() {
+        return Ok(decision.outcome);
+    }
+    match work.savepoint(|work| Ok(apply(work, &decision, by)?)) {
+        Ok(()) => Ok(decision.outcome),
+        Err(JobError::Store(error)) if error.is_row() => {
+            Ok(rejected(by.revision, Some("malformed"), &format!("the cloud cannot store it: {error}")))
+        }
+        Err(JobError::Store(error)) => Err(error),
+        Err(JobError::Refused(refused)) => Err(StoreError::Damaged(refused.to_string())),
+    }
+}
+
+fn rejected(revision: u64, code: Option<&str>, detail: &str) -> Outcome {
+    Outcome {
+        verdict: Verdict::Rejected,
+        revision: Revision(revision),
+        code: code.map(str::to_owned),
+        detail: Some(detail.to_owned()),
+        conflicts: Vec::new(),
+    }
+}
+
+fn close(work: &mut Work<'_>, taker: &Taker, before: u64) -> Result<(), StoreError> {
+    work.conn
+        .prepare_cached("UPDATE databases SET taken = ?2, last_used_ms = ?3 WHERE id = ?1")?
+        .execute((taker.peer.database, stored(taker.taken)?, stored(work.now_ms)?))?;
+    work.marks.nodes.insert(taker.node.clone());
+    if taker.skewed {
+        let detail = "its clock is more than a minute ahead of the cloud's; its writes count as made a minute from now at the latest";
+        nodes::event_once(work, taker.peer.node, "clock_skew", detail)?;
+    }
+    // Old rows go in steps, so that most commits delete nothing.
+    if before / TRIM_STEP != taker.taken / TRIM_STEP {
+        let below = taker.taken.saturating_sub(WRITES_PER_DATABASE);
+        work.conn
+            .prepare_cached(
+                "DELETE FROM writes WHERE database = ?1 AND number <= ?2
+                 AND revision <= (SELECT acked FROM databases WHERE id = ?1)",
+            )?
+            .execute((taker.peer.database, stored(below)?))?;
+    }
+    Ok(())
+}
+
+/// Numbers between two removals of old writes.
+const TRIM_STEP: u64 = 256;

@@ -1,0 +1,292 @@
+//! What edgehub can be told: files, `EDGEHUB_…` variables, and flags of `edgehub run`.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use api::client::Secret;
+use api::config::{ByteSize, ConfigError, DataDir, HostPort, Kind, Layers, Origin, Setting};
+use api::logging::LogConfig;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// The port of the local API.
+pub const API_PORT: u16 = 10550;
+
+/// Where edgehub keeps its data when nothing says otherwise.
+pub const DATA_DIR: DataDir = DataDir { local: "edgehub-data", system: "/var/lib/edgehub" };
+
+/// The variable that can hold a join token.
+pub const TOKEN_VARIABLE: &str = "EDGEHUB_TOKEN";
+
+/// Everything that a running edgehub is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// The data folder, absolute.
+    pub data: PathBuf,
+    /// Where the local API listens, beside its socket: loopback addresses.
+    pub listen: Vec<SocketAddr>,
+    /// The way to the cloud.
+    pub link: LinkConfig,
+    /// How to join when there is no identity yet.
+    pub join: JoinConfig,
+    /// Who may use the local API.
+    pub api: ApiConfig,
+    /// The bound of unsent writes.
+    pub outbox: OutboxConfig,
+    /// What it logs.
+    pub log: LogConfig,
+}
+
+/// `[link]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkConfig {
+    /// The hub's link addresses, best first; empty before a join.
+    pub servers: Vec<HostPort>,
+    /// Bytes are paid for: fewer of them, slower to notice a dead link.
+    pub metered: bool,
+    /// What the link runs over.
+    pub transport: Transport,
+}
+
+/// What a link runs over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Whatever works
+    #[default]
+    Auto,
+    /// WebSocket over TLS
+    Websocket,
+}
+
+/// `[join]`: used at a start without an identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinConfig {
+    /// The hub's API; absent: `edgehub run` does not join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<HostPort>,
+    /// The file that holds the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// The name asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+/// `[api]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiConfig {
+    /// Foreign origins whose pages may use the API, e.g. `https://till.example.com`.
+    pub origins: Vec<String>,
+}
+
+/// `[outbox]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxConfig {
+    /// Bytes that unsent writes may take on the disk.
+    pub max_bytes: ByteSize,
+}
+
+/// What a join needs.
+#[derive(Debug, Clone)]
+pub struct JoinOptions {
+    /// The hub's API; port 10002 where none is named.
+    pub server: HostPort,
+    /// The join token's text.
+    pub token: Secret,
+    /// The name asked for.
+    pub node: Option<String>,
+    /// How long to go on trying while the hub cannot be reached; absent: one try.
+    pub wait: Option<Duration>,
+    /// The data folder, absolute.
+    pub data: PathBuf,
+    /// What the link will run over.
+    pub transport: Transport,
+}
+
+/// What a join has brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The node's name from now on.
+    pub node: String,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        let listen = vec![(Ipv4Addr::LOCALHOST, API_PORT).into(), (Ipv6Addr::LOCALHOST, API_PORT).into()];
+        Self {
+            data: DATA_DIR.default_path(),
+            listen,
+            link: LinkConfig::default(),
+            join: JoinConfig::default(),
+            api: ApiConfig::default(),
+            outbox: OutboxConfig { max_bytes: ByteSize(512 << 20) },
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// The keys of the file with their variables.
+pub static SETTINGS: &[Setting] = &[
+    Setting { key: "data", variable: "EDGEHUB_DATA", kind: Kind::Text },
+    Setting { key: "listen", variable: "EDGEHUB_LISTEN", kind: Kind::List },
+    Setting { key: "link.servers", variable: "EDGEHUB_LINK_SERVERS", kind: Kind::List },
+    Setting { key: "link.metered", variable: "EDGEHUB_LINK_METERED", kind: Kind::Switch },
+    Setting { key: "link.transport", variable: "EDGEHUB_LINK_TRANSPORT", kind: Kind::Text },
+    Setting { key: "join.server", variable: "EDGEHUB_JOIN_SERVER", kind: Kind::Text },
+    Setting { key: "join.token_file", variable: "EDGEHUB_JOIN_TOKEN_FILE", kind: Kind::Text },
+    Setting { key: "join.node", variable: "EDGEHUB_JOIN_NODE", kind: Kind::Text },
+    Setting { key: "api.origins", variable: "EDGEHUB_API_ORIGINS", kind: Kind::List },
+    Setting { key: "outbox.max_bytes", variable: "EDGEHUB_OUTBOX_MAX_BYTES", kind: Kind::Text },
+    Setting { key: "log.format", variable: "EDGEHUB_LOG_FORMAT", kind: Kind::Text },
+    Setting { key: "log.level", variable: "EDGEHUB_LOG_LEVEL", kind: Kind::Text },
+];
+
+impl RunConfig {
+    /// Builds the configuration and judges what no single value shows.
+    pub fn build(layers: &Layers) -> Result<Self, ConfigError> {
+        let mut config: Self = layers.build()?;
+        let wrong = |key: &str, message: String| ConfigError::BadValue { key: key.to_owned(), origin: layers.origin(key), message };
+        if let Some(open) = config.listen.iter().find(|address| !address.ip().is_loopback()) {
+            return Err(wrong(
+                "listen",
+                format!(
+                    "{open} is not a loopback address; for any other, `tokens = \"required\"` in [api] and TLS are missing, \
+                     which this version cannot do yet; listen on 127.0.0.1 or [::1]"
+                ),
+            ));
+        }
+        if let Some(origin) = config.api.origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(wrong("api.origins", format!("`{origin}` is not an origin; write e.g. https://till.example.com, without a path")));
+        }
+        config.data = DATA_DIR.resolve(Some(config.data));
+        Ok(config)
+    }
+
+    /// How to join at a start without an identity, for ever if need be; `None` where `[join]` names no server.
+    ///
+    /// # Errors
+    /// There is a server and no usable token: neither in the file nor in the variable.
+    pub fn join_options(&self) -> Result<Option<JoinOptions>, ConfigError> {
+        let Some(server) = &self.join.server else { return Ok(None) };
+        let key = "join.token_file".to_owned();
+        let (text, origin) = match &self.join.token_file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+                (text, Origin::File(file.clone(), 1))
+            }
+            None => match std::env::var(TOKEN_VARIABLE) {
+                Ok(text) => (text, Origin::Variable(TOKEN_VARIABLE.to_owned())),
+                Err(_) => {
+                    let message = format!("is missing, and ${TOKEN_VARIABLE} is not set: joining {server} needs a token");
+                    return Err(ConfigError::BadValue { key, origin: Origin::Default, message });
+                }
+            },
+        };
+        let token = Secret::new(&text).map_err(|reason| ConfigError::BadValue { key, origin, message: format!("the token {reason}") })?;
+        Ok(Some(JoinOptions {
+            server: server.clone(),
+            token,
+            node: self.join.node.clone(),
+            wait: Some(Duration::MAX),
+            data: self.data.clone(),
+            transport: self.link.transport,
+        }))
+    }
+}
+
+/// `scheme://host[:port]`, as browsers send it.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', ' ']))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use api::config::Document;
+
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../docs/examples/edgehub.toml");
+
+    fn build(text: &str) -> Result<RunConfig, String> {
+        let mut layers = Layers::new(SETTINGS, &RunConfig::default());
+        let document = Document::parse(Path::new("edgehub.toml"), text).map_err(|error| error.to_string())?;
+        layers.file(&document).map_err(|error| error.to_string())?;
+        RunConfig::build(&layers).map_err(|error| error.to_string())
+    }
+
+    /// The lines of the example that set something, from 1.
+    fn set_lines() -> impl Iterator<Item = (usize, &'static str)> {
+        EXAMPLE.lines().enumerate().map(|(i, line)| (i + 1, line)).filter(|(_, line)| line.contains(" = ") && !line.starts_with('#'))
+    }
+
+    fn with_line(line: &str, other: &str) -> String {
+        EXAMPLE.replacen(&format!("\n{line}\n"), &format!("\n{other}\n"), 1)
+    }
+
+    #[test]
+    fn the_example_says_the_defaults_and_names_every_key() {
+        let mut built = build(EXAMPLE).unwrap();
+        assert_eq!(built.data, Path::new("/var/lib/edgehub"));
+        built.data = RunConfig::default().data;
+        assert_eq!(built, RunConfig::default());
+        for setting in SETTINGS {
+            let name = setting.key.rsplit('.').next().unwrap();
+            assert!(EXAMPLE.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} ="))), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn every_misspelled_key_of_the_example_is_found() {
+        for (number, line) in set_lines() {
+            let name = line.split(' ').next().unwrap();
+            let error = build(&with_line(line, &line.replacen(name, &format!("{name}x"), 1))).unwrap_err();
+            assert!(error.starts_with(&format!("edgehub.toml line {number}: unknown key `")), "{error}");
+            assert!(error.ends_with(&format!("{name}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_value_of_the_example_is_found() {
+        for (number, line) in set_lines() {
+            let name = line.split(' ').next().unwrap();
+            let error = build(&with_line(line, &format!("{name} = -1"))).unwrap_err();
+            assert!(error.starts_with(&format!("edgehub.toml line {number}: `")), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_without_tokens_and_the_missing_line_is_named() {
+        let error = build("\nlisten = [\"127.0.0.1:1\", \"0.0.0.0:10550\"]\n").unwrap_err();
+        assert!(error.starts_with("edgehub.toml line 2: `listen`: 0.0.0.0:10550 is not a loopback address"), "{error}");
+        assert!(error.contains("`tokens = \"required\"` in [api]"), "{error}");
+    }
+
+    #[test]
+    fn origins_are_origins() {
+        assert!(build("[api]\norigins = [\"https://till.example.com\", \"http://10.0.0.1:8080\"]\n").is_ok());
+        for wrong in ["till.example.com", "https://", "https://a/b", "*"] {
+            let error = build(&format!("[api]\norigins = [\"{wrong}\"]\n")).unwrap_err();
+            assert!(error.contains("is not an origin"), "{error}");
+        }
+    }
+
+    #[test]
+    fn joining_by_configuration_needs_a_server_and_a_token() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("token");
+        std::fs::write(&file, "tbl1_abc\n").unwrap();
+        let text = format!("[join]\nserver = \"hub\"\nnode = \"lyon\"\ntoken_file = {:?}\n", file.display().to_string());
+        let options = build(&text).unwrap().join_options().unwrap().unwrap();
+        assert_eq!((options.token.reveal(), options.server.authority(10002).as_str()), ("tbl1_abc", "hub:10002"));
+        assert!(build("").unwrap().join_options().unwrap().is_none());
+        std::fs::write(&file, "\n").unwrap();
+        let error = build(&text).unwrap().join_options().unwrap_err().to_string();
+        assert!(error.contains("token line 1: `join.token_file`: the token is empty"), "{error}");
+    }
+}

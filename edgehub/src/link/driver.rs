@@ -1,0 +1,219 @@
+//! One session of this node: the state machine, the edge database that carries out its wishes, and the board that
+//! shows how it goes.
+
+use std::sync::Arc;
+
+use api::shapes::LinkState;
+use bytes::Bytes;
+use metamanager::{Adopted, Applied, ApplyError, Metamanager, OutboxPart, ReadError};
+use proto::clock::Now;
+use proto::frame::Hello;
+use proto::ids::Position;
+use proto::session::End;
+use proto::session::edge::{ApplyFailure, EdgeSession, Effect};
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+use transport::link::TransportKind;
+use transport::pump::Driver;
+
+use super::board::Board;
+
+/// How often a node whose disk was full looks again, milliseconds (design §5, NACK).
+const LOOK_AGAIN_MS: u64 = 30_000;
+/// Room for answers: at most one of each kind is out, wake-ups aside.
+pub(super) const EVENTS: usize = 16;
+
+/// What the database answered.
+pub(super) enum Event {
+    Adopted(Result<Adopted, ApplyError>),
+    Applied { result: Result<Applied, ApplyError>, at_head: bool, through: Option<Position> },
+    Outbox(Result<OutboxPart, ReadError>),
+    Room(bool),
+}
+
+/// Drives one [`EdgeSession`].
+pub(super) struct EdgeDriver {
+    session: EdgeSession,
+    store: Metamanager,
+    board: Arc<Board>,
+    answers: mpsc::Sender<Event>,
+    transport: TransportKind,
+    look_again: Option<u64>,
+    end: Option<End>,
+    opened: bool,
+}
+
+impl EdgeDriver {
+    pub(super) fn new(
+        now: Now,
+        hello: Hello,
+        store: Metamanager,
+        board: Arc<Board>,
+        answers: mpsc::Sender<Event>,
+        transport: TransportKind,
+    ) -> Self {
+        let session = EdgeSession::new(now.mono_ms, hello);
+        Self { session, store, board, answers, transport, look_again: None, end: None, opened: false }
+    }
+
+    /// How it ended, once it has.
+    pub(super) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// Whether the cloud took this node in.
+    pub(super) fn was_open(&self) -> bool {
+        self.opened
+    }
+
+    fn start(&mut self, effect: Effect, now: Now) {
+        match effect {
+            Effect::Adopt(welcome) => {
+                self.board.update(|view| view.head = Some(welcome.head.0));
+                let answer = self.answer(Event::Adopted);
+                let adopt = move |store: &mut metamanager::Store, now| {
+                    store.observe_cloud_time(welcome.now_ms)?;
+                    store.adopt(&welcome, now)
+                };
+                self.store.run_then(adopt, answer);
+            }
+            Effect::Apply(batches) => {
+                let last = batches.last();
+                let at_head = last.is_some_and(|batch| batch.at_head);
+                let through = last.map(|batch| batch.through.clone());
+                let answer = self.answer(move |result| Event::Applied { result, at_head, through });
+                self.store.apply_then(batches, answer);
+            }
+            Effect::ReadOutbox { after, max_bytes } => {
+                let answer = self.answer(Event::Outbox);
+                let store = self.store.clone();
+                tokio::task::spawn_blocking(move || answer(store.read(|reader| reader.outbox_after(after, max_bytes))));
+            }
+            Effect::Clock { rtt_ms, cloud_ms } => {
+                let offset = i64::try_from(cloud_ms).unwrap_or(i64::MAX).saturating_sub(i64::try_from(now.wall_ms).unwrap_or(i64::MAX));
+                self.board.update(|view| {
+                    view.rtt_ms = Some(rtt_ms);
+                    view.offset_ms = Some(offset);
+                });
+            }
+            Effect::Closed(end) => self.end = Some(end),
+        }
+    }
+
+    /// A closure that hands one answer to the session's loop, from whatever thread.
+    fn answer<T>(&self, event: impl FnOnce(T) -> Event + Send + 'static) -> impl FnOnce(T) + Send + 'static {
+        let answers = self.answers.clone();
+        move |result| {
+            // The session may be over; then nobody waits, and what was committed stays.
+            if let Err(mpsc::error::TrySendError::Full(_)) = answers.try_send(event(result)) {
+                warn!("an answer of the database found no room; the session will be opened anew");
+            }
+        }
+    }
+
+    fn applied(&mut self, now: Now, result: Result<Applied, ApplyError>, at_head: bool, through: Option<Position>) {
+        match result {
+            Ok(applied) => {
+                if applied.blocked > 0 {
+                    warn!(records = applied.blocked, "records that cannot be stored were put aside; see `edgehub status`");
+                }
+                debug!(records = applied.records, outcomes = applied.outcomes.len(), "applied");
+                let filling = !applied.fills.is_empty();
+                self.board.update(|view| {
+                    view.at_head = at_head && !filling;
+                    view.head = view.head.max(through.map(|through| through.revision.0));
+                });
+                self.session.applied(now.mono_ms, applied.cursor, applied.fills);
+            }
+            Err(error) if is_disk_full(&error) => {
+                warn!(%error, "downstream pauses");
+                self.board.update(|view| view.paused = true);
+                self.look_again = Some(now.mono_ms + LOOK_AGAIN_MS);
+                self.session.apply_failed(now.mono_ms, ApplyFailure::DiskFull, &error.to_string());
+            }
+            Err(error) => {
+                warn!(%error, "records could not be applied; nothing was acknowledged");
+                self.session.apply_failed(now.mono_ms, ApplyFailure::Broken, &error.to_string());
+            }
+        }
+    }
+}
+
+fn is_disk_full(error: &ApplyError) -> bool {
+    match error {
+        ApplyError::DiskLow { .. } => true,
+        ApplyError::Store(error) => error.is_full(),
+        _ => false,
+    }
+}
+
+impl Driver for EdgeDriver {
+    type Event = Event;
+
+    fn bytes(&mut self, total: u64) {
+        self.session.bytes(total);
+    }
+
+    fn frame(&mut self, now: Now, frame: &[u8]) {
+        self.session.receive(now.mono_ms, frame);
+    }
+
+    fn event(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Adopted(Ok(adopted)) => {
+                if adopted.repended > 0 {
+                    warn!(writes = adopted.repended, "the cloud no longer knows writes that it had answered; they go up again");
+                }
+                self.opened = true;
+                info!(transport = %self.transport, "link up");
+                self.board.enter(LinkState::Online, now.wall_ms);
+                self.board.update(|view| {
+                    view.transport = Some(self.transport);
+                    view.last_error = None;
+                    view.refused = None;
+                });
+                self.session.adopted(now.mono_ms, adopted.cursor, adopted.fills);
+            }
+            Event::Adopted(Err(error)) => self.session.close("store", &error.to_string()),
+            Event::Applied { result, at_head, through } => self.applied(now, result, at_head, through),
+            Event::Outbox(Ok(part)) => self.session.outbox(part.writes, part.more),
+            Event::Outbox(Err(error)) => self.session.close("store", &error.to_string()),
+            Event::Room(true) => {
+                self.board.update(|view| view.paused = false);
+                self.session.can_store();
+            }
+            Event::Room(false) => self.look_again = Some(now.mono_ms + LOOK_AGAIN_MS),
+        }
+    }
+
+    fn woken(&mut self) {
+        self.session.outbox_changed();
+    }
+
+    fn tick(&mut self, now: Now) {
+        if self.look_again.is_some_and(|due| due <= now.mono_ms) {
+            self.look_again = None;
+            let answer = self.answer(|free: Option<u64>| Event::Room(free.is_none()));
+            self.store.run_then(|store, _| store.disk_pause(), answer);
+        }
+        self.session.tick(now.mono_ms);
+    }
+
+    fn work(&mut self, now: Now) {
+        while let Some(effect) = self.session.poll_effect() {
+            self.start(effect, now);
+        }
+    }
+
+    fn next_tick(&self) -> Option<u64> {
+        [self.session.next_tick(), self.look_again].into_iter().flatten().min()
+    }
+
+    fn poll_send(&mut self, now: Now) -> Option<Bytes> {
+        self.session.poll_send(now.mono_ms).map(|frame| frame.encode().into())
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+}

@@ -1,0 +1,182 @@
+//! The one outbound connection: tried for as long as the process runs, one session after another.
+//!
+//! [`driver`] runs a session, [`backoff`] decides when to try again, [`board`] is what everyone else sees of it.
+
+mod backoff;
+mod board;
+mod driver;
+
+use std::sync::Arc;
+
+use api::shapes::LinkState;
+use metamanager::Metamanager;
+use proto::clock::Now;
+use proto::frame::Hello;
+use proto::session::End;
+use tokio::sync::{Notify, mpsc, watch};
+use tracing::{info, warn};
+use transport::address::HostPort;
+use transport::link::Link;
+use transport::pump::{Stopped, pump};
+use transport::swap::Swap;
+
+use crate::clock::SystemClock;
+use backoff::Backoff;
+pub use board::{Board, LinkView};
+use driver::{EVENTS, EdgeDriver};
+
+/// What the link needs to know, and whom it tells.
+pub struct Linker {
+    /// Where the hub is, best first.
+    pub servers: Vec<HostPort>,
+    /// The TLS configuration, swapped when the certificate is renewed.
+    pub tls: Arc<Swap<rustls::ClientConfig>>,
+    /// The edge database.
+    pub store: Metamanager,
+    /// What others see.
+    pub board: Arc<Board>,
+    /// Rung after each local write.
+    pub outbox_grew: Arc<Notify>,
+    /// The process's clocks.
+    pub clock: SystemClock,
+}
+
+/// How one try went.
+enum Try {
+    /// No session; why.
+    Failed(String),
+    /// The cloud said no, and when to ask again (milliseconds; 0: as the back-off says).
+    Refused { code: String, detail: String, retry_ms: u64 },
+    /// There was a session, and it ended.
+    Ended(String),
+}
+
+impl Linker {
+    /// Runs until `stop` says so.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut backoff = Backoff::default();
+        let mut next_server = 0usize;
+        while !*stop.borrow() {
+            let Some(server) = self.servers.get(next_server % self.servers.len().max(1)) else {
+                warn!("no server is known: set [link] servers in the configuration");
+                return;
+            };
+            self.board.enter(LinkState::Connecting, self.now().wall_ms);
+            let tried = self.attempt(server, &mut stop).await;
+            if *stop.borrow() {
+                break;
+            }
+            let wait = self.judge(tried, &mut backoff, &mut next_server);
+            tokio::select! {
+                () = tokio::time::sleep(std::time::Duration::from_millis(wait)) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        self.board.enter(LinkState::Offline, self.now().wall_ms);
+    }
+
+    /// Shows how a try went; returns the wait before the next one, milliseconds.
+    fn judge(&self, tried: Try, backoff: &mut Backoff, next_server: &mut usize) -> u64 {
+        let now = self.now();
+        self.board.enter(LinkState::Offline, now.wall_ms);
+        let (text, refused, hint) = match tried {
+            Try::Failed(text) => {
+                *next_server += 1;
+                (text, None, 0)
+            }
+            Try::Ended(text) => {
+                backoff.session(now.mono_ms);
+                (text, None, 0)
+            }
+            Try::Refused { code, detail, retry_ms } => (format!("the cloud refused this node: {detail} ({code})"), Some(code), retry_ms),
+        };
+        warn!(error = %text, "link down");
+        self.board.update(|view| {
+            view.last_error = Some(text);
+            view.refused = refused;
+        });
+        let wait = backoff.next(now.mono_ms, random());
+        wait.max(hint)
+    }
+
+    async fn attempt(&self, server: &HostPort, stop: &mut watch::Receiver<bool>) -> Try {
+        let connecting = transport::ws::connect(server, self.tls.get());
+        let link = tokio::select! {
+            link = connecting => link,
+            _ = stop.changed() => return Try::Ended("edgehub stops".into()),
+        };
+        match link {
+            Ok(link) => self.session(link, stop).await,
+            Err(error) => Try::Failed(error.to_string()),
+        }
+    }
+
+    async fn session<L: Link>(&self, link: L, stop: &mut watch::Receiver<bool>) -> Try {
+        let hello = match self.hello().await {
+            Ok(hello) => hello,
+            Err(error) => return Try::Failed(error),
+        };
+        let kind = link.transport();
+        let remote = link.remote();
+        let (answers, mut events) = mpsc::channel(EVENTS);
+        let mut driver = EdgeDriver::new(self.now(), hello, self.store.clone(), Arc::clone(&self.board), answers, kind);
+        let clock = self.clock;
+        let now = move || clock.now();
+        let stopped = tokio::select! {
+            stopped = pump(link, &mut driver, &mut events, &self.outbox_grew, &now) => stopped,
+            _ = stop.changed() => return Try::Ended("edgehub stops".into()),
+        };
+        if driver.was_open() {
+            info!(%remote, "the session has ended");
+        }
+        outcome(stopped, &driver)
+    }
+
+    /// What the database says of itself, for the first frame.
+    async fn hello(&self) -> Result<Hello, String> {
+        let (answer, facts) = tokio::sync::oneshot::channel();
+        self.store.run_then(|store, _| store.facts(), move |facts| drop(answer.send(facts)));
+        let facts = facts.await.map_err(|_| "the database is closed".to_owned())?.map_err(|error| error.to_string())?;
+        Ok(Hello {
+            versions: proto::session::handshake::VERSIONS,
+            features: Vec::new(),
+            database: facts.database,
+            session: facts.session,
+            epochs: facts.epochs,
+            cursor: facts.cursor,
+            grants_hash: facts.grants_hash,
+            fills: facts.fills,
+            newest_write: facts.newest_write,
+            outbox_first: facts.outbox_first,
+            gaps: facts.gaps,
+            now_ms: self.now().wall_ms,
+            software: env!("CARGO_PKG_VERSION").into(),
+            metered: false,
+            report: facts.report,
+        })
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+}
+
+fn outcome(stopped: Stopped, driver: &EdgeDriver) -> Try {
+    match (stopped, driver.end()) {
+        (Stopped::Over, Some(End { refused: true, reason, retry_ms, .. })) => {
+            Try::Refused { code: reason.code.clone(), detail: reason.detail.clone(), retry_ms: *retry_ms }
+        }
+        (Stopped::Over, Some(end)) => ended(driver, format!("{} ({})", end.reason.detail, end.reason.code)),
+        (Stopped::Over, None) => ended(driver, "the session ended".into()),
+        (Stopped::Broken(error), _) => ended(driver, error.to_string()),
+        (Stopped::Closed(reason), _) => ended(driver, reason.to_string()),
+    }
+}
+
+fn ended(driver: &EdgeDriver, text: String) -> Try {
+    if driver.was_open() { Try::Ended(text) } else { Try::Failed(text) }
+}
+
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(0)
+}

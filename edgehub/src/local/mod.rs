@@ -1,0 +1,165 @@
+//! The local API's answers, out of the edge database. No request waits for the network, except where it asks to
+//! (`Prefer: wait`, `?wait=`).
+//!
+//! [`records`], [`mutate`], [`writes`], [`import`] and [`status`] each serve their part of [`api::hub::Hub`];
+//! [`shape`] turns rows into the shapes that applications see.
+
+mod import;
+mod mutate;
+mod records;
+mod shape;
+mod status;
+mod writes;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use api::http::import::ImportLines;
+use api::hub::{
+    Caller, Collection, ConflictFilter, ConflictPage, ConflictRow, Credentials, EdgeAdmin, ExportPage, Hub, ImportRequest, ListQuery,
+    MutationAnswer, MutationRequest, Page, PageToken, WriteFilter, WritePage,
+};
+use api::metrics::MetricsWriter;
+use api::problem::{Code, Problem};
+use api::shapes::{EdgeStatus, ImportSummary, Record, Write, WriteState};
+use metamanager::{Metamanager, Reader};
+use proto::ids::{DatabaseId, WriteId};
+use proto::names::{CollectionName, Key, NodeName};
+use tokio::sync::watch;
+
+use crate::clock::SystemClock;
+use crate::link::Board;
+
+/// Everything that an answer may need.
+pub struct LocalHub {
+    /// The edge database.
+    pub store: Metamanager,
+    /// Its id.
+    pub database: DatabaseId,
+    /// The node's name, once it has joined.
+    pub node: Arc<OnceLock<NodeName>>,
+    /// How the link is.
+    pub board: Arc<Board>,
+    /// Rung when writes got their outcomes.
+    pub answered: watch::Receiver<()>,
+    /// The process's clocks.
+    pub clock: SystemClock,
+    /// The data folder.
+    pub data: PathBuf,
+    /// How many writes got which outcome since the start.
+    pub tally: Arc<Tally>,
+}
+
+/// Counts for metrics.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Writes taken.
+    pub committed: std::sync::atomic::AtomicU64,
+    /// Writes by outcome, in the order of [`proto::op::Verdict`].
+    pub verdicts: [std::sync::atomic::AtomicU64; 5],
+}
+
+impl LocalHub {
+    fn node(&self) -> Result<&NodeName, Problem> {
+        let missing = || {
+            let detail =
+                format!("this edgehub has not joined a cloud; run: edgehub join --server HOST --token T --data {}", self.data.display());
+            Problem::new(Code::NotJoined, detail).retry_after(Duration::from_secs(5))
+        };
+        self.node.get().ok_or_else(missing)
+    }
+
+    fn write_id(&self, number: u64) -> Result<WriteId, Problem> {
+        Ok(WriteId::edge(self.node()?, &self.database, number))
+    }
+
+    /// The number of a write of this database; no other write is known here.
+    fn number_of(&self, id: &WriteId) -> Result<u64, Problem> {
+        match id {
+            WriteId::Edge { node, database, number } if node == self.node()? && *database == self.database.short() => Ok(*number),
+            _ => Err(Problem::not_found(format!("there is no write {id} in this database ({})", self.database.short()))),
+        }
+    }
+}
+
+impl Hub for LocalHub {
+    type Status = EdgeStatus;
+
+    async fn authorize(&self, _: Credentials<'_>) -> Result<Caller, Problem> {
+        Ok(Caller::LOCAL)
+    }
+
+    async fn collections(&self) -> Result<Vec<Collection>, Problem> {
+        self.node()?;
+        let read = |reader: &mut Reader| Ok((reader.definitions()?, reader.status()?));
+        let (rows, status) = self.store.read(read).map_err(shape::read_problem)?;
+        Ok(rows.into_iter().map(|row| shape::collection(row, &status)).collect())
+    }
+
+    async fn collection(&self, name: &CollectionName) -> Result<Collection, Problem> {
+        self.node()?;
+        let read = |reader: &mut Reader| Ok((reader.definition(name)?, reader.status()?));
+        let (row, status) = self.store.read(read).map_err(shape::read_problem)?;
+        row.map(|row| shape::collection(row, &status)).ok_or_else(|| Problem::no_collection(name.as_str()))
+    }
+
+    async fn list(&self, query: ListQuery) -> Result<Page, Problem> {
+        self.list_records(query)
+    }
+
+    async fn get(&self, collection: &CollectionName, key: &Key, base: bool) -> Result<Record, Problem> {
+        self.record(collection, key, base)
+    }
+
+    async fn mutate(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {
+        self.commit(request).await
+    }
+
+    async fn writes(&self, filter: WriteFilter) -> Result<WritePage, Problem> {
+        self.list_writes(filter)
+    }
+
+    async fn write(&self, id: &WriteId, wait: Option<Duration>) -> Result<Write, Problem> {
+        let number = self.number_of(id)?;
+        self.settled(number, wait).await
+    }
+
+    async fn import(&self, request: ImportRequest, lines: &mut ImportLines) -> Result<ImportSummary, Problem> {
+        self.import_lines(request, lines).await
+    }
+
+    async fn export(&self, collection: &CollectionName, after: Option<Key>) -> Result<ExportPage, Problem> {
+        self.export_records(collection, after)
+    }
+
+    async fn conflicts(&self, filter: ConflictFilter) -> Result<ConflictPage, Problem> {
+        self.list_conflicts(filter)
+    }
+
+    async fn conflict(&self, id: &str) -> Result<ConflictRow, Problem> {
+        self.node()?;
+        let row = self.store.read(|reader| reader.conflict(id)).map_err(shape::read_problem)?;
+        row.map(shape::conflict).ok_or_else(|| Problem::not_found(format!("there is no conflict {id:?} here")))
+    }
+
+    async fn status(&self) -> Result<EdgeStatus, Problem> {
+        self.present_status()
+    }
+
+    async fn ready(&self) -> Result<(), Problem> {
+        self.node()?;
+        let status = self.store.read(Reader::status).map_err(shape::read_problem)?;
+        if status.synced { Ok(()) } else { Err(shape::not_synced()) }
+    }
+
+    async fn metrics(&self, out: &mut MetricsWriter) -> Result<(), Problem> {
+        self.figures(out)
+    }
+}
+
+impl EdgeAdmin for LocalHub {
+    async fn outbox(&self, after: Option<PageToken>, limit: usize) -> Result<WritePage, Problem> {
+        self.list_writes(WriteFilter { state: Some(WriteState::Pending), after, limit, collections: None })
+    }
+}

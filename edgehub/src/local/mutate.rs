@@ -1,0 +1,128 @@
+//! Local writes: taken when they are durable here, whatever the link does.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use api::hub::{Condition, Etag, MutationAnswer, MutationRequest, OpAction, OpRequest, OpResult};
+use api::problem::Problem;
+use api::shapes::{Time, Write, WriteState};
+use metamanager::{Committed, Did, LocalRequest, LocalWrite, Precondition, Refusal, WriteError, WriteRef};
+use proto::build::{Action, Request};
+use proto::ids::WriteId;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{LocalHub, shape};
+
+impl LocalHub {
+    pub(super) async fn commit(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {
+        self.node()?;
+        let several = request.ops.len() > 1;
+        let write = LocalWrite {
+            requests: request.ops.into_iter().map(local).collect(),
+            actor: request.origin.actor,
+            request_id: Some(request.origin.request_id.to_string()),
+        };
+        let committed = self.durable(write).await.map_err(|error| refused(error, several))?;
+        let write = self.write_of(&committed, request.wait).await?;
+        let results = committed.results.into_iter().filter_map(|laid| {
+            let result = match (laid.did, laid.view) {
+                (Did::Checked, _) => return None,
+                (Did::Created, Some(row)) => self.shape_record(&laid.collection, row).map(OpResult::Created),
+                (Did::Changed, Some(row)) => self.shape_record(&laid.collection, row).map(OpResult::Changed),
+                _ => Ok(OpResult::Deleted { collection: laid.collection.to_string(), key: laid.key.to_string() }),
+            };
+            Some(result)
+        });
+        Ok(MutationAnswer { write, results: results.collect::<Result<_, _>>()? })
+    }
+
+    /// Hands a write to the database's thread; ready when it is on disk, or refused.
+    pub(super) async fn durable(&self, write: LocalWrite) -> Result<Committed, WriteError> {
+        let (answer, committed) = oneshot::channel();
+        self.store.commit_then(write, move |result| drop(answer.send(result)));
+        let committed = committed.await.unwrap_or_else(|_| Err(Refusal::Closed.into()))?;
+        if !committed.repeat {
+            self.tally.committed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(committed)
+    }
+
+    /// The write itself, with its outcome where the request waits for that.
+    async fn write_of(&self, committed: &Committed, wait: Option<Duration>) -> Result<Write, Problem> {
+        match &committed.write {
+            WriteRef::Own(number) => self.settled(*number, wait).await,
+            WriteRef::Known(id) => {
+                let id: WriteId = id.parse().map_err(|_| Problem::internal(format!("a record's writer is no write id: {id}")))?;
+                if let Ok(number) = self.number_of(&id)
+                    && let Ok(write) = self.settled(number, wait).await
+                {
+                    return Ok(write);
+                }
+                // Another node's write, or one that is no longer kept: the record is its proof.
+                let at = Time(committed.at_ms);
+                let (state, conflicts, ops) = (WriteState::Applied, Vec::new(), Vec::new());
+                Ok(Write { id, state, at, actor: None, revision: None, code: None, detail: None, conflicts, ops })
+            }
+        }
+    }
+
+    /// A write of this database; with `wait`, as soon as its outcome is known or the time is over.
+    pub(super) async fn settled(&self, number: u64, wait: Option<Duration>) -> Result<Write, Problem> {
+        let deadline = wait.map(|wait| Instant::now() + wait);
+        let mut answered = self.answered.clone();
+        loop {
+            answered.borrow_and_update();
+            let row = self.store.read(|reader| reader.write(number)).map_err(shape::read_problem)?;
+            let id = self.write_id(number)?;
+            let write = self.shape_write(row.ok_or_else(|| shape::gone(&id))?)?;
+            let Some(deadline) = deadline.filter(|_| !write.is_final()) else { return Ok(write) };
+            match tokio::time::timeout_at(deadline, answered.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Ok(write),
+            }
+        }
+    }
+}
+
+fn local(op: OpRequest) -> LocalRequest {
+    let own_key = matches!(op.action, OpAction::Create(_));
+    let expect = match &op.condition {
+        Condition::Revision(revision) => Some(*revision),
+        _ => None,
+    };
+    let request = Request { collection: op.collection, key: op.key, action: action(op.action), expect };
+    LocalRequest { request, precondition: precondition(op.condition), own_key }
+}
+
+fn action(action: OpAction) -> Action {
+    match action {
+        OpAction::Create(value) => Action::Put { value, create: true },
+        OpAction::Put(value) => Action::Put { value, create: false },
+        OpAction::Merge(patch) => Action::Merge(patch),
+        OpAction::Increment(by) => Action::Increment(by.into_iter().collect()),
+        OpAction::Delete { force } => Action::Delete { force },
+        OpAction::Check(fields) => Action::Check(fields.fields().map(|(name, raw)| (name.to_owned(), raw.clone())).collect()),
+    }
+}
+
+fn precondition(condition: Condition) -> Precondition {
+    let tag = |etag: Etag| metamanager::Etag { revision: etag.revision, write: etag.write };
+    match condition {
+        Condition::None => Precondition::None,
+        Condition::Absent => Precondition::Absent,
+        Condition::Present => Precondition::Present,
+        Condition::Match(tags) => Precondition::Match(tags.into_iter().map(tag).collect()),
+        Condition::Revision(revision) => Precondition::Base(revision),
+    }
+}
+
+/// Where a write has several ops, the refusal says which one it is about.
+fn refused(error: WriteError, several: bool) -> Problem {
+    let place = error.op.filter(|_| several);
+    let problem = shape::write_problem(error);
+    match place {
+        Some(place) => problem.in_op(place),
+        None => problem,
+    }
+}

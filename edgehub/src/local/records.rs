@@ -1,0 +1,96 @@
+//! Reading records and conflicts.
+
+use api::hub::{ConflictFilter, ConflictPage, ExportPage, ListQuery, Page, PageToken};
+use api::problem::Problem;
+use api::shapes::{ConflictState, RawJson, Record};
+use metamanager::{ListQuery as Rows, Reader};
+use proto::definition::{Defined, Definition};
+use proto::names::{CollectionName, Key};
+
+use super::{LocalHub, shape};
+
+/// Records that one page of an export holds at once.
+const EXPORT_PAGE: usize = 200;
+
+impl LocalHub {
+    pub(super) fn record(&self, collection: &CollectionName, key: &Key, base: bool) -> Result<Record, Problem> {
+        self.node()?;
+        let read = |reader: &mut Reader| if base { reader.get_base(collection, key) } else { reader.get(collection, key) };
+        let row = self.store.read(read).map_err(shape::read_problem)?;
+        let row = row.ok_or_else(|| Problem::no_record(collection.as_str(), key.as_str()))?;
+        self.shape_record(collection, row)
+    }
+
+    pub(super) fn list_records(&self, query: ListQuery) -> Result<Page, Problem> {
+        self.node()?;
+        let rows = Rows {
+            collection: query.collection.clone(),
+            after: query.after.map(|key| key.to_string()),
+            prefix: query.prefix,
+            keys: query.keys,
+            filters: query.filters.into_iter().map(|filter| (filter.field, filter.text)).collect(),
+            limit: query.limit,
+        };
+        let (page, status) = self.store.read(|reader| (reader.list(&rows), reader.status()));
+        let page = page.map_err(shape::read_problem)?;
+        let status = status.map_err(shape::read_problem)?;
+        let revision = status.cursor.map_or(0, |cursor| cursor.position.revision.0);
+        let records = page.records.into_iter().map(|row| self.shape_record(&query.collection, row));
+        Ok(Page {
+            records: records.collect::<Result<_, _>>()?,
+            next: page.next.as_deref().map(key).transpose()?,
+            since: format!("{}.{revision}.{}", self.database.short(), status.newest_write),
+        })
+    }
+
+    pub(super) fn export_records(&self, collection: &CollectionName, after: Option<Key>) -> Result<ExportPage, Problem> {
+        let definition = self.defined(collection)?.definition;
+        let rows = Rows {
+            collection: collection.clone(),
+            after: after.map(|key| key.to_string()),
+            prefix: None,
+            keys: Vec::new(),
+            filters: Vec::new(),
+            limit: EXPORT_PAGE,
+        };
+        let page = self.store.read(|reader| reader.list(&rows)).map_err(shape::read_problem)?;
+        Ok(ExportPage {
+            records: page.records.into_iter().map(|row| (row.key, RawJson::trusted(row.value))).collect(),
+            key_in_value: definition.key.is_some(),
+            next: page.next.as_deref().map(key).transpose()?,
+        })
+    }
+
+    pub(super) fn defined(&self, collection: &CollectionName) -> Result<Defined, Problem> {
+        self.node()?;
+        let row = self.store.read(|reader| reader.definition(collection)).map_err(shape::read_problem)?;
+        let row = row.ok_or_else(|| Problem::no_collection(collection.as_str()))?;
+        let definition = Definition::parse(&row.json).map_err(|error| {
+            Problem::internal(format!("the definition of {collection} cannot be read by this version: {error}; update edgehub"))
+        })?;
+        Ok(Defined { name: row.name, revision: row.revision, definition })
+    }
+
+    pub(super) fn list_conflicts(&self, filter: ConflictFilter) -> Result<ConflictPage, Problem> {
+        self.node()?;
+        let state = filter.state.map(|state| match state {
+            ConflictState::Open => metamanager::ConflictState::Open,
+            ConflictState::Auto => metamanager::ConflictState::Auto,
+            ConflictState::Resolved => metamanager::ConflictState::Resolved,
+        });
+        let after = filter.after.map(|token| token.to_text()).transpose()?;
+        let page = self.store.read(|reader| reader.conflicts(state, after.as_deref(), filter.limit)).map_err(shape::read_problem)?;
+        let visible = |row: &metamanager::ConflictRow| match &filter.collections {
+            None => true,
+            Some(names) => names.iter().any(|name| name.as_str() == row.collection),
+        };
+        Ok(ConflictPage {
+            conflicts: page.conflicts.into_iter().filter(visible).map(shape::conflict).collect(),
+            next: page.next.map(|next| PageToken::of_text(&next)),
+        })
+    }
+}
+
+fn key(text: &str) -> Result<Key, Problem> {
+    Key::parse(text).map_err(|error| Problem::internal(format!("a stored key is not valid: {error}")))
+}

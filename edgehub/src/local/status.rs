@@ -1,0 +1,141 @@
+//! What the node is doing: the status and the metrics.
+
+use std::sync::atomic::Ordering;
+
+use api::metrics::{self as m, MetricsWriter};
+use api::problem::Problem;
+use api::shapes::{
+    ClockSource, ClockStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, LinkState, LinkStatus, OpenConflicts, OutboxStatus,
+    SyncState, Time,
+};
+use metamanager::{Disk, Reader, Status, SystemDisk};
+use proto::op::Verdict;
+
+use super::{LocalHub, shape};
+use crate::link::LinkView;
+
+/// The outcomes in the order of [`Verdict`].
+const VERDICTS: [Verdict; 5] = [Verdict::Applied, Verdict::Merged, Verdict::Flagged, Verdict::Rejected, Verdict::Lost];
+
+impl LocalHub {
+    pub(super) fn present_status(&self) -> Result<EdgeStatus, Problem> {
+        let status = self.store.read(Reader::status).map_err(shape::read_problem)?;
+        let link = self.board.view();
+        let (state, reason) = sync_state(&status, &link);
+        Ok(EdgeStatus {
+            node: self.node.get().map(ToString::to_string),
+            database_id: self.database.to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            sync: EdgeSync {
+                state,
+                reason,
+                epoch: status.cursor.as_ref().map(|cursor| cursor.epoch.to_string()),
+                cursor: cursor(&status),
+                head: link.head.max(cursor(&status)),
+                lag_records: (state == SyncState::InSync).then_some(0),
+                verified_at: None,
+                collections: status.collections.iter().map(collection).collect(),
+            },
+            outbox: OutboxStatus { writes: status.outbox_writes, bytes: status.outbox_bytes, oldest_at: status.outbox_oldest_ms.map(Time) },
+            conflicts: OpenConflicts { open: status.conflicts_open },
+            clock: self.clock_status(&link),
+            disk: DiskStatus { free_bytes: SystemDisk.space(&self.data).map(|space| space.free) },
+            warnings: self.warnings(&status),
+            link: LinkStatus {
+                state: link.state,
+                transport: link.transport.map(|kind| kind.to_string()),
+                since: Some(Time(link.since_ms)),
+                rtt_ms: link.rtt_ms,
+                last_error: link.last_error,
+            },
+        })
+    }
+
+    fn clock_status(&self, link: &LinkView) -> ClockStatus {
+        let now = self.clock.now();
+        let stored = self.store.run(|store, now| store.time_ms(now)).unwrap_or(now.wall_ms);
+        let source = match link.offset_ms {
+            Some(_) => ClockSource::Cloud,
+            None if stored > now.wall_ms => ClockSource::Stored,
+            None => ClockSource::System,
+        };
+        ClockStatus { now: Time(stored.max(now.wall_ms)), offset_ms: link.offset_ms, source }
+    }
+
+    fn warnings(&self, status: &Status) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.node.get().is_none() {
+            warnings.push("this node has not joined a cloud".to_owned());
+        }
+        if status.cursor.is_some() && status.grants.is_empty() {
+            warnings.push("no collection selects this node; ask the operator for its labels (cloudhub node show)".to_owned());
+        }
+        if status.blocked_count > 0 {
+            warnings.push(format!("{} records cannot be stored by this version", status.blocked_count));
+        }
+        if status.rejected > 0 {
+            warnings.push(format!("{} writes were rejected; see `edgehub write list --state rejected`", status.rejected));
+        }
+        warnings
+    }
+
+    pub(super) fn figures(&self, out: &mut MetricsWriter) -> Result<(), Problem> {
+        let status = self.store.read(Reader::status).map_err(shape::read_problem)?;
+        let link = self.board.view();
+        let up = link.state == LinkState::Online;
+        #[allow(clippy::cast_precision_loss)] // figures for graphs
+        let mut gauge = |metric, labels: &[&str], value: u64| out.sample(metric, labels, value as f64);
+        gauge(&m::LINK_UP, &[], up.into());
+        gauge(&m::OUTBOX_WRITES, &[], status.outbox_writes);
+        gauge(&m::OUTBOX_BYTES, &[], status.outbox_bytes);
+        gauge(&m::CONFLICTS_OPEN, &[], status.conflicts_open);
+        gauge(&m::CURSOR, &[], cursor(&status).unwrap_or(0));
+        for collection in &status.collections {
+            gauge(&m::RECORDS, &[collection.name.as_str()], collection.view);
+        }
+        gauge(&m::WRITES, &["pending"], self.tally.committed.load(Ordering::Relaxed));
+        for (verdict, count) in VERDICTS.iter().zip(&self.tally.verdicts) {
+            gauge(&m::WRITES, &[verdict.as_str()], count.load(Ordering::Relaxed));
+        }
+        if let Some(space) = SystemDisk.space(&self.data) {
+            gauge(&m::DISK_FREE, &[], space.free);
+        }
+        #[allow(clippy::cast_precision_loss)]
+        if let Some(rtt) = link.rtt_ms {
+            out.sample(&m::LINK_RTT, &[], rtt as f64 / 1000.0);
+        }
+        #[allow(clippy::cast_precision_loss)]
+        if let Some(offset) = link.offset_ms {
+            out.sample(&m::CLOCK_OFFSET, &[], offset as f64 / 1000.0);
+        }
+        Ok(())
+    }
+}
+
+fn cursor(status: &Status) -> Option<u64> {
+    status.cursor.as_ref().map(|cursor| cursor.position.revision.0)
+}
+
+fn collection(row: &metamanager::CollectionStatus) -> CollectionStatus {
+    CollectionStatus { name: row.name.to_string(), records: row.view, digest: None }
+}
+
+fn sync_state(status: &Status, link: &LinkView) -> (SyncState, Option<String>) {
+    if link.state != LinkState::Online {
+        let reason = match &link.refused {
+            Some(code) => format!("refused: {code}"),
+            None => "link-down".to_owned(),
+        };
+        return (SyncState::Offline, Some(reason));
+    }
+    if link.paused {
+        return (SyncState::Blocked, Some("paused-disk-full".into()));
+    }
+    if status.blocked_count > 0 {
+        return (SyncState::Blocked, Some(format!("{} records cannot be stored", status.blocked_count)));
+    }
+    if status.grants.iter().any(|grant| !grant.done) {
+        return (SyncState::Syncing, Some("snapshot".into()));
+    }
+    if link.at_head { (SyncState::InSync, None) } else { (SyncState::Syncing, Some("catching-up".into())) }
+}

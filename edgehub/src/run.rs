@@ -1,0 +1,252 @@
+//! A running node, put together and taken apart in order.
+//!
+//! Up: data folder, database (reads and writes are served from here on), local API, then the link. Down: no more
+//! connections, running requests drained, the link's session ended, the database closed with a checkpoint.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::Context;
+use api::http::serve::{Listening, UnixSocket, serve};
+use api::http::{Hosts, ServerOptions, edge};
+use metamanager::{Event, Metamanager, Options};
+use proto::names::NodeName;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+use transport::address::HostPort;
+use transport::swap::Swap;
+use transport::tls::CertificateClock;
+
+use crate::clock::SystemClock;
+use crate::config::RunConfig;
+use crate::identity::{Identity, build_date, certificate_time};
+use crate::join::{join_now, make_folder};
+use crate::link::{Board, Linker};
+use crate::local::{LocalHub, Tally};
+use crate::renew;
+
+/// The link's port, where an address names none.
+const LINK_PORT: u16 = 10000;
+/// Everything must have ended this long after SIGTERM; systemd and operators rely on five seconds in all.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Runs a node until SIGTERM or SIGINT.
+pub fn run(config: RunConfig) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    let result = runtime.block_on(Node::start(config));
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+/// The parts that the tasks share.
+struct Node {
+    config: RunConfig,
+    store: Metamanager,
+    board: Arc<Board>,
+    name: Arc<OnceLock<NodeName>>,
+    outbox_grew: Arc<Notify>,
+    clock: SystemClock,
+    certificate_clock: CertificateClock,
+}
+
+impl Node {
+    async fn start(config: RunConfig) -> anyhow::Result<()> {
+        let data = config.data.clone();
+        make_folder(&data)?;
+        let identity = Identity::load(&data)?;
+        // Only a machine without an identity needs the token: its file may be gone after the join.
+        if identity.is_none() && config.join_options()?.is_none() {
+            anyhow::bail!(
+                "this machine has not joined: there is no identity in {}; run: edgehub join --server HOST --token T --data {}, \
+                 or set [join] in the configuration",
+                data.join("pki").display(),
+                data.display()
+            );
+        }
+        let clock = SystemClock::new();
+        let outbox_grew = Arc::new(Notify::new());
+        let tally = Arc::new(Tally::default());
+        let (answered, answers) = watch::channel(());
+        let name = Arc::new(OnceLock::new());
+        let options = Options {
+            node: identity.as_ref().map(|identity| identity.node().clone()),
+            max_outbox_bytes: config.outbox.max_bytes.0,
+            observer: Some(observer(Arc::clone(&outbox_grew), answered, Arc::clone(&tally))),
+            ..Options::default()
+        };
+        let store = Metamanager::open(&data.join("edge.db"), options, Arc::new(move || clock.now()))?;
+        let (database, stored_ms) =
+            store.run(|store, now| (store.database(), store.time_ms(now))).context("the database closed at once")?;
+        let node = Self {
+            board: Arc::new(Board::new(clock.now().wall_ms)),
+            name: Arc::clone(&name),
+            outbox_grew,
+            clock,
+            certificate_clock: certificate_clock(clock, stored_ms),
+            store: store.clone(),
+            config,
+        };
+        let hub = LocalHub {
+            store: store.clone(),
+            database,
+            node: name,
+            board: Arc::clone(&node.board),
+            answered: answers,
+            clock,
+            data: data.clone(),
+            tally,
+        };
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let listening = node.listen(hub, &mut tasks, &stopped).await?;
+        info!(data = %data.display(), api = %listening.join(" "), "serving");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tasks.spawn(node.connect(identity, stopped.clone()));
+        let ended = until_told(&mut tasks).await;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let _ = stop.send(true);
+        if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+            warn!("some requests were still running and were cut off");
+        }
+        tasks.abort_all();
+        tokio::task::spawn_blocking(move || store.close()).await.context("closing the database")?;
+        info!(data = %data.display(), "stopped");
+        ended
+    }
+
+    /// Binds everything that the local API is served on, and serves it.
+    async fn listen(&self, hub: LocalHub, tasks: &mut JoinSet<()>, stop: &watch::Receiver<bool>) -> anyhow::Result<Vec<String>> {
+        let data = &self.config.data;
+        let options = ServerOptions {
+            hosts: Hosts::Loopback(Vec::new()),
+            origins: self.config.api.origins.clone(),
+            spool: data.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let router = edge::router(Arc::new(hub), options);
+        let mut shown = Vec::new();
+        for address in &self.config.listen {
+            match TcpListener::bind(address).await {
+                Ok(listener) => {
+                    shown.push(listener.local_addr().map_or(*address, |bound| bound).to_string());
+                    tasks.spawn(serve(Listening::Tcp(listener), router.clone(), stop.clone()));
+                }
+                // A machine without IPv6 still serves on 127.0.0.1.
+                Err(error) if address.is_ipv6() && error.kind() == std::io::ErrorKind::AddrNotAvailable && self.config.listen.len() > 1 => {
+                    warn!(%address, %error, "not listening there");
+                }
+                Err(error) => anyhow::bail!(
+                    "cannot listen on {address}: {error}; another program may use the port: name another one with --listen (data folder {})",
+                    data.display()
+                ),
+            }
+        }
+        let path = data.join("edgehub.sock");
+        let socket = UnixSocket::bind(&path).with_context(|| format!("cannot make the socket {}", path.display()))?;
+        shown.push(path.display().to_string());
+        tasks.spawn(serve(Listening::Unix(socket), router, stop.clone()));
+        Ok(shown)
+    }
+
+    /// Joins first where that is still to be done, then keeps the link and the certificate.
+    async fn connect(self, identity: Option<Identity>, mut stop: watch::Receiver<bool>) {
+        let identity = match identity {
+            Some(identity) => identity,
+            None => tokio::select! {
+                joined = self.join() => match joined {
+                    Some(identity) => identity,
+                    None => return,
+                },
+                _ = stop.changed() => return,
+            },
+        };
+        let _ = self.name.set(identity.node().clone());
+        let servers = self.servers(&identity);
+        let tls = match identity.link_tls(Arc::clone(&self.certificate_clock)) {
+            Ok(tls) => Arc::new(Swap::new(tls)),
+            Err(problem) => return error!(error = %problem, "this node's certificate cannot be used; join again"),
+        };
+        let linker = Linker {
+            servers,
+            tls: Arc::clone(&tls),
+            store: self.store,
+            board: self.board,
+            outbox_grew: self.outbox_grew,
+            clock: self.clock,
+        };
+        let renewing = renew::keep(identity, tls, self.certificate_clock, stop.clone());
+        tokio::join!(linker.run(stop), renewing);
+    }
+
+    async fn join(&self) -> Option<Identity> {
+        let options = self.config.join_options().ok().flatten()?;
+        match join_now(&options, &self.certificate_clock).await {
+            Ok(identity) => {
+                let node = identity.node().clone();
+                self.store.run_then(move |store, _| store.set_node(node), |()| {});
+                info!(node = %identity.node(), "joined");
+                Some(identity)
+            }
+            Err(problem) => {
+                error!(error = %format!("{problem:#}"), "cannot join; serving nothing but this status until it is mended and edgehub restarted");
+                self.board.update(|view| view.last_error = Some(format!("{problem:#}")));
+                None
+            }
+        }
+    }
+
+    /// What the configuration says, or else what the hub said at the join.
+    fn servers(&self, identity: &Identity) -> Vec<HostPort> {
+        let configured =
+            self.config.link.servers.iter().map(|server| HostPort { host: server.host.clone(), port: server.port.unwrap_or(LINK_PORT) });
+        let told = identity.servers().websocket.iter().filter_map(|text| HostPort::parse(text, LINK_PORT).ok());
+        let configured: Vec<_> = configured.collect();
+        if configured.is_empty() { told.collect() } else { configured }
+    }
+}
+
+fn observer(outbox_grew: Arc<Notify>, answered: watch::Sender<()>, tally: Arc<Tally>) -> metamanager::Observer {
+    Arc::new(move |event| match event {
+        Event::Committed { .. } => outbox_grew.notify_one(),
+        Event::Answered { outcomes } => {
+            for (_, verdict) in outcomes {
+                tally.verdicts[*verdict as usize].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            answered.send_replace(());
+        }
+        Event::Changed => {}
+    })
+}
+
+/// The latest of system clock, stored clock and build date (design §7), carried on by the monotonic clock.
+fn certificate_clock(clock: SystemClock, stored_ms: u64) -> CertificateClock {
+    let begun = clock.now().mono_ms;
+    Arc::new(move || {
+        let now = clock.now();
+        let stored = stored_ms.saturating_add(now.mono_ms.saturating_sub(begun));
+        certificate_time(UNIX_EPOCH + Duration::from_millis(now.wall_ms), stored, build_date())
+    })
+}
+
+/// Waits for a signal. A listener that ends by itself ends the process with an error.
+async fn until_told(tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            Some(ended) = tasks.join_next() => if let Err(panicked) = ended {
+                anyhow::bail!("a task failed: {panicked}");
+            },
+        }
+    }
+}

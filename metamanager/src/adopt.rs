@@ -1,0 +1,133 @@
+//! The beginning of a session: what Welcome says is made durable before anything else happens in it.
+
+use proto::clock::Now;
+use proto::frame::{Fill, Grants, Welcome};
+use proto::ids::{Cursor, EpochStart, Position, Revision};
+use proto::limits::EPOCHS_KEPT;
+use proto::op::Verdict;
+use rusqlite::params;
+
+use crate::apply::Applying;
+use crate::error::{ApplyError, Done};
+use crate::ledger::{number, stored};
+use crate::outbox::{self, without_effect};
+use crate::relay;
+use crate::store::{Event, Store, Tx};
+use crate::{grants, staging};
+
+/// Where the session begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// The cursor, durable.
+    pub cursor: Position,
+    /// The open back-fills.
+    pub fills: Vec<Fill>,
+    /// Delivered writes that the cloud does not know any more and that are pending again.
+    pub repended: u64,
+}
+
+impl Store {
+    /// Commits what Welcome says: session number, epochs, cursor, grants, and which delivered writes go up again.
+    pub fn adopt(&mut self, welcome: &Welcome, now: Now) -> Result<Adopted, ApplyError> {
+        let (adopted, lost_rights) = self.transaction(|tx| {
+            let at_ms = tx.clock.time_ms(now);
+            adopt(tx, welcome, at_ms)
+        })?;
+        self.tell(&Event::Changed);
+        self.empty_log(lost_rights);
+        Ok(adopted)
+    }
+}
+
+fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<(Adopted, u64)> {
+    tx.ledger.meta.session = welcome.session;
+    epochs(tx, &welcome.epochs)?;
+    move_cursor(tx, &welcome.cursor)?;
+    if welcome.reset {
+        forget_revisions(tx)?;
+    }
+    let repended = repend(tx, welcome.taken)?;
+    let mut applying = Applying::new(tx, at_ms);
+    let held = welcome.reset.then(|| Grants { revision: welcome.head, ..applying.tx.ledger.held() });
+    if let Some(new) = welcome.grants.as_ref().or(held.as_ref()) {
+        grants::replace(&mut applying, new, welcome.reset)?;
+    }
+    if welcome.reset || repended > 0 {
+        relay::again(&mut applying)?;
+    }
+    let applied = applying.finish()?;
+    Ok((Adopted { cursor: applied.cursor, fills: applied.fills, repended }, applied.lost_rights))
+}
+
+/// The newest epochs, oldest first.
+fn epochs(tx: &mut Tx<'_>, new: &[EpochStart]) -> Done<()> {
+    let newest = &new[new.len().saturating_sub(EPOCHS_KEPT)..];
+    if tx.ledger.epochs == newest {
+        return Ok(());
+    }
+    tx.conn.execute("DELETE FROM epochs", [])?;
+    for (place, start) in newest.iter().enumerate() {
+        let values = params![place as i64, stored(start.epoch.0), stored(start.first.0)];
+        tx.conn.execute("INSERT INTO epochs (place, epoch, first) VALUES (?1, ?2, ?3)", values)?;
+    }
+    tx.ledger.epochs = newest.to_vec();
+    Ok(())
+}
+
+/// Adopts the cursor; parts of a transaction that were staged at another one are dropped. Where it goes back, what was
+/// reached was reached in another history.
+fn move_cursor(tx: &mut Tx<'_>, cursor: &Cursor) -> Done<()> {
+    let before = tx.ledger.position().cloned();
+    if before.as_ref() != Some(&cursor.position) {
+        staging::clear(tx.conn)?;
+    }
+    if before.is_some_and(|before| cursor.position < before) {
+        tx.ledger.meta.reached = tx.ledger.meta.reached.min(cursor.position.revision);
+    }
+    tx.ledger.meta.cursor = Some(cursor.clone());
+    Ok(())
+}
+
+/// What is held is not of this store: its rows stay readable, and whatever comes is newer.
+fn forget_revisions(tx: &mut Tx<'_>) -> Done<()> {
+    tx.conn.execute("UPDATE base SET revision = 0, born = 0", [])?;
+    tx.conn.execute("DELETE FROM blocked", [])?;
+    tx.ledger.meta.reached = Revision::ZERO;
+    Ok(())
+}
+
+/// Delivered writes above the last one taken are pending again; those that were rejected stay rejected and go up as
+/// declared numbers.
+fn repend(tx: &mut Tx<'_>, taken: u64) -> Done<u64> {
+    if taken >= tx.ledger.meta.answered {
+        return Ok(0);
+    }
+    let mut repended = 0;
+    for (of, verdict) in answered_above(tx, taken)? {
+        if without_effect(verdict) {
+            tx.conn.execute("UPDATE outcomes SET declared = 1 WHERE number = ?1", [stored(of)])?;
+            tx.ledger.meta.declared += 1;
+            continue;
+        }
+        tx.conn.execute("DELETE FROM outcomes WHERE number = ?1", [stored(of)])?;
+        let bytes = outbox::length(tx.conn, of)?.unwrap_or(0);
+        let meta = &mut tx.ledger.meta;
+        meta.delivered_bytes = meta.delivered_bytes.saturating_sub(bytes);
+        meta.outbox_writes += 1;
+        meta.outbox_bytes += bytes;
+        repended += 1;
+    }
+    tx.ledger.meta.answered = taken;
+    tx.ledger.meta.trimmed = tx.ledger.meta.trimmed.min(taken);
+    Ok(repended)
+}
+
+fn answered_above(tx: &Tx<'_>, taken: u64) -> Done<Vec<(u64, Verdict)>> {
+    let mut statement = tx.conn.prepare("SELECT number, verdict FROM outcomes WHERE number > ?1 AND declared = 0 ORDER BY number")?;
+    let mut rows = statement.query([stored(taken)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((number(row, 0)?, outbox::verdict(row.get(1)?)?));
+    }
+    Ok(found)
+}

@@ -1,0 +1,287 @@
+//! What the cloud sends: batches of the one ordered stream, and parts of back-fills (docs/design.md §5).
+//!
+//! All batches that wait are applied in one transaction together with the cursor, so what is acknowledged is exactly
+//! what is durable. A batch that comes twice does no harm: records up to the cursor are known, an older revision never
+//! replaces a newer one, and an outcome counts once.
+
+use std::collections::BTreeMap;
+
+use proto::clock::Now;
+use proto::frame::{Batch, Content, Entry, Fill, Record};
+use proto::ids::{Cursor, Epoch, Position, Revision};
+use proto::json::Value;
+use proto::names::Key;
+use proto::op::{Outcome, Verdict};
+use rusqlite::params;
+
+use crate::base::{self, NewBase, Stored};
+use crate::conflicts::{self, About};
+use crate::error::{ApplyError, Done};
+use crate::ledger::stored;
+use crate::outbox::{self, Writes};
+use crate::overlay;
+use crate::staging::Staging;
+use crate::store::{Event, Store, Tx};
+use crate::{fill, grants, trim};
+
+/// What is durable now: an Ack carries the cursor and the fills.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// The cursor.
+    pub cursor: Position,
+    /// The open back-fills.
+    pub fills: Vec<Fill>,
+    /// Outcomes that were new.
+    pub outcomes: Vec<(u64, Verdict)>,
+    /// Records that were stored or removed.
+    pub records: u64,
+    /// Records that could not be stored and were put aside.
+    pub blocked: u64,
+    /// Grants that are gone, with their data.
+    pub lost_rights: u64,
+}
+
+impl Store {
+    /// Applies batches that follow the cursor, in one transaction: `Ok` is durable, after an error nothing of them is
+    /// stored.
+    pub fn apply(&mut self, batches: &[Batch], now: Now) -> Result<Applied, ApplyError> {
+        if let Some(free) = self.disk_pause() {
+            return Err(ApplyError::DiskLow { free });
+        }
+        let applied = self.transaction(|tx| {
+            if let Err(error) = follows(tx, batches) {
+                return Ok(Err(error));
+            }
+            let at_ms = tx.clock.time_ms(now);
+            let mut applying = Applying::new(tx, at_ms);
+            for batch in batches {
+                applying.batch(batch)?;
+            }
+            applying.finish().map(Ok)
+        })??;
+        if !applied.outcomes.is_empty() {
+            self.tell(&Event::Answered { outcomes: applied.outcomes.clone() });
+        }
+        self.tell(&Event::Changed);
+        self.empty_log(applied.lost_rights);
+        Ok(applied)
+    }
+}
+
+/// Whether every batch begins at or before where the one before it ended.
+fn follows(tx: &Tx<'_>, batches: &[Batch]) -> Result<(), ApplyError> {
+    let Some(mut at) = tx.ledger.position() else { return Err(ApplyError::NotAdopted) };
+    for batch in batches {
+        if batch.from > *at {
+            return Err(ApplyError::Gap { cursor: at.clone(), from: batch.from.clone() });
+        }
+        at = at.max(&batch.through);
+    }
+    Ok(())
+}
+
+/// Batches being applied.
+pub(crate) struct Applying<'t, 'c> {
+    pub(crate) tx: &'t mut Tx<'c>,
+    at_ms: u64,
+    writes: Writes,
+    staging: Staging,
+    /// Records whose laid ops have to be looked at again, and the newest revision that arrived.
+    unsettled: BTreeMap<(i64, Key), Revision>,
+    /// A scan reached its head.
+    reached: bool,
+    pub(crate) done: Applied,
+}
+
+impl<'t, 'c> Applying<'t, 'c> {
+    pub(crate) fn new(tx: &'t mut Tx<'c>, at_ms: u64) -> Self {
+        let staging = Staging::default();
+        Self { tx, at_ms, writes: Writes::default(), staging, unsettled: BTreeMap::new(), reached: false, done: Applied::default() }
+    }
+
+    fn batch(&mut self, batch: &Batch) -> Done<()> {
+        let at = self.tx.ledger.position().cloned().unwrap_or_default();
+        if let Some(new) = &batch.grants {
+            grants::replace(self, new, false)?;
+        }
+        let complete = batch.through.revision;
+        if complete > at.revision {
+            for record in self.staging.take(self.tx.conn)? {
+                self.record(&record)?;
+            }
+        }
+        for entry in &batch.entries {
+            match entry {
+                Entry::Outcome { database, number, outcome } => {
+                    if database.is_none_or(|database| database == self.tx.own.database) {
+                        self.outcome(*number, outcome)?;
+                    }
+                }
+                Entry::Record(record) if known(&at, record) => {}
+                Entry::Record(record) if record.revision > complete => self.staging.put(record),
+                Entry::Record(record) => self.record(record)?,
+            }
+        }
+        if let Some(part) = &batch.fill {
+            fill::apply(self, part)?;
+        }
+        self.move_cursor(&at, &batch.through);
+        if batch.at_head && complete > self.tx.ledger.meta.reached {
+            self.tx.ledger.meta.reached = complete;
+            self.reached = true;
+        }
+        Ok(())
+    }
+
+    fn move_cursor(&mut self, at: &Position, through: &Position) {
+        if through > at {
+            let ledger = &mut *self.tx.ledger;
+            let before = ledger.meta.cursor.as_ref().map_or(Epoch(0), |cursor| cursor.epoch);
+            let epoch = ledger.epoch_of(through.revision, before);
+            ledger.meta.cursor = Some(Cursor { epoch, position: through.clone() });
+        }
+    }
+
+    fn outcome(&mut self, number: u64, outcome: &Outcome) -> Done<()> {
+        if !outbox::answer(self.tx.conn, &mut self.tx.ledger.meta, number, outcome, self.at_ms)? {
+            return Ok(());
+        }
+        self.done.outcomes.push((number, outcome.verdict));
+        let Some(kept) = self.writes.get(self.tx.conn, number)? else { return Ok(()) };
+        for op in kept.write.ops.iter().filter(|op| !op.is_check()) {
+            if let Some(collection) = self.tx.ledger.collections.get(&op.collection) {
+                self.unsettle((collection.id, op.key.clone()), Revision::ZERO);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn unsettle(&mut self, id: (i64, Key), arrived: Revision) {
+        let newest = self.unsettled.entry(id).or_default();
+        *newest = arrived.max(*newest);
+    }
+
+    /// Stores the newest version of a record, or removes it.
+    pub(crate) fn record(&mut self, record: &Record) -> Done<()> {
+        match &record.content {
+            Content::Value(text) => self.value(record, text),
+            Content::Deleted | Content::Left => self.gone(record),
+        }
+    }
+
+    fn value(&mut self, record: &Record, text: &str) -> Done<()> {
+        let name = record.collection.as_str();
+        let Some(place) = self.tx.ledger.granted(name, record.partition.as_deref()) else {
+            return self.block(record, "it belongs to no partition that this node gets");
+        };
+        let conflict = name == "_conflicts";
+        // A conflict row shows two values beside each other: larger and deeper than a record may be.
+        let checked = if conflict { Value::read(text) } else { Value::parse(text) };
+        if let Err(error) = checked {
+            return self.block(record, &error.to_string());
+        }
+        let about = match conflict.then(|| About::parse(text)).transpose() {
+            Ok(about) => about,
+            Err(why) => return self.block(record, &why),
+        };
+        let granted = &self.tx.ledger.grants[place];
+        let collection = granted.collection;
+        let new = NewBase {
+            granted: granted.id,
+            revision: record.revision,
+            born: record.born,
+            updated_ms: record.updated_ms,
+            fill: if granted.done { 0 } else { granted.generation },
+            writer: &record.writer,
+            actor: record.actor.as_deref(),
+            value: text,
+        };
+        let stored = base::store(self.tx.conn, collection, &record.key, &new)?;
+        if stored == Stored::Kept {
+            return Ok(());
+        }
+        self.done.records += 1;
+        let laid = self.has_overlay(collection, &record.key)?;
+        let new = i64::from(stored == Stored::New);
+        self.tx.ledger.count(collection, new, if laid { 0 } else { new });
+        if laid {
+            self.unsettle((collection, record.key.clone()), record.revision);
+        }
+        if conflict {
+            conflicts::follow(self.tx.conn, &mut self.tx.ledger.meta, &record.key, about.as_ref())?;
+        }
+        self.unblock(record)
+    }
+
+    fn gone(&mut self, record: &Record) -> Done<()> {
+        let Some(collection) = self.tx.ledger.collections.get(&record.collection).map(|collection| collection.id) else { return Ok(()) };
+        let removed = base::remove(self.tx.conn, collection, &record.key, record.revision)?;
+        let laid = self.has_overlay(collection, &record.key)?;
+        if removed {
+            self.done.records += 1;
+            self.tx.ledger.count(collection, -1, if laid { 0 } else { -1 });
+            if record.collection.as_str() == "_conflicts" {
+                conflicts::follow(self.tx.conn, &mut self.tx.ledger.meta, &record.key, None)?;
+            }
+        }
+        if laid {
+            self.unsettle((collection, record.key.clone()), record.revision);
+        }
+        self.unblock(record)
+    }
+
+    pub(crate) fn has_overlay(&self, collection: i64, key: &Key) -> Done<bool> {
+        if self.tx.ledger.meta.overlays == 0 { Ok(false) } else { overlay::exists(self.tx.conn, collection, key) }
+    }
+
+    /// Puts a record aside: what was there stays, the cursor goes on, and the status shows it.
+    fn block(&mut self, record: &Record, why: &str) -> Done<()> {
+        tracing::error!(collection = %record.collection, key = %record.key, revision = %record.revision, why, "a record cannot be stored");
+        self.done.blocked += 1;
+        let mut statement = self.tx.conn.prepare_cached(
+            "INSERT OR REPLACE INTO blocked (collection, key, share, revision, at_ms, why) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        let (collection, key) = (record.collection.as_str(), record.key.as_str());
+        statement.execute(params![collection, key, record.partition, stored(record.revision.0), stored(self.at_ms), why])?;
+        Ok(())
+    }
+
+    fn unblock(&mut self, record: &Record) -> Done<()> {
+        let mut statement = self.tx.conn.prepare_cached("DELETE FROM blocked WHERE collection = ?1 AND key = ?2 AND revision < ?3")?;
+        statement.execute(params![record.collection.as_str(), record.key.as_str(), stored(record.revision.0)])?;
+        Ok(())
+    }
+
+    /// Settles every record whose laid ops may have changed, once, and keeps what is still incomplete.
+    pub(crate) fn finish(mut self) -> Done<Applied> {
+        self.staging.keep(self.tx.conn)?;
+        if self.reached {
+            self.unsettle_held()?;
+        }
+        let unsettled = std::mem::take(&mut self.unsettled);
+        for ((collection, key), arrived) in unsettled {
+            overlay::settle(self.tx.conn, self.tx.ledger, self.tx.own, &mut self.writes, (collection, &key), arrived)?;
+        }
+        trim::step(self.tx.conn, &mut self.tx.ledger.meta, self.at_ms)?;
+        self.done.cursor = self.tx.ledger.position().cloned().unwrap_or_default();
+        self.done.fills = self.tx.ledger.fills();
+        Ok(self.done)
+    }
+
+    fn unsettle_held(&mut self) -> Done<()> {
+        let mut statement = self.tx.conn.prepare_cached("SELECT collection, key FROM held")?;
+        let mut rows = statement.query([])?;
+        let mut held = Vec::new();
+        while let Some(row) = rows.next()? {
+            held.push((row.get(0)?, crate::ledger::record_key(&row.get::<_, String>(1)?)?));
+        }
+        held.into_iter().for_each(|id| self.unsettle(id, Revision::ZERO));
+        Ok(())
+    }
+}
+
+/// Whether a stream record was applied before: everything up to the cursor was, in this or a newer version.
+fn known(at: &Position, record: &Record) -> bool {
+    let inside = || at.inside.as_ref().is_some_and(|(collection, key)| (&record.collection, &record.key) <= (collection, key));
+    record.revision <= at.revision || (record.revision.0 == at.revision.0.saturating_add(1) && inside())
+}

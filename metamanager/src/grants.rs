@@ -1,0 +1,148 @@
+//! What the node gets. A right that is gone is deleted with its data in the transaction that learns it; what the node
+//! itself wrote and has not sent stays.
+
+use std::collections::BTreeMap;
+
+use proto::frame::{DefinitionText, Grant, Grants, Share};
+use proto::ids::{Position, Revision};
+use proto::names::CollectionName;
+use rusqlite::params;
+
+use crate::apply::Applying;
+use crate::conflicts;
+use crate::error::Done;
+use crate::ledger::{Granted, record_key, stored};
+
+/// Takes new grants and definitions. One that the node has under the same (share, since) keeps its progress, unless
+/// what the node holds is not of this store (`reset`); every other one fills from the beginning.
+pub(crate) fn replace(applying: &mut Applying<'_, '_>, new: &Grants, reset: bool) -> Done<()> {
+    define(applying, &new.definitions)?;
+    let wanted: BTreeMap<&Share, &Grant> = new.grants.iter().map(|grant| (&grant.share, grant)).collect();
+    for granted in applying.tx.ledger.grants.clone() {
+        match wanted.get(&granted.grant.share) {
+            None => remove(applying, &granted)?,
+            Some(grant) if reset || grant.since != granted.grant.since => reopen(applying, &granted, grant)?,
+            Some(_) => {}
+        }
+    }
+    for (share, grant) in wanted {
+        if applying.tx.ledger.granted(share.collection.as_str(), share.partition.as_deref()).is_none() {
+            insert(applying, grant)?;
+        }
+    }
+    applying.tx.ledger.meta.grants_revision = Some(new.revision);
+    Ok(())
+}
+
+fn define(applying: &mut Applying<'_, '_>, definitions: &[DefinitionText]) -> Done<()> {
+    let (conn, ledger) = (applying.tx.conn, &mut *applying.tx.ledger);
+    for definition in definitions {
+        ledger.collection_id(conn, &definition.name)?;
+    }
+    let wanted: BTreeMap<&CollectionName, &DefinitionText> = definitions.iter().map(|text| (&text.name, text)).collect();
+    for (name, collection) in &mut ledger.collections {
+        let text = wanted.get(name).copied();
+        if collection.definition.as_ref() == text {
+            continue;
+        }
+        let (revision, json) = (text.map(|text| stored(text.revision.0)), text.map(|text| &text.json));
+        conn.prepare_cached("UPDATE collections SET revision = ?2, definition = ?3 WHERE id = ?1")?.execute(params![
+            collection.id,
+            revision,
+            json
+        ])?;
+        collection.define(text.cloned());
+        if let Some(Err(why)) = &collection.defined {
+            tracing::error!(collection = %name, why, "a definition cannot be read by this version; local writes to it are refused");
+        }
+    }
+    Ok(())
+}
+
+fn insert(applying: &mut Applying<'_, '_>, grant: &Grant) -> Done<()> {
+    let ledger = &mut *applying.tx.ledger;
+    let collection = ledger.collection_id(applying.tx.conn, &grant.share.collection)?;
+    ledger.meta.generation += 1;
+    let generation = ledger.meta.generation;
+    let mut statement = applying
+        .tx
+        .conn
+        .prepare_cached("INSERT INTO grants (collection, share, since, filled_from, sweep, generation) VALUES (?1, ?2, ?3, ?4, 0, ?5)")?;
+    let (since, from) = (stored(grant.since.0), stored(grant.from.0));
+    statement.execute(params![collection, grant.share.partition, since, from, stored(generation)])?;
+    let id = applying.tx.conn.last_insert_rowid();
+    let granted = Granted { id, collection, grant: grant.clone(), at: Position::default(), done: false, sweep: false, generation };
+    let place = ledger.grants.partition_point(|other| other.grant.share < grant.share);
+    ledger.grants.insert(place, granted);
+    Ok(())
+}
+
+/// The same share, granted anew: its rows stay readable until the fill has replaced or swept them.
+fn reopen(applying: &mut Applying<'_, '_>, granted: &Granted, grant: &Grant) -> Done<()> {
+    let ledger = &mut *applying.tx.ledger;
+    ledger.meta.generation += 1;
+    let generation = ledger.meta.generation;
+    let mut statement = applying.tx.conn.prepare_cached(
+        "UPDATE grants SET since = ?2, filled_from = ?3, at_revision = 0, at_collection = NULL, at_key = NULL, done = 0, sweep = 1, \
+         generation = ?4 WHERE id = ?1",
+    )?;
+    statement.execute(params![granted.id, stored(grant.since.0), stored(grant.from.0), stored(generation)])?;
+    if let Some(open) = ledger.grants.iter_mut().find(|open| open.id == granted.id) {
+        let (grant, at) = (grant.clone(), Position::default());
+        *open = Granted { grant, at, done: false, sweep: true, generation, id: open.id, collection: open.collection };
+    }
+    Ok(())
+}
+
+/// A grant that is gone goes with everything that came through it.
+fn remove(applying: &mut Applying<'_, '_>, granted: &Granted) -> Done<()> {
+    remove_rows(applying, granted, None)?;
+    let share = &granted.grant.share;
+    for table in ["staging", "blocked"] {
+        let sql = format!("DELETE FROM {table} WHERE collection = ?1 AND share IS ?2");
+        applying.tx.conn.execute(&sql, params![share.collection.as_str(), share.partition])?;
+    }
+    applying.tx.conn.execute("DELETE FROM grants WHERE id = ?1", [granted.id])?;
+    applying.tx.ledger.grants.retain(|other| other.id != granted.id);
+    applying.done.lost_rights += 1;
+    Ok(())
+}
+
+/// Removes rows of base that came through a grant: all of them, or those that a fill of this generation did not see
+/// and whose revision is not above the given one.
+pub(crate) fn remove_rows(applying: &mut Applying<'_, '_>, granted: &Granted, unseen: Option<(u64, Revision)>) -> Done<()> {
+    let (filter, generation, from) = match unseen {
+        Some((generation, from)) => ("granted = ?2 AND fill <> ?3 AND revision <= ?4", stored(generation), stored(from.0)),
+        None => ("granted = ?2 AND ?3 = ?4", 0, 0),
+    };
+    let laid = laid_over(applying, granted, filter, (generation, from))?;
+    let sql = format!("DELETE FROM base WHERE collection = ?1 AND {filter}");
+    let gone = applying.tx.conn.execute(&sql, params![granted.collection, granted.id, generation, from])? as i64;
+    let with_overlay = laid.len() as i64;
+    applying.tx.ledger.count(granted.collection, -gone, with_overlay - gone);
+    for key in laid {
+        applying.unsettle((granted.collection, key), Revision::ZERO);
+    }
+    if gone > 0 && granted.grant.share.collection == CollectionName::conflicts() {
+        conflicts::forget_missing(applying.tx.conn, &mut applying.tx.ledger.meta)?;
+    }
+    Ok(())
+}
+
+/// Those of the rows that have ops laid over them.
+fn laid_over(applying: &Applying<'_, '_>, granted: &Granted, filter: &str, bounds: (i64, i64)) -> Done<Vec<proto::names::Key>> {
+    if applying.tx.ledger.meta.overlays == 0 {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT key FROM overlay WHERE collection = ?1 AND EXISTS (SELECT 1 FROM base WHERE base.collection = ?1 \
+         AND base.key = overlay.key AND {filter})"
+    );
+    let mut statement = applying.tx.conn.prepare(&sql)?;
+    let mut rows = statement.query(params![granted.collection, granted.id, bounds.0, bounds.1])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        keys.push(record_key(&row.get::<_, String>(0)?)?);
+    }
+    Ok(keys)
+}

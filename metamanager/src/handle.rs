@@ -1,0 +1,229 @@
+//! The shell for applications in the same process: one writer thread, two readers, a handle that can be cloned.
+//!
+//! Group commit needs no timer: what arrived while the last commit ran is the next one. Reads run on the caller's
+//! thread, on one of the read connections.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+
+use proto::clock::Now;
+use proto::frame::Batch;
+use proto::names::{CollectionName, Key};
+
+use crate::apply::Applied;
+use crate::error::{ApplyError, OpenError, ReadError, Refusal, WriteError};
+use crate::limits::{GROUP_WRITES, QUEUE, READERS};
+use crate::list::{ListPage, ListQuery};
+use crate::local::{Committed, LocalWrite};
+use crate::reader::Reader;
+use crate::store::{Options, Store};
+use crate::view::ViewRow;
+
+/// Reads the clocks: wall time (with the cloud's offset where it is known) and monotonic time.
+pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
+
+type WriteReply = Box<dyn FnOnce(Result<Committed, WriteError>) + Send>;
+type ApplyReply = Box<dyn FnOnce(Result<Applied, ApplyError>) + Send>;
+type Work = Box<dyn FnOnce(&mut Store, Now) + Send>;
+
+enum Command {
+    Write(LocalWrite, WriteReply),
+    Apply(Vec<Batch>, ApplyReply),
+    Run(Work),
+    Stop,
+}
+
+/// The database with its threads. Clones share it; the last one to go closes it.
+#[derive(Clone)]
+pub struct Metamanager {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    commands: SyncSender<Command>,
+    readers: [Mutex<Reader>; READERS],
+    turn: AtomicUsize,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Metamanager {
+    /// Opens the database and starts its writer.
+    pub fn open(path: &Path, options: Options, clock: ReadClock) -> Result<Self, OpenError> {
+        let store = Store::open(path, options, clock())?;
+        let readers = [Mutex::new(store.reader()?), Mutex::new(store.reader()?)];
+        let (commands, queue) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("edge-db-writer".to_owned());
+        let writer = thread
+            .spawn(move || run(store, &queue, &clock))
+            .map_err(|source| OpenError::Folder { folder: crate::lock::folder_of(path), source })?;
+        let shared = Shared { commands, readers, turn: AtomicUsize::new(0), writer: Mutex::new(Some(writer)) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Commits a write; returns when it is durable.
+    pub fn commit(&self, write: LocalWrite) -> Result<Committed, WriteError> {
+        let (reply, answer) = sync_channel(1);
+        let reply = Box::new(move |result| drop(reply.send(result)));
+        if self.shared.commands.send(Command::Write(write, reply)).is_err() {
+            return Err(Refusal::Closed.into());
+        }
+        answer.recv().unwrap_or_else(|_| Err(Refusal::Closed.into()))
+    }
+
+    /// Commits a write and calls `reply` on the writer's thread when it is durable or refused. Never blocks: when too
+    /// many wait, the answer is [`Refusal::Busy`].
+    pub fn commit_then(&self, write: LocalWrite, reply: impl FnOnce(Result<Committed, WriteError>) + Send + 'static) {
+        match self.shared.commands.try_send(Command::Write(write, Box::new(reply))) {
+            Err(TrySendError::Full(Command::Write(_, reply))) => reply(Err(Refusal::Busy.into())),
+            Err(TrySendError::Disconnected(Command::Write(_, reply))) => reply(Err(Refusal::Closed.into())),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Applies batches and calls `reply` on the writer's thread; batches that wait together share a commit. The
+    /// session's window bounds how many can wait, so this may block for the length of a commit.
+    pub fn apply_then(&self, batches: Vec<Batch>, reply: impl FnOnce(Result<Applied, ApplyError>) + Send + 'static) {
+        drop(self.shared.commands.send(Command::Apply(batches, Box::new(reply))));
+    }
+
+    /// Runs something on the writer and hands its result to `reply` there. When the database is closed, neither runs.
+    pub fn run_then<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store, Now) -> T + Send + 'static,
+        reply: impl FnOnce(T) + Send + 'static,
+    ) {
+        let run = Box::new(move |store: &mut Store, now| reply(work(store, now)));
+        drop(self.shared.commands.send(Command::Run(run)));
+    }
+
+    /// Runs something on the writer and waits for its result; none when the database is closed.
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Store, Now) -> T + Send + 'static) -> Option<T> {
+        let (reply, answer) = sync_channel(1);
+        self.run_then(work, move |value| drop(reply.send(value)));
+        answer.recv().ok()
+    }
+
+    /// Reads, on the caller's thread: whichever reader is free.
+    pub fn read<T>(&self, question: impl FnOnce(&mut Reader) -> T) -> T {
+        question(&mut self.shared.reader())
+    }
+
+    /// A record as local readers see it.
+    pub fn get(&self, collection: &CollectionName, key: &Key) -> Result<Option<ViewRow>, ReadError> {
+        self.read(|reader| reader.get(collection, key))
+    }
+
+    /// One page of a collection.
+    pub fn list(&self, query: &ListQuery) -> Result<ListPage, ReadError> {
+        self.read(|reader| reader.list(query))
+    }
+
+    /// Finishes what waits, moves the log into the file, releases the data folder. Reads still work; writes answer
+    /// [`Refusal::Closed`].
+    pub fn close(&self) {
+        self.shared.stop();
+    }
+}
+
+impl Shared {
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % READERS;
+        for place in [first, (first + 1) % READERS] {
+            match self.readers[place].try_lock() {
+                Ok(reader) => return reader,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        self.readers[first].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            drop(self.commands.send(Command::Stop));
+            if writer.thread().id() != std::thread::current().id() && writer.join().is_err() {
+                tracing::error!("the writer of the edge database ended with a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The writer's life.
+fn run(mut store: Store, queue: &Receiver<Command>, clock: &ReadClock) {
+    while let Ok(first) = queue.recv() {
+        if !Round::gather(first, queue).work(&mut store, clock) {
+            break;
+        }
+    }
+    // What came behind the stop is dropped: whoever waits for it sees that nobody will answer.
+    if let Err(error) = store.checkpoint() {
+        tracing::warn!(%error, "the log was not moved into the file; the next start does it");
+    }
+}
+
+/// What arrived while the last commit ran.
+#[derive(Default)]
+struct Round {
+    writes: Vec<(LocalWrite, WriteReply)>,
+    batches: Vec<(Vec<Batch>, ApplyReply)>,
+    /// At most one: what was asked before it goes before it.
+    last: Option<Work>,
+    stop: bool,
+}
+
+impl Round {
+    fn gather(first: Command, queue: &Receiver<Command>) -> Self {
+        let mut round = Self::default();
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Write(write, reply) => round.writes.push((write, reply)),
+                Command::Apply(batches, reply) => round.batches.push((batches, reply)),
+                Command::Run(work) => round.last = Some(work),
+                Command::Stop => round.stop = true,
+            }
+            let full = round.writes.len() + round.batches.len() >= GROUP_WRITES;
+            next = if round.last.is_some() || round.stop || full { None } else { queue.try_recv().ok() };
+        }
+        round
+    }
+
+    /// One commit for the writes, one for the batches, then what else was asked. False: stop.
+    fn work(self, store: &mut Store, clock: &ReadClock) -> bool {
+        let (writes, replies): (Vec<_>, Vec<_>) = self.writes.into_iter().unzip();
+        if !writes.is_empty() {
+            let answers = store.commit(clock(), writes);
+            replies.into_iter().zip(answers).for_each(|(reply, answer)| reply(answer));
+        }
+        apply(store, clock(), self.batches);
+        if let Some(work) = self.last {
+            work(store, clock());
+        }
+        !self.stop
+    }
+}
+
+/// Applies all that waits in one commit; each caller is told what is durable now, and the first what was new.
+fn apply(store: &mut Store, now: Now, waiting: Vec<(Vec<Batch>, ApplyReply)>) {
+    let (batches, replies): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+    if replies.is_empty() {
+        return;
+    }
+    let mut result = store.apply(&batches.concat(), now);
+    for reply in replies {
+        reply(result.clone());
+        if let Ok(applied) = &mut result {
+            *applied = Applied { cursor: applied.cursor.clone(), fills: applied.fills.clone(), ..Applied::default() };
+        }
+    }
+}

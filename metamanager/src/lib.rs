@@ -1,0 +1,55 @@
+//! metamanager: the edge database of Tombolo, one SQLite file that answers reads and takes writes whether the link is
+//! up or not (docs/design.md §4, §5, §9).
+//!
+//! [`Store`] is the one writer and [`Reader`] a read-only connection, both plain synchronous objects; [`Metamanager`]
+//! puts threads around them for applications in the same process. Read the inside in this order: `schema` (the
+//! tables), `open` and `lock` (whose file it is), `ledger` (the small tables in memory), `store` (one transaction),
+//! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `apply`,
+//! `staging`, `grants`, `fill` (what comes down), `overlay` (pending ops over base), `trim` (what is kept how long),
+//! and `reader`, `list`, `history`, `conflicts`, `status` (what people see).
+
+mod adopt;
+mod apply;
+mod base;
+mod conflicts;
+mod disk;
+mod error;
+mod fill;
+mod grants;
+mod group;
+mod handle;
+mod history;
+mod ledger;
+pub mod limits;
+mod list;
+mod local;
+mod lock;
+mod numbers;
+mod open;
+mod outbox;
+mod overlay;
+mod plan;
+mod reader;
+mod relay;
+mod schema;
+mod staging;
+mod status;
+mod store;
+mod trim;
+mod view;
+
+pub use adopt::Adopted;
+pub use apply::Applied;
+pub use conflicts::{BadConflictState, ConflictRow, ConflictState, ConflictsPage};
+pub use disk::{Disk, Space, SystemDisk};
+pub use error::{ApplyError, OpenError, ReadError, Refusal, StoreError, WriteError};
+pub use group::{Did, Laid};
+pub use handle::{Metamanager, ReadClock};
+pub use history::{BadWriteState, WriteRow, WriteState, WritesPage};
+pub use list::{ListPage, ListQuery};
+pub use local::{Committed, Etag, LocalRequest, LocalWrite, Precondition, WriteRef};
+pub use outbox::OutboxPart;
+pub use reader::Reader;
+pub use status::{Blocked, CollectionStatus, GrantStatus, Status};
+pub use store::{Event, HelloFacts, Observer, Options, Store};
+pub use view::ViewRow;

@@ -1,0 +1,50 @@
+//! Every bound of the edge database, with its reason. Those of the data model are in [`proto::limits`].
+
+use std::time::Duration;
+
+/// Bytes of writes that wait for an outcome, and of rejected ones that are kept, unless configured: days of sales, and
+/// no card is filled by it.
+pub const OUTBOX_BYTES: u64 = 512 * 1024 * 1024;
+/// How long a delivered write stays readable: a restored cloud asks for those that it lost.
+pub const DELIVERED_KEPT: Duration = Duration::from_hours(7 * 24);
+/// Bytes of delivered writes that are kept, whatever their age.
+pub const DELIVERED_BYTES: u64 = 64 * 1024 * 1024;
+/// How long a rejected write stays readable, inside the outbox bound.
+pub const REJECTED_KEPT: Duration = Duration::from_hours(90 * 24);
+/// Old writes that one commit looks at: trimming never makes a commit slow.
+pub const TRIM_STEP: usize = 32;
+/// Downstream pauses below this much free disk, bytes, or below a tenth of it, whichever is less.
+pub const PAUSE_FREE_BYTES: u64 = 512 * 1024 * 1024;
+/// Local writes are refused below this much free disk, bytes, or below a twentieth of it, whichever is less.
+pub const REFUSE_FREE_BYTES: u64 = 256 * 1024 * 1024;
+/// The newest laid writes that a record names, to readers and in ops that count: a hot record's list stays short.
+pub const LAID_LISTED: usize = proto::limits::STANDS_ON;
+/// Writes that one group commit takes: what arrived while the last commit ran, and no commit grows without end.
+pub const GROUP_WRITES: usize = 512;
+/// Commands that wait for the writer. A full queue is an answer (429), never growth.
+pub const QUEUE: usize = 4_096;
+/// Read connections of one process; more would only share the same two cores.
+pub const READERS: usize = 2;
+/// Records on one page of a list.
+pub const LIST_LIMIT: usize = 1_000;
+/// Bytes of values on one page, at least one record: a thousand large records do not fill the memory of a Pi.
+pub const LIST_BYTES: usize = 4 * 1024 * 1024;
+/// Keys that one list may name.
+pub const LIST_KEYS: usize = 100;
+/// Blocked records that the status lists; the rest is a number.
+pub const BLOCKED_LISTED: usize = 100;
+/// Decoded writes that one transaction keeps at hand while it lays ops again, bytes of their encoded form.
+pub const DECODED_BYTES: usize = 2 * 1024 * 1024;
+/// Pages in the log before SQLite moves them into the file: 16 MB, so that a page that changes often is moved once.
+pub const CHECKPOINT_PAGES: u32 = 4_000;
+/// The log file is cut back to this size, bytes.
+pub const LOG_BYTES: u32 = 64 * 1024 * 1024;
+/// Page cache of the writer, KiB.
+pub const WRITER_CACHE_KIB: i32 = 4_096;
+/// Page cache of each reader, KiB.
+pub const READER_CACHE_KIB: i32 = 1_024;
+/// Prepared statements that a connection keeps: all that this crate has.
+pub const STATEMENTS: usize = 96;
+/// How long a connection waits for another's lock: only the checkpoint at shutdown meets one, a reader's, and a
+/// shutdown has five seconds.
+pub const LOCK_WAIT: Duration = Duration::from_secs(2);

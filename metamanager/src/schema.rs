@@ -1,0 +1,168 @@
+//! The tables, and how older files become newer ones.
+//!
+//! What is written most is kept leanest: a local write appends one row to `writes` and touches one of `overlay`.
+//! `base` and `overlay` are rowid tables with a small index on the key, so that a record's text lies in the order in
+//! which it came and a random key costs a page of the index only.
+
+use rusqlite::Connection;
+
+use crate::error::Done;
+
+/// `Tmbl`: tells our files from others.
+pub(crate) const APPLICATION_ID: i32 = 0x546d_626c;
+
+/// The statements that lead from format N to N + 1.
+const MIGRATIONS: &[&str] = &[FORMAT_1];
+
+/// The newest format that this version knows.
+pub(crate) const FORMAT: i32 = MIGRATIONS.len() as i32;
+
+/// Numbers are unsigned in memory and stored bit for bit as SQLite's signed ones.
+const FORMAT_1: &str = "
+-- One row: everything that is known of the whole database. `opens` changes at every start, so that the first commit of
+-- a process has something to sync.
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    database BLOB NOT NULL,
+    opens INTEGER NOT NULL DEFAULT 0,
+    session INTEGER NOT NULL DEFAULT 0,
+    clock INTEGER NOT NULL DEFAULT 0,
+    newest INTEGER NOT NULL DEFAULT 0,
+    answered INTEGER NOT NULL DEFAULT 0,
+    declared INTEGER NOT NULL DEFAULT 0,
+    outbox_writes INTEGER NOT NULL DEFAULT 0,
+    outbox_bytes INTEGER NOT NULL DEFAULT 0,
+    delivered_bytes INTEGER NOT NULL DEFAULT 0,
+    rejected_writes INTEGER NOT NULL DEFAULT 0,
+    rejected_bytes INTEGER NOT NULL DEFAULT 0,
+    trimmed INTEGER NOT NULL DEFAULT 0,
+    overlays INTEGER NOT NULL DEFAULT 0,
+    epoch INTEGER,
+    cursor_revision INTEGER,
+    cursor_collection TEXT,
+    cursor_key TEXT,
+    reached INTEGER NOT NULL DEFAULT 0,
+    grants_revision INTEGER,
+    generation INTEGER NOT NULL DEFAULT 0,
+    conflicts_open INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE epochs (place INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, first INTEGER NOT NULL) STRICT;
+-- A row is never removed, so an id always means the same name; without a definition the node does not get it (any more).
+CREATE TABLE collections (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    revision INTEGER,
+    definition TEXT,
+    records INTEGER NOT NULL DEFAULT 0,
+    view INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE grants (
+    id INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    share TEXT,
+    since INTEGER NOT NULL,
+    filled_from INTEGER NOT NULL,
+    at_revision INTEGER NOT NULL DEFAULT 0,
+    at_collection TEXT,
+    at_key TEXT,
+    done INTEGER NOT NULL DEFAULT 0,
+    sweep INTEGER NOT NULL,
+    generation INTEGER NOT NULL
+) STRICT;
+-- What the cloud last said. `fill` is the generation of the back-fill that saw the row last.
+CREATE TABLE base (
+    id INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    granted INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    born INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    fill INTEGER NOT NULL,
+    writer TEXT NOT NULL,
+    actor TEXT,
+    value TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX base_key ON base (collection, key);
+-- What readers see where it is not base: one row a record that has ops laid over it. `value` is null where they delete
+-- it. The laid writes are a chain: `newest`, then what `writes.prev` names, down to `oldest`.
+CREATE TABLE overlay (
+    id INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    newest INTEGER NOT NULL,
+    oldest INTEGER NOT NULL,
+    floor INTEGER NOT NULL,
+    included INTEGER NOT NULL,
+    creator INTEGER,
+    at_ms INTEGER NOT NULL,
+    actor TEXT,
+    laid BLOB NOT NULL,
+    value TEXT
+) STRICT;
+CREATE UNIQUE INDEX overlay_key ON overlay (collection, key);
+-- Records with ops that have their outcome and wait for the record or for the head.
+CREATE TABLE held (
+    collection INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    PRIMARY KEY (collection, key)
+) WITHOUT ROWID, STRICT;
+-- Every write of this database that is still kept: the outbox, delivered, rejected. A row never changes; `prev` names,
+-- op by op, the write that lay over the same record before.
+CREATE TABLE writes (number INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, prev BLOB NOT NULL, bytes BLOB NOT NULL) STRICT;
+CREATE TABLE outcomes (
+    number INTEGER PRIMARY KEY,
+    verdict INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    declared INTEGER NOT NULL DEFAULT 0,
+    code TEXT,
+    detail TEXT,
+    conflicts TEXT
+) STRICT;
+CREATE INDEX outcomes_notable ON outcomes (verdict, number) WHERE verdict > 0;
+-- Parts of one cloud transaction that is not complete yet. `kind`: 0 a value, 1 deleted, 2 left.
+CREATE TABLE staging (
+    collection TEXT NOT NULL,
+    key TEXT NOT NULL,
+    share TEXT,
+    revision INTEGER NOT NULL,
+    born INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    writer TEXT NOT NULL,
+    actor TEXT,
+    kind INTEGER NOT NULL,
+    value TEXT,
+    PRIMARY KEY (collection, key)
+) WITHOUT ROWID, STRICT;
+-- Records that could not be stored.
+CREATE TABLE blocked (
+    collection TEXT NOT NULL,
+    key TEXT NOT NULL,
+    share TEXT,
+    revision INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    PRIMARY KEY (collection, key)
+) WITHOUT ROWID, STRICT;
+-- Which conflict rows are about which record. `state`: 0 open, 1 auto, 2 resolved.
+CREATE TABLE conflicts (
+    id TEXT PRIMARY KEY,
+    collection TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX conflicts_open ON conflicts (collection, key, id) WHERE state = 0;
+CREATE INDEX conflicts_state ON conflicts (state, id);
+";
+
+/// Brings a file of format `from` to [`FORMAT`], all or nothing.
+pub(crate) fn migrate(conn: &mut Connection, from: i32) -> Done<()> {
+    let tx = conn.transaction()?;
+    for statements in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or(0)) {
+        tx.execute_batch(statements)?;
+    }
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", FORMAT)?;
+    Ok(tx.commit()?)
+}

@@ -1,0 +1,316 @@
+//! The one writer: a plain synchronous object. Everything that changes the file goes through [`Store`], one
+//! transaction at a time, and what it returns is durable.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proto::clock::{Clock, Hlc, Now};
+use proto::frame::{Fill, Report};
+use proto::ids::{Cursor, DatabaseId, EpochStart};
+use proto::limits::HELLO_LIST;
+use proto::names::NodeName;
+use proto::op::{Hash, Verdict};
+use rusqlite::Connection;
+
+use crate::disk::{Disk, Space, SystemDisk};
+use crate::error::{Done, OpenError, StoreError};
+use crate::ledger::{self, Ledger, number, stored};
+use crate::limits::OUTBOX_BYTES;
+use crate::lock::{self, Lock};
+use crate::open;
+use crate::outbox::{self, OutboxPart};
+use crate::overlay::Own;
+use crate::reader::Reader;
+use crate::status::{self, Status};
+
+/// Told after each durable commit, on the thread that committed: be quick.
+pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// What a commit made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Local writes; the newest number that was given.
+    Committed {
+        /// The newest write.
+        newest: u64,
+    },
+    /// Outcomes of writes of this database.
+    Answered {
+        /// Numbers and verdicts, in order.
+        outcomes: Vec<(u64, Verdict)>,
+    },
+    /// Something from the cloud: records, grants, the cursor.
+    Changed,
+}
+
+/// How a database is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The node's name once it has joined: to know this database's own writes where a record or a tag names one.
+    pub node: Option<NodeName>,
+    /// Bytes of writes that may wait for the cloud, kept rejected ones included.
+    pub max_outbox_bytes: u64,
+    /// Who tells the free space.
+    pub disk: Arc<dyn Disk>,
+    /// Who is told about commits.
+    pub observer: Option<Observer>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { node: None, max_outbox_bytes: OUTBOX_BYTES, disk: Arc::new(SystemDisk), observer: None }
+    }
+}
+
+/// What the edge says of its database in Hello.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HelloFacts {
+    /// The database.
+    pub database: DatabaseId,
+    /// The newest session number that it committed; 0: none.
+    pub session: u64,
+    /// The epochs that it knows, oldest first.
+    pub epochs: Vec<EpochStart>,
+    /// Its durable cursor; none: a new database.
+    pub cursor: Option<Cursor>,
+    /// [`proto::frame::Grants::hash`] of what it holds.
+    pub grants_hash: Hash,
+    /// Its open back-fills.
+    pub fills: Vec<Fill>,
+    /// The newest number ever given to a write.
+    pub newest_write: u64,
+    /// The oldest pending number; 0: none.
+    pub outbox_first: u64,
+    /// Numbers that will never come.
+    pub gaps: Vec<(u64, u64)>,
+    /// What the operator sees of the outbox.
+    pub report: Report,
+}
+
+/// Whether what is in memory can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Sound,
+    /// A transaction was rolled back: the small tables are read again.
+    Reload,
+    /// The disk failed: the file is opened again, before anything else.
+    Reopen,
+}
+
+/// The edge database, for its one writer.
+pub struct Store {
+    path: PathBuf,
+    conn: Connection,
+    ledger: Ledger,
+    clock: Clock,
+    own: Own,
+    options: Options,
+    health: Health,
+    _lock: Lock,
+}
+
+/// What the work of one transaction may touch.
+pub(crate) struct Tx<'a> {
+    pub(crate) conn: &'a Connection,
+    pub(crate) ledger: &'a mut Ledger,
+    pub(crate) clock: &'a mut Clock,
+    pub(crate) own: &'a Own,
+    pub(crate) max_outbox_bytes: u64,
+}
+
+impl Store {
+    /// Opens the database file, or makes it. Nothing is scanned: a million waiting writes open as fast as none.
+    /// `DATABASE.lock` beside it keeps other processes out.
+    pub fn open(path: &Path, options: Options, now: Now) -> Result<Self, OpenError> {
+        let lock = lock::take(path)?;
+        let (conn, ledger) = load(path)?;
+        let mut clock = Clock::new(Hlc(ledger.meta.clock));
+        let own = Own { node: options.node.clone(), database: ledger.meta.database };
+        tracing::debug!(path = %path.display(), database = %own.database, time_ms = clock.time_ms(now), "edge database opened");
+        Ok(Self { path: path.to_owned(), conn, ledger, clock, own, options, health: Health::Sound, _lock: lock })
+    }
+
+    /// One more connection that only reads.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Reader::open(&self.path)
+    }
+
+    /// The node has joined: from now on this database's own writes are known by name.
+    pub fn set_node(&mut self, node: NodeName) {
+        self.own.node = Some(node);
+    }
+
+    /// The random id of this file.
+    pub fn database(&self) -> DatabaseId {
+        self.own.database
+    }
+
+    /// What Hello says.
+    pub fn facts(&mut self) -> Result<HelloFacts, StoreError> {
+        self.heal()?;
+        let meta = &self.ledger.meta;
+        let first = self.ask(|conn, _| first_pending(conn))?;
+        Ok(HelloFacts {
+            database: meta.database,
+            session: meta.session,
+            epochs: self.ledger.epochs.clone(),
+            cursor: meta.cursor.clone(),
+            grants_hash: self.ledger.held().hash(),
+            fills: self.ledger.fills(),
+            newest_write: meta.newest,
+            outbox_first: first.map_or(0, |(number, _)| number),
+            gaps: self.ask(gaps)?,
+            report: Report {
+                outbox_writes: meta.outbox_writes,
+                outbox_oldest_ms: first.map_or(0, |(_, at_ms)| at_ms),
+                warnings: Vec::new(),
+            },
+        })
+    }
+
+    /// The figures of this moment.
+    pub fn status(&self) -> Result<Status, StoreError> {
+        self.ask(|conn, _| status::read(conn))
+    }
+
+    /// What waits above a number, at least one write if there is any; about `max_bytes`.
+    pub fn outbox_after(&self, number: u64, max_bytes: usize) -> Result<OutboxPart, StoreError> {
+        self.ask(|conn, _| outbox::part(conn, number, max_bytes))
+    }
+
+    /// Compares the stored clock with the cloud's; over a minute ahead, it is set back, durably. Tells whether.
+    pub fn observe_cloud_time(&mut self, cloud_ms: u64) -> Result<bool, StoreError> {
+        self.transaction(|tx| Ok(tx.clock.set_back(cloud_ms)))
+    }
+
+    /// The time for people, milliseconds since 1970: never behind the newest write.
+    pub fn time_ms(&mut self, now: Now) -> u64 {
+        self.clock.time_ms(now)
+    }
+
+    /// The newest value of the stored clock.
+    pub fn clock(&self) -> Hlc {
+        self.clock.last()
+    }
+
+    /// Free bytes, when what the cloud sends has to wait for more.
+    pub fn disk_pause(&self) -> Option<u64> {
+        self.space().filter(|space| space.pauses_downstream()).map(|space| space.free)
+    }
+
+    /// Moves the log into the file: at shutdown, so that the next start has nothing to recover.
+    pub fn checkpoint(&mut self) -> Result<(), StoreError> {
+        self.ask(|conn, _| Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?))
+    }
+
+    /// After rights were lost: the log still holds what the file does not any more.
+    pub(crate) fn empty_log(&mut self, lost_rights: u64) {
+        if lost_rights == 0 {
+            return;
+        }
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!(%error, "the log still holds records of a right that is gone; the next checkpoint removes them");
+        }
+    }
+
+    pub(crate) fn space(&self) -> Option<Space> {
+        self.options.disk.space(&lock::folder_of(&self.path))
+    }
+
+    pub(crate) fn tell(&self, event: &Event) {
+        if let Some(observer) = &self.options.observer {
+            observer(event);
+        }
+    }
+
+    /// Runs `work` in one transaction and commits it: `Ok` means durable. After an error nothing of it is stored.
+    pub(crate) fn transaction<T>(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Done<T>) -> Result<T, StoreError> {
+        self.heal()?;
+        let result = self.try_transaction(work);
+        result.map_err(|fault| {
+            let error = StoreError::of(fault, &self.path);
+            let undone = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();
+            self.health = if undone && !matches!(error, StoreError::Io { .. }) { Health::Reload } else { Health::Reopen };
+            tracing::error!(%error, "a commit failed; nothing of it is acknowledged");
+            error
+        })
+    }
+
+    fn try_transaction<T>(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Done<T>) -> Done<T> {
+        let Self { conn, ledger, clock, own, options, .. } = self;
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let max_outbox_bytes = options.max_outbox_bytes;
+        let value = work(&mut Tx { conn, ledger, clock, own, max_outbox_bytes })?;
+        ledger.meta.clock = clock.last().0;
+        ledger.save(conn)?;
+        conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(value)
+    }
+
+    /// After a failed commit: reads the small tables again, after a disk failure from a file that was opened again.
+    fn heal(&mut self) -> Result<(), StoreError> {
+        match self.health {
+            Health::Sound => return Ok(()),
+            Health::Reload => self.ledger = self.ask(|conn, _| Ledger::load(conn))?,
+            Health::Reopen => match load(&self.path) {
+                Ok((conn, ledger)) => (self.conn, self.ledger) = (conn, ledger),
+                Err(OpenError::Store(error)) => return Err(error),
+                Err(other) => return Err(StoreError::Io { path: self.path.clone(), detail: other.to_string() }),
+            },
+        }
+        self.health = Health::Sound;
+        Ok(())
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&Connection, &Ledger) -> Done<T>) -> Result<T, StoreError> {
+        question(&self.conn, &self.ledger).map_err(|fault| StoreError::of(fault, &self.path))
+    }
+}
+
+fn load(path: &Path) -> Result<(Connection, Ledger), OpenError> {
+    let conn = open::writer(path)?;
+    let ledger = ledger::begin(&conn).and_then(|()| Ledger::load(&conn));
+    Ok((conn, ledger.map_err(|fault| StoreError::of(fault, path))?))
+}
+
+const FIRST_PENDING: &str = "SELECT number, at_ms FROM writes WHERE number > (SELECT answered FROM meta) \
+    AND NOT EXISTS (SELECT 1 FROM outcomes WHERE outcomes.number = writes.number AND declared = 0) ORDER BY number LIMIT 1";
+
+/// The oldest write without an outcome, and when it was committed.
+pub(crate) fn first_pending(conn: &Connection) -> Done<Option<(u64, u64)>> {
+    let mut statement = conn.prepare_cached(FIRST_PENDING)?;
+    let mut rows = statement.query([])?;
+    Ok(match rows.next()? {
+        Some(row) => Some((number(row, 0)?, number(row, 1)?)),
+        None => None,
+    })
+}
+
+/// Numbers above `answered` whose writes are gone. Only a restored cloud can make one: it asks for writes that were
+/// delivered longer ago than they are kept. Where the counts agree nothing is scanned.
+fn gaps(conn: &Connection, ledger: &Ledger) -> Done<Vec<(u64, u64)>> {
+    let meta = &ledger.meta;
+    let mut gaps = Vec::new();
+    if meta.newest - meta.answered == meta.outbox_writes + meta.declared {
+        return Ok(gaps);
+    }
+    let mut statement = conn.prepare_cached("SELECT number FROM writes WHERE number > ?1 ORDER BY number")?;
+    let mut rows = statement.query([stored(meta.answered)])?;
+    let mut next = meta.answered + 1;
+    while let Some(row) = rows.next()? {
+        let here = number(row, 0)?;
+        if here > next && gaps.len() < HELLO_LIST {
+            gaps.push((next, here - 1));
+        }
+        next = here + 1;
+    }
+    if next <= meta.newest && gaps.len() < HELLO_LIST {
+        gaps.push((next, meta.newest));
+    }
+    Ok(gaps)
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

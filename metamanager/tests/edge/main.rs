@@ -1,0 +1,11 @@
+//! The edge database from outside: schedules, a model, opening, reading, bounds.
+#![allow(clippy::unwrap_used)]
+
+mod filling;
+mod keeping;
+mod kit;
+mod local;
+mod model;
+mod opening;
+mod reading;
+mod schedules;

@@ -1,0 +1,394 @@
+//! The database against a model that is small enough to be right by looking at it: random local writes, a cloud that
+//! decides and edits, scans that are cut anywhere, batches that come twice, restarts.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proto::frame::{Batch, Entry};
+use proto::ids::{Position, Revision};
+use proto::json::Raw;
+use proto::op::Verdict;
+
+use crate::kit::{Edge, answered, at, create, delete, gone, is, key, merge, name, sell, value};
+
+const KEYS: [&str; 3] = ["a", "b", "c"];
+/// Where a new database of the kit stands.
+const START: u64 = 10;
+
+#[derive(Debug, Clone, PartialEq)]
+struct Thing {
+    n: i64,
+    note: Option<u8>,
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Create(i64),
+    Sell(i64),
+    Note(u8),
+    Delete,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A local write on one or two records.
+    Local(Vec<(usize, Act)>),
+    /// The cloud decides the next waiting write; `true`: rejects it.
+    Decide(bool),
+    /// The cloud edits records in one transaction; none: deletes.
+    Edit(Vec<(usize, Option<i64>)>),
+    /// A scan from the cursor: how many entries a batch has, how many batches arrive, in one commit or one by one.
+    Scan {
+        size: usize,
+        count: usize,
+        together: bool,
+    },
+    /// The batches that came last come again.
+    Again,
+    Restart,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![(0i64..50).prop_map(Act::Create), (1i64..5).prop_map(Act::Sell), (0u8..9).prop_map(Act::Note), Just(Act::Delete)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let local = prop::collection::vec((0..KEYS.len(), act()), 1..3).prop_map(Step::Local);
+    let edit = prop::collection::btree_map(0..KEYS.len(), prop::option::weighted(0.8, 0i64..50), 1..3);
+    let scan = (1usize..4, 1usize..4, any::<bool>()).prop_map(|(size, count, together)| Step::Scan { size, count, together });
+    prop_oneof![
+        4 => local,
+        3 => any::<bool>().prop_map(Step::Decide),
+        2 => edit.prop_map(|edits| Step::Edit(edits.into_iter().collect())),
+        4 => scan,
+        1 => Just(Step::Again),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// What readers see until the cloud has judged: a create too, whatever has arrived under its key meanwhile.
+fn lay(view: Option<Thing>, act: &Act) -> Option<Thing> {
+    match (act, view) {
+        (Act::Create(n), _) => Some(Thing { n: *n, note: None }),
+        (Act::Sell(count), view) => view.map(|view| Thing { n: view.n - count, ..view }),
+        (Act::Note(note), view) => view.map(|view| Thing { note: Some(*note), ..view }),
+        (Act::Delete, _) => None,
+    }
+}
+
+/// A write as both sides of the model know it.
+#[derive(Debug, Clone)]
+struct Wrote {
+    ops: Vec<(usize, Act)>,
+    /// At which revision, and whether it was rejected.
+    decided: Option<(u64, bool)>,
+    /// Whether the edge has the outcome.
+    told: bool,
+}
+
+/// The cloud: newest versions, and the writes that it has decided.
+#[derive(Debug, Default)]
+struct Cloud {
+    head: u64,
+    records: BTreeMap<usize, (u64, Option<Thing>)>,
+}
+
+/// What the edge should hold.
+#[derive(Debug, Default)]
+struct Model {
+    cloud: Cloud,
+    writes: Vec<Wrote>,
+    base: BTreeMap<usize, Thing>,
+    /// Up to which revision each record is known.
+    known: BTreeMap<usize, u64>,
+    reached: u64,
+}
+
+impl Model {
+    fn view(&self, key: usize) -> Option<Thing> {
+        let mut view = self.base.get(&key).cloned();
+        for write in self.writes.iter().filter(|write| self.laid(write, key)) {
+            for (_, act) in write.ops.iter().filter(|(of, _)| *of == key) {
+                view = lay(view, act);
+            }
+        }
+        view
+    }
+
+    fn laid(&self, write: &Wrote, key: usize) -> bool {
+        match write.decided {
+            Some((_, true)) if write.told => false,
+            Some((revision, _)) if write.told => revision > self.known.get(&key).copied().unwrap_or(0) && revision > self.reached,
+            _ => true,
+        }
+    }
+
+    fn decide(&mut self, reject: bool) {
+        let Some(write) = self.writes.iter_mut().find(|write| write.decided.is_none()) else { return };
+        self.cloud.head += 1;
+        let head = self.cloud.head;
+        let mut after = self.cloud.records.clone();
+        let mut reject = reject;
+        for (key, act) in &write.ops {
+            let before = after.get(key).and_then(|(_, thing)| thing.clone());
+            reject |= matches!(act, Act::Create(_)) && before.is_some();
+            let now = lay(before.clone(), act);
+            // What changes nothing makes no version: such an op goes when the scan has reached its head.
+            if now != before {
+                after.insert(*key, (head, now));
+            }
+        }
+        write.decided = Some((head, reject));
+        if !reject {
+            self.cloud.records = after;
+        }
+    }
+
+    fn edit(&mut self, edits: &[(usize, Option<i64>)]) {
+        self.cloud.head += 1;
+        for (key, n) in edits {
+            self.cloud.records.insert(*key, (self.cloud.head, n.map(|n| Thing { n, note: None })));
+        }
+    }
+
+    /// One batch above `from`: outcomes of a revision before its records, newest versions only, cut after `size`.
+    fn batch(&self, from: &Position, size: usize) -> Batch {
+        let mut all: Vec<(Position, Entry)> = Vec::new();
+        for (place, write) in self.writes.iter().enumerate() {
+            if let Some((revision, rejected)) = write.decided {
+                let verdict = if rejected { Verdict::Rejected } else { Verdict::Applied };
+                all.push((Position { revision: Revision(revision), inside: None }, answered(place as u64 + 1, revision, verdict)));
+            }
+        }
+        for (place, (revision, thing)) in &self.cloud.records {
+            let entry = match thing {
+                Some(thing) => is("stock", KEYS[*place], *revision, &text(*place, thing)),
+                None => gone("stock", KEYS[*place], *revision),
+            };
+            all.push((Position { revision: Revision(*revision), inside: Some((name("stock"), key(KEYS[*place]))) }, entry));
+        }
+        // Here a position says where an entry stands; (revision, none) is before the records of that revision.
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        let after = |place: &Position| match (&from.inside, place.revision.0.cmp(&(from.revision.0 + 1))) {
+            (_, std::cmp::Ordering::Less) => false,
+            (Some(inside), std::cmp::Ordering::Equal) => place.inside.as_ref().is_some_and(|here| here > inside),
+            _ => true,
+        };
+        let rest: Vec<_> = all.into_iter().filter(|(place, _)| after(place)).collect();
+        let taken: Vec<_> = rest.iter().take(size).cloned().collect();
+        let at_head = taken.len() == rest.len();
+        let through = match (at_head, taken.last(), rest.get(taken.len())) {
+            (false, Some((last, _)), Some((next, _))) if next.revision == last.revision => match &last.inside {
+                Some(inside) => Position { revision: Revision(last.revision.0 - 1), inside: Some(inside.clone()) },
+                // Only the outcome of a revision: its records follow, and the outcome comes again with them.
+                None => at(last.revision.0 - 1),
+            },
+            (false, Some((last, _)), _) => at(last.revision.0),
+            _ => at(self.cloud.head),
+        };
+        let through = through.max(from.clone());
+        Batch {
+            from: from.clone(),
+            through,
+            at_head,
+            grants: None,
+            entries: taken.into_iter().map(|(_, entry)| entry).collect(),
+            fill: None,
+        }
+    }
+
+    /// What the edge knows once it has applied everything up to `through`.
+    fn arrive(&mut self, batch: &Batch, staged: &mut Vec<Entry>) {
+        let complete = batch.through.revision.0;
+        for entry in &batch.entries {
+            if let Entry::Outcome { number, .. } = entry {
+                self.writes[*number as usize - 1].told = true;
+            }
+        }
+        let mut entries = std::mem::take(staged);
+        entries.extend(batch.entries.iter().filter(|entry| matches!(entry, Entry::Record(_))).cloned());
+        for entry in entries {
+            let Entry::Record(record) = &entry else { continue };
+            if record.revision.0 > complete {
+                staged.push(entry);
+                continue;
+            }
+            let place = KEYS.iter().position(|key| *key == record.key.as_str()).unwrap();
+            let known = self.known.entry(place).or_default();
+            if record.revision.0 <= *known {
+                continue;
+            }
+            *known = record.revision.0;
+            match &record.content {
+                proto::frame::Content::Value(text) => drop(self.base.insert(place, thing(text))),
+                _ => drop(self.base.remove(&place)),
+            }
+        }
+        if batch.at_head {
+            self.reached = self.reached.max(complete);
+        }
+    }
+}
+
+fn text(place: usize, thing: &Thing) -> String {
+    let note = thing.note.map(|note| format!(r#","note":"{note}""#)).unwrap_or_default();
+    format!(r#"{{"id":"{}","n":{}{note}}}"#, KEYS[place], thing.n)
+}
+
+fn thing(text: &str) -> Thing {
+    let value = value(text);
+    let note = value.get("note").map(|note| note.as_text().unwrap().parse().unwrap());
+    Thing { n: value.get("n").and_then(Raw::as_i64).unwrap(), note }
+}
+
+/// The edge, the model, and what is on its way.
+struct Pair {
+    edge: Edge,
+    model: Model,
+    cursor: Position,
+    staged: Vec<Entry>,
+    last: Vec<Batch>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut model = Model::default();
+        model.cloud.head = START;
+        model.reached = START;
+        Self { edge: Edge::new(), model, cursor: at(START), staged: Vec::new(), last: Vec::new() }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Local(ops) => self.local(ops),
+            Step::Decide(reject) => self.model.decide(*reject),
+            Step::Edit(edits) => self.model.edit(edits),
+            Step::Scan { size, count, together } => self.scan(*size, *count, *together),
+            Step::Again => {
+                let last = self.last.clone();
+                let applied = self.edge.apply(last);
+                assert_eq!((applied.cursor, applied.outcomes.len()), (self.cursor.clone(), 0));
+            }
+            Step::Restart => self.edge.reopen(),
+        }
+    }
+
+    fn local(&mut self, ops: &[(usize, Act)]) {
+        let mut scratch: BTreeMap<usize, Option<Thing>> = BTreeMap::new();
+        let mut allowed = true;
+        for (place, act) in ops {
+            let view = scratch.entry(*place).or_insert_with(|| self.model.view(*place));
+            allowed &= match act {
+                Act::Create(_) => view.is_none(),
+                Act::Note(_) => true,
+                Act::Sell(_) | Act::Delete => view.is_some(),
+            };
+            // A patch of nothing creates a record without a counter, which the model does not have.
+            if matches!(act, Act::Note(_)) && view.is_none() {
+                return;
+            }
+            *view = lay(view.take(), act);
+        }
+        let request = |(place, act): &(usize, Act)| match act {
+            Act::Create(n) => create("stock", KEYS[*place], &text(*place, &Thing { n: *n, note: None })),
+            Act::Sell(count) => sell(KEYS[*place], *count),
+            Act::Note(note) => merge("stock", KEYS[*place], &format!(r#"{{"note":"{note}"}}"#)),
+            Act::Delete => delete("stock", KEYS[*place]),
+        };
+        let result = self.edge.try_write(ops.iter().map(request).collect());
+        assert_eq!(result.is_ok(), allowed, "{ops:?}: {result:?}");
+        if allowed {
+            self.model.writes.push(Wrote { ops: ops.to_vec(), decided: None, told: false });
+        }
+    }
+
+    fn scan(&mut self, size: usize, count: usize, together: bool) {
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut from = self.cursor.clone();
+        for place in 0..count {
+            let mut batch = self.model.batch(&from, size);
+            if batch.through == from && !batch.at_head {
+                // A batch makes progress, however small it was meant to be.
+                batch = self.model.batch(&from, size + KEYS.len() + 1);
+            }
+            from = batch.through.clone();
+            let end = batch.at_head;
+            batches.push(batch);
+            if end && place > 0 {
+                break;
+            }
+        }
+        for batch in &batches {
+            self.model.arrive(batch, &mut self.staged);
+        }
+        self.cursor = from;
+        self.last = batches.clone();
+        if together {
+            assert_eq!(self.edge.apply(batches).cursor, self.cursor);
+        } else {
+            batches.into_iter().for_each(|batch| drop(self.edge.apply(vec![batch])));
+        }
+    }
+
+    fn compare(&mut self) {
+        let mut reader = self.edge.reader();
+        let mut seen = 0;
+        for (place, id) in KEYS.iter().enumerate() {
+            let base = reader.get_base(&name("stock"), &key(id)).unwrap().map(|row| thing(&row.value));
+            assert_eq!(base, self.model.base.get(&place).cloned(), "base of {id}");
+            let row = reader.get(&name("stock"), &key(id)).unwrap();
+            assert_eq!(row.as_ref().map(|row| thing(&row.value)), self.model.view(place), "view of {id}");
+            let laid: Vec<u64> = (1..)
+                .zip(&self.model.writes)
+                .filter(|(_, write)| touches(write, place) && self.model.laid(write, place))
+                .map(|(number, _)| number)
+                .collect();
+            if let Some(row) = row {
+                assert_eq!(row.pending, laid, "laid over {id}");
+                seen += 1;
+            }
+        }
+        assert_eq!(reader.count(&name("stock")).unwrap(), seen);
+        let status = reader.status().unwrap();
+        let waiting = self.model.writes.iter().filter(|write| !write.told).count() as u64;
+        assert_eq!((status.outbox_writes, status.newest_write), (waiting, self.model.writes.len() as u64));
+        let stock = status.collections.iter().find(|collection| collection.name.as_str() == "stock").unwrap();
+        assert_eq!(stock.records, self.model.base.len() as u64);
+        let outbox = reader.outbox_after(0, usize::MAX).unwrap().writes;
+        assert_eq!(outbox.len() as u64, waiting);
+    }
+
+    /// Everything is decided and delivered: the edge is what the cloud is.
+    fn converge(&mut self) {
+        while self.model.writes.iter().any(|write| write.decided.is_none()) {
+            self.model.decide(false);
+        }
+        self.scan(1_000, 2, true);
+        self.compare();
+        for (place, id) in KEYS.iter().enumerate() {
+            let cloud = self.model.cloud.records.get(&place).and_then(|(_, thing)| thing.clone());
+            let view = self.edge.view("stock", id).map(|text| thing(&text));
+            assert_eq!(view, cloud, "{id} after everything");
+        }
+        let facts = self.edge.store().facts().unwrap();
+        assert_eq!((facts.outbox_first, facts.gaps), (0, Vec::new()));
+    }
+}
+
+fn touches(write: &Wrote, place: usize) -> bool {
+    write.ops.iter().any(|(of, _)| *of == place)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_view_is_the_models(steps in prop::collection::vec(step(), 1..40)) {
+        let mut pair = Pair::new();
+        for step in &steps {
+            pair.step(step);
+            pair.compare();
+        }
+        pair.converge();
+    }
+}

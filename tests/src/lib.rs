@@ -1,0 +1,9 @@
+//! What system tests, the demo and the benchmarks share: real processes in scratch folders, and a plain HTTP client
+//! that knows nothing of the project, so that everything is seen from outside.
+
+pub mod bench;
+pub mod http;
+pub mod northwind;
+pub mod process;
+pub mod shops;
+pub mod until;

@@ -1,0 +1,263 @@
+//! A central server and its shops, in a scratch folder, on free ports.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::Client;
+use crate::process::{Process, command};
+use crate::until::until;
+
+/// A port that was free a moment ago.
+pub fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address")
+}
+
+/// One cloudhub, running or not, on one data folder and fixed ports.
+pub struct Cloud {
+    /// Its data folder.
+    pub data: PathBuf,
+    /// The HTTPS API.
+    pub api: SocketAddr,
+    /// The WebSocket link.
+    pub ws: SocketAddr,
+    process: Option<Process>,
+    extra: Vec<String>,
+}
+
+/// One edgehub, running or not.
+pub struct Edge {
+    /// Its node name.
+    pub name: String,
+    /// Its data folder.
+    pub data: PathBuf,
+    /// The local HTTP API.
+    pub api: SocketAddr,
+    process: Option<Process>,
+}
+
+/// A scratch folder with a cloud and shops in it.
+pub struct World {
+    /// The cloud.
+    pub cloud: Cloud,
+    /// The shops, in the order they joined.
+    pub edges: Vec<Edge>,
+    folder: TempDir,
+}
+
+impl World {
+    /// A running cloud, and a joined and running node for each (name, labels).
+    pub fn new(nodes: &[(&str, &[&str])]) -> Self {
+        let folder = tempfile::Builder::new().prefix("tombolo-").tempdir().expect("a scratch folder");
+        let mut cloud = Cloud::new(folder.path());
+        cloud.start();
+        let mut world = Self { cloud, edges: Vec::new(), folder };
+        for (name, labels) in nodes {
+            let mut edge = world.join(name, labels);
+            edge.start();
+            world.edges.push(edge);
+        }
+        world
+    }
+
+    /// The scratch folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Keeps the folder for a person to look at.
+    pub fn keep(&mut self) {
+        self.folder.disable_cleanup(true);
+    }
+
+    /// Joins one more node; it does not run yet.
+    pub fn join(&self, name: &str, labels: &[&str]) -> Edge {
+        let edge = Edge::new(self.folder.path(), name);
+        let token = self.cloud.token(name, labels);
+        let server = self.cloud.api.to_string();
+        edge.cli(&["join", "--server", &server, "--token", &token, "--node", name]).done();
+        edge
+    }
+
+    /// Waits until every running node reports that it holds everything up to the cloud's head and has sent everything.
+    #[track_caller]
+    pub fn settle(&self) {
+        for edge in self.edges.iter().filter(|edge| edge.process.is_some()) {
+            let mut api = edge.client();
+            let mut cloud = self.cloud.client();
+            until(&format!("{} in sync", edge.name), || {
+                let head = cloud.get("/v1/status").ok()?.json()["head"].as_u64()?;
+                let status = api.get("/v1/status").ok()?.json();
+                let behind = status["sync"]["cursor"].as_u64()? < head || status["sync"]["state"] != "in-sync";
+                let waiting = status["outbox"]["writes"].as_u64()? > 0;
+                (!behind && !waiting).then_some(())
+            });
+        }
+    }
+}
+
+impl Cloud {
+    fn new(folder: &Path) -> Self {
+        Self { data: folder.join("cloud"), api: free_port(), ws: free_port(), process: None, extra: Vec::new() }
+    }
+
+    /// One more argument of `cloudhub serve`, from the next start on.
+    pub fn argument(&mut self, text: &str) {
+        self.extra.push(text.into());
+    }
+
+    /// Starts it, and waits until it serves.
+    pub fn start(&mut self) {
+        let (api, ws) = (self.api.to_string(), self.ws.to_string());
+        let data = self.data.display().to_string();
+        let mut args = vec!["serve", "--data", &data, "--listen-api", &api, "--listen-ws", &ws, "--advertise", &api];
+        args.extend(self.extra.iter().map(String::as_str));
+        let mut process = Process::start("cloudhub", command("cloudhub", &args));
+        process.line_with("serving");
+        self.process = Some(process);
+    }
+
+    /// SIGTERM; panics unless it ends with 0.
+    pub fn stop(&mut self) {
+        let status = self.process().terminate();
+        assert!(status.success(), "cloudhub ended with {status}\n{}", self.process().log());
+        self.process = None;
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// The running process.
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("cloudhub runs")
+    }
+
+    /// An administrator's client.
+    pub fn client(&self) -> Client {
+        let token = std::fs::read_to_string(self.data.join("admin.token")).expect("the admin token");
+        Client::tls(self.api, &self.data.join("pki/ca.crt"), token.trim())
+    }
+
+    /// Runs a client verb of `cloudhub`.
+    pub fn cli(&self, args: &[&str]) -> Ended {
+        let (server, data) = (format!("https://{}", self.api), self.data.display().to_string());
+        let output = command("cloudhub", args).arg("--server").arg(server).arg("--data").arg(data).output();
+        Ended::new("cloudhub", args, output.expect("cloudhub starts"))
+    }
+
+    /// A join token for one node.
+    pub fn token(&self, node: &str, labels: &[&str]) -> String {
+        let mut args = vec!["token", "create", "--node", node];
+        labels.iter().for_each(|label| args.extend(["--label", label]));
+        self.cli(&args).done().trim().to_owned()
+    }
+
+    /// Applies a TOML file of definitions.
+    pub fn define(&self, toml: &str) -> String {
+        let file = self.data.with_extension("collections.toml");
+        std::fs::write(&file, toml).expect("a scratch file");
+        self.cli(&["collection", "apply", "-f", &file.display().to_string()]).done()
+    }
+
+    /// One record as the cloud has it; none: 404.
+    pub fn record(&self, collection: &str, key: &str) -> Option<Value> {
+        record(&mut self.client(), collection, key)
+    }
+}
+
+impl Edge {
+    fn new(folder: &Path, name: &str) -> Self {
+        Self { name: name.into(), data: folder.join(name), api: free_port(), process: None }
+    }
+
+    /// Starts it, and waits until it serves.
+    pub fn start(&mut self) {
+        let (data, api) = (self.data.display().to_string(), self.api.to_string());
+        let mut process = Process::start(&self.name, command("edgehub", &["run", "--data", &data, "--listen", &api]));
+        process.line_with("serving");
+        self.process = Some(process);
+    }
+
+    /// SIGTERM; panics unless it ends with 0.
+    pub fn stop(&mut self) {
+        let status = self.process().terminate();
+        assert!(status.success(), "edgehub ended with {status}\n{}", self.process().log());
+        self.process = None;
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// The running process.
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("edgehub runs")
+    }
+
+    /// An application's client.
+    pub fn client(&self) -> Client {
+        Client::tcp(self.api)
+    }
+
+    /// Runs a verb of `edgehub` on this data folder.
+    pub fn cli(&self, args: &[&str]) -> Ended {
+        let output = command("edgehub", args).arg("--data").arg(&self.data).output();
+        Ended::new("edgehub", args, output.expect("edgehub starts"))
+    }
+
+    /// One record as a local reader sees it; none: 404.
+    pub fn record(&self, collection: &str, key: &str) -> Option<Value> {
+        record(&mut self.client(), collection, key)
+    }
+}
+
+/// A command that has ended.
+pub struct Ended {
+    line: String,
+    /// What it printed, and how it ended.
+    pub output: Output,
+}
+
+impl Ended {
+    fn new(name: &str, args: &[&str], output: Output) -> Self {
+        Self { line: format!("{name} {}", args.join(" ")), output }
+    }
+
+    /// Its standard output; panics unless it ended with 0.
+    #[track_caller]
+    pub fn done(self) -> String {
+        assert!(self.output.status.success(), "{}: {}\n{}", self.line, self.output.status, self.stderr());
+        String::from_utf8(self.output.stdout).expect("UTF-8")
+    }
+
+    /// Its standard error; panics unless it ended with `code`.
+    #[track_caller]
+    pub fn failed(self, code: i32) -> String {
+        assert_eq!(self.output.status.code(), Some(code), "{}: {}", self.line, self.stderr());
+        self.stderr()
+    }
+
+    fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+}
+
+fn record(client: &mut Client, collection: &str, key: &str) -> Option<Value> {
+    let answer = client.get(&format!("/v1/collections/{collection}/records/{}", escape(key))).expect("an answer");
+    if answer.status == 404 { None } else { Some(answer.ok(200)["value"].clone()) }
+}
+
+/// Percent-encodes one path segment.
+pub fn escape(segment: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    segment.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
