@@ -75,7 +75,8 @@ impl Node {
         let outbox_grew = Arc::new(Notify::new());
         let tally = Arc::new(Tally::default());
         let (answered, answers) = watch::channel(());
-        let name = Arc::new(OnceLock::new());
+        // A machine that has joined answers from the first request on, whatever the link does.
+        let name = Arc::new(identity.as_ref().map_or_else(OnceLock::new, |identity| OnceLock::from(identity.node().clone())));
         let options = Options {
             node: identity.as_ref().map(|identity| identity.node().clone()),
             max_outbox_bytes: config.outbox.max_bytes.0,
@@ -180,6 +181,7 @@ impl Node {
             store: self.store,
             board: self.board,
             outbox_grew: self.outbox_grew,
+            metered: self.config.link.metered,
             clock: self.clock,
         };
         let renewing = renew::keep(identity, tls, self.certificate_clock, stop.clone());

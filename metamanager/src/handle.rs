@@ -1,7 +1,8 @@
 //! The shell for applications in the same process: one writer thread, two readers, a handle that can be cloned.
 //!
 //! Group commit needs no timer: what arrived while the last commit ran is the next one. Reads run on the caller's
-//! thread, on one of the read connections.
+//! thread, on one of the read connections. Replies and observers run on the writer's thread: they hand on and return, and
+//! never wait for another answer of the same database.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

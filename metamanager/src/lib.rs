@@ -5,7 +5,7 @@
 //! puts threads around them for applications in the same process. Read the inside in this order: `schema` (the
 //! tables), `open` and `lock` (whose file it is), `ledger` (the small tables in memory), `store` (one transaction),
 //! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `apply`,
-//! `staging`, `grants`, `fill` (what comes down), `overlay` (pending ops over base), `trim` (what is kept how long),
+//! `staging`, `grants`, `fill` (what comes down), `overlay` and `relay` (pending ops over base), `trim` (what is kept how long),
 //! and `reader`, `list`, `history`, `conflicts`, `status` (what people see).
 
 mod adopt;

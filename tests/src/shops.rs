@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::http::Client;
 use crate::process::{Process, command};
-use crate::until::until;
+use crate::until::until_shown;
 
 /// A port that was free a moment ago.
 pub fn free_port() -> SocketAddr {
@@ -83,18 +83,19 @@ impl World {
         edge
     }
 
-    /// Waits until every running node reports that it holds everything up to the cloud's head and has sent everything.
+    /// Waits until every running node has acknowledged all that it is entitled to, and has no write without an outcome.
     #[track_caller]
     pub fn settle(&self) {
         for edge in self.edges.iter().filter(|edge| edge.process.is_some()) {
             let mut api = edge.client();
             let mut cloud = self.cloud.client();
-            until(&format!("{} in sync", edge.name), || {
-                let head = cloud.get("/v1/status").ok()?.json()["head"].as_u64()?;
-                let status = api.get("/v1/status").ok()?.json();
-                let behind = status["sync"]["cursor"].as_u64()? < head || status["sync"]["state"] != "in-sync";
-                let waiting = status["outbox"]["writes"].as_u64()? > 0;
-                (!behind && !waiting).then_some(())
+            until_shown(&format!("{} in sync", edge.name), || {
+                let before = status(&mut api, "/v1/status")?;
+                let node = status(&mut cloud, &format!("/v1/nodes/{}", edge.name))?;
+                let here = status(&mut api, "/v1/status")?;
+                let seen = node["state"] == "online" && node["sync"]["state"] == "in-sync" && node["sync"]["lag_records"] == 0;
+                let settled = before["outbox"]["writes"] == 0 && seen && here["sync"]["state"] == "in-sync";
+                settled.then_some(()).ok_or_else(|| format!("{here}\n{node}"))
             });
         }
     }
@@ -249,6 +250,11 @@ impl Ended {
     fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
+}
+
+fn status(client: &mut Client, path: &str) -> Result<Value, String> {
+    let answer = client.get(path).map_err(|error| format!("{path}: {error}"))?;
+    if answer.status == 200 { Ok(answer.json()) } else { Err(answer.to_string()) }
 }
 
 fn record(client: &mut Client, collection: &str, key: &str) -> Option<Value> {

@@ -9,12 +9,19 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Asks again and again until there is an answer; panics with `what` when there is none in [`PATIENCE`].
 #[track_caller]
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    until_shown(what, || ask().ok_or_else(String::new))
+}
+
+/// The same for questions that can say how far it is; the last answer is shown when the patience is over.
+#[track_caller]
+pub fn until_shown<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
+        let shown = match ask() {
+            Ok(answer) => return answer,
+            Err(shown) => shown,
+        };
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}\n{shown}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

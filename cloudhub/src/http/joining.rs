@@ -13,7 +13,7 @@ use super::{CloudHub, unexpected};
 use crate::clock::since_1970;
 use crate::limits::JOIN_ANSWERS;
 use crate::pki::{IssueError, Issued};
-use crate::store::{Answer, Certificate, Job, JoinJob};
+use crate::store::{Answer, Certificate, Job, JoinJob, Refused, TokenRefused};
 
 /// Answers to joins of this process's life. A machine whose answer was lost asks again with the same token and the same
 /// key, and gets it again although the token is used up.
@@ -58,9 +58,7 @@ impl CloudHub {
         if let Some(answer) = self.lost_answer(&secret, &request)? {
             return Ok(answer);
         }
-        let (wanted, now_ms) = (asked.clone(), self.clock.wall_ms());
-        let permitted = self.read(move |store| store.may_join(&secret.0, wanted.as_ref(), now_ms)).await?;
-        let node = permitted.map_err(|refused| self.problem(refused.into()))?;
+        let node = self.permitted(secret, asked).await?;
         let issued = self.pki.issue(&node, &request.csr, self.clock.system()).map_err(of_issue)?;
         // A machine of this name is replaced: what it shows is no longer good, now and after a restore.
         let before = self.serials(&node).await?;
@@ -80,6 +78,18 @@ impl CloudHub {
         let (key_sha256, answer) = (issued.key_sha256, self.answer(&node, issued));
         self.joins.remember(Joined { secret, key_sha256, node, answer: answer.clone() });
         Ok(answer)
+    }
+
+    /// Under which name the token lets a machine in. One that is bound to a name decides, whatever the machine would like.
+    async fn permitted(&self, secret: SecretHash, asked: Option<NodeName>) -> Result<NodeName, Problem> {
+        let now_ms = self.clock.wall_ms();
+        let permitted = self
+            .read(move |store| match store.may_join(&secret.0, asked.as_ref(), now_ms)? {
+                Err(Refused::Token(TokenRefused::OtherNode)) => store.may_join(&secret.0, None, now_ms),
+                judged => Ok(judged),
+            })
+            .await?;
+        permitted.map_err(|refused| self.problem(refused.into()))
     }
 
     /// The answer that a machine asks for again, proved by the token's secret and the key.

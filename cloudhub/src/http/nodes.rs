@@ -141,7 +141,7 @@ impl CloudHub {
     pub(super) async fn serials(&self, name: &NodeName) -> Result<Vec<Serial>, Problem> {
         let asked = name.clone();
         let row = self.read(move |store| store.node(&asked)).await?;
-        Ok(row.iter().filter_map(|row| row.serial.parse().ok()).collect())
+        Ok(row.iter().flat_map(|row| std::iter::once(&row.serial).chain(&row.old_serial)).filter_map(|serial| serial.parse().ok()).collect())
     }
 
     /// Writes serials down in the file that a restore keeps.

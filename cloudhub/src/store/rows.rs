@@ -105,6 +105,8 @@ pub struct NodeRow {
     pub database: Option<DatabaseId>,
     /// The serial of its certificate.
     pub serial: String,
+    /// The serial of the one before, while the renewed one has not been used.
+    pub old_serial: Option<String>,
     /// When its certificate ends, milliseconds since 1970.
     pub not_after_ms: u64,
     /// How far it has come, as last saved.

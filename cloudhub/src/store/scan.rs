@@ -97,7 +97,11 @@ impl<'a> Stretch<'a> {
                 },
             };
             if revision != current {
-                if self.outcomes_end.is_some_and(|end| revision >= end) || self.looks >= SCAN_LOOKS {
+                if let Some(end) = self.outcomes_end.filter(|end| revision >= *end) {
+                    // The next row may lie far above the first outcome that was not read: nothing in between is passed.
+                    return Ok(Position::at(Revision(end - 1)));
+                }
+                if self.looks >= SCAN_LOOKS {
                     return Ok(Position::at(Revision(revision - 1)));
                 }
                 (current, whole, last) = (revision, self.entries.len(), None);

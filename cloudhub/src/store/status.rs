@@ -58,7 +58,7 @@ fn between(conn: &Connection, place: (i64, &str), above: Revision, to: Revision,
 }
 
 const NODE: &str = "SELECT n.name, n.labels, n.revoked, n.created_ms, n.last_seen_ms, n.address, n.transport, n.version, d.database,
-     n.serial, n.not_after_ms, n.cursor, n.outbox_writes, n.outbox_oldest_ms, n.warnings, n.id
+     n.serial, n.not_after_ms, n.cursor, n.outbox_writes, n.outbox_oldest_ms, n.warnings, n.id, n.old_serial
      FROM nodes n LEFT JOIN databases d ON d.id = n.current";
 
 /// A node.
@@ -91,6 +91,7 @@ fn node_row(conn: &Connection, row: &Row<'_>) -> Result<NodeRow, StoreError> {
         version: row.get(7)?,
         database: database.map(DatabaseId),
         serial: row.get(9)?,
+        old_serial: row.get(16)?,
         not_after_ms: counted(row.get(10)?)?,
         cursor: Revision(counted(row.get(11)?)?),
         report: Report {

@@ -212,8 +212,10 @@ impl Session {
             self.work();
             let now = self.now();
             if let Some(frame) = self.session.poll_send(now) {
-                self.over = self.tx.send(frame.encode().into()).await.is_err();
-                continue;
+                // A hub that closed meanwhile takes nothing; what it said last is still to be read.
+                if self.tx.send(frame.encode().into()).await.is_ok() {
+                    continue;
+                }
             }
             self.work();
             if enough(self) || self.end.is_some() {

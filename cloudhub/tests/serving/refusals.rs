@@ -17,7 +17,7 @@ fn tokens_are_used_once_and_a_lost_answer_can_be_asked_for_again() {
         let token = made["token"].as_str().unwrap();
         assert!(made["join_command"].as_str().unwrap().ends_with(token));
         let key = new_key();
-        let first = hub.post(&["v1", "join"], join_body(token, &key, None)).await.unwrap();
+        let first = hub.post(&["v1", "join"], join_body(token, &key, Some("its-host-name"))).await.unwrap();
         let again = hub.post(&["v1", "join"], join_body(token, &key, None)).await.unwrap();
         assert_eq!((&again["certificate"], &again["node"]), (&first["certificate"], &json!("lyon")));
         let (code, text) = refusal(hub.post(&["v1", "join"], join_body(token, &new_key(), None)).await);

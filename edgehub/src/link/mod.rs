@@ -37,6 +37,8 @@ pub struct Linker {
     pub board: Arc<Board>,
     /// Rung after each local write.
     pub outbox_grew: Arc<Notify>,
+    /// Bytes are paid for: fewer pings, a dead link is noticed later.
+    pub metered: bool,
     /// The process's clocks.
     pub clock: SystemClock,
 }
@@ -151,7 +153,7 @@ impl Linker {
             gaps: facts.gaps,
             now_ms: self.now().wall_ms,
             software: env!("CARGO_PKG_VERSION").into(),
-            metered: false,
+            metered: self.metered,
             report: facts.report,
         })
     }

@@ -380,7 +380,7 @@ fn touches(write: &Wrote, place: usize) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_view_is_the_models(steps in prop::collection::vec(step(), 1..40)) {

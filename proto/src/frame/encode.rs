@@ -70,7 +70,8 @@ impl Batch {
             Entry::Outcome { outcome, .. } => outcome_len(outcome),
         };
         let grants = |grants: &Grants| {
-            let grant = |grant: &Grant| grant.share.collection.as_str().len() + grant.share.partition.as_ref().map_or(0, |own| own.len()) + 24;
+            let grant =
+                |grant: &Grant| grant.share.collection.as_str().len() + grant.share.partition.as_ref().map_or(0, |own| own.len()) + 24;
             let definition = |definition: &super::DefinitionText| definition.name.as_str().len() + definition.json.len() + 16;
             grants.grants.iter().map(grant).sum::<usize>() + grants.definitions.iter().map(definition).sum::<usize>()
         };

@@ -1,5 +1,5 @@
 use super::bench::*;
-use super::edge::*;
+use super::edge::{self, put, Edge};
 use super::shops;
 use super::sqlite::Embedded;
 use crate::store::*;
@@ -40,7 +40,7 @@ fn perf() {
     lyon.fills.clear();
     let head = bench.head();
     for at in 0..20_000u64 {
-        lyon.commit(vec![op("products", &format!("{:06}", at % 5000), head, proto::op::Body::Increment(vec![("UnitsInStock".to_owned(), 1)]))]);
+        lyon.commit(vec![edge::op("products", &format!("{:06}", at % 5000), head, proto::op::Body::Increment(vec![("UnitsInStock".to_owned(), 1)]))]);
     }
     let t = Instant::now();
     let all = std::mem::take(&mut lyon.outbox);
