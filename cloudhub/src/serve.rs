@@ -97,7 +97,9 @@ impl Running {
     /// For the operator: what cannot be used, and what to do.
     pub async fn start(config: ServeConfig) -> anyhow::Result<Self> {
         if let Some(address) = config.listen.quic {
-            anyhow::bail!("this version does not speak QUIC, so it cannot listen on {address}/udp: leave --listen-quic and listen.quic out");
+            anyhow::bail!(
+                "this version does not speak QUIC, so it cannot listen on {address}/udp: leave --listen-quic and listen.quic out"
+            );
         }
         let clock = SystemClock::new();
         let data = config.data.clone();
@@ -222,9 +224,11 @@ async fn bind_api(address: SocketAddr, data: &Path) -> anyhow::Result<TcpListene
 }
 
 fn listen_ws(config: &ServeConfig, pki: Arc<Pki>, tls: Arc<Swap<rustls::ServerConfig>>) -> anyhow::Result<WsListener> {
-    let admit = Arc::new(move |node: &transport::identity::NodeIdentity| {
-        if pki.is_revoked(&node.serial) { Err(revoked(&node.name)) } else { Ok(()) }
-    });
+    let admit = Arc::new(
+        move |node: &transport::identity::NodeIdentity| {
+            if pki.is_revoked(&node.serial) { Err(revoked(&node.name)) } else { Ok(()) }
+        },
+    );
     WsListener::bind(config.listen.ws, tls, admit)
         .map_err(|error| anyhow::anyhow!("{error} (--listen-ws for links; data folder {})", config.data.display()))
 }

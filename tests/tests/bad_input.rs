@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 use tests::http::Client;
 use tests::process::{Process, command, run};
-use tests::shops::{Ended, World};
+use tests::shops::World;
 use tests::until::until;
 
 const DEFINITIONS: &str = r#"
@@ -114,13 +114,13 @@ fn who_asks_the_cloud_must_prove_it() {
 fn definitions_and_imports_name_the_line() {
     let world = world();
     let file = world.folder().join("bad.toml");
-    let apply = |text: &str| {
+    let apply = |text: &str, code: i32| {
         std::fs::write(&file, text).unwrap();
-        world.cloud.cli(&["collection", "apply", "-f", &file.display().to_string()]).failed(1)
+        world.cloud.cli(&["collection", "apply", "-f", &file.display().to_string()]).failed(code)
     };
-    let error = apply("[[collection]]\nname = \"a\"\npolcy = \"merge\"\n");
+    let error = apply("[[collection]]\nname = \"a\"\npolcy = \"merge\"\n", 2);
     assert!(error.contains("bad.toml") && error.contains('3') && error.contains("policy"), "{error}");
-    let error = apply("[[collection]]\nname = \"Bad Name\"\n");
+    let error = apply("[[collection]]\nname = \"Bad Name\"\n", 1);
     assert!(error.contains("Bad Name"), "{error}");
     let lines: String = (1..=20)
         .map(|id| if id == 17 { "{\"ProductID\": }\n".to_owned() } else { format!("{{\"ProductID\":{id},\"Name\":\"n{id}\"}}\n") })
@@ -233,7 +233,7 @@ fn folders_ports_and_configuration() {
     let error = second("edgehub", &["run", "--data", &fresh]);
     assert!(error.contains("has not joined") && error.contains("edgehub join"), "{error}");
     assert_eq!(run("edgehub", &["fly"]).status.code(), Some(2), "bad usage");
-    let error = Ended { ..world.edges[0].cli(&["record", "get", "products", "none"]) }.failed(1);
+    let error = world.edges[0].cli(&["record", "get", "products", "none"]).failed(1);
     assert!(error.contains("none"), "{error}");
 }
 

@@ -301,7 +301,8 @@ fn two_hellos_of_one_node_are_judged_one_after_the_other() {
 #[test]
 fn without_room_only_what_frees_or_records_goes_on() {
     let bench = bench(false);
-    let row = AccessTokenRow { id: "new".into(), name: "x".into(), role: "viewer".into(), collections: None, created_ms: 0, expires_ms: None };
+    let row =
+        AccessTokenRow { id: "new".into(), name: "x".into(), role: "viewer".into(), collections: None, created_ms: 0, expires_ms: None };
     assert_eq!(bench.submit(Job::NewAccessToken(Box::new(row), [0; 32])).recv().unwrap(), Err(Failed::DiskFull));
     let revoked = bench.send("old");
     assert_eq!(bench.group(), ["old"]);

@@ -99,7 +99,9 @@ impl CloudHub {
         }
         let now_ms = self.clock.wall_ms();
         let row = self.read(move |store| store.access_token(&hash, now_ms)).await?;
-        let row = row.ok_or_else(|| Problem::new(Code::Unauthorized, "the token is not known here: it was revoked, has expired, or is another hub's"))?;
+        let row = row.ok_or_else(|| {
+            Problem::new(Code::Unauthorized, "the token is not known here: it was revoked, has expired, or is another hub's")
+        })?;
         let caller = caller(row)?;
         self.access.remember(hash, &caller);
         Ok(caller)

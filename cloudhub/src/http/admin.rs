@@ -92,7 +92,13 @@ impl CloudAdmin for CloudHub {
         Ok(())
     }
 
-    async fn put_collection(&self, name: &CollectionName, definition: Value, dry_run: bool, origin: Origin) -> Result<AppliedCollection, Problem> {
+    async fn put_collection(
+        &self,
+        name: &CollectionName,
+        definition: Value,
+        dry_run: bool,
+        origin: Origin,
+    ) -> Result<AppliedCollection, Problem> {
         self.apply(name, &definition, dry_run, &origin).await
     }
 

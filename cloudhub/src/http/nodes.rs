@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use api::hub::{Origin, PageToken};
 use api::problem::Problem;
-use api::shapes::{
-    Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, OpenConflicts, SyncState, Time,
-};
+use api::shapes::{Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, OpenConflicts, SyncState, Time};
 use proto::frame::Report;
 use proto::ids::{Position, Revision};
 use proto::names::NodeName;
@@ -70,7 +68,8 @@ impl Seen {
         let report = self.report().clone();
         let live = open(&self.presence);
         let cursor = live.map_or(self.row.cursor, |(_, view)| acked(view, self.row.cursor));
-        let last_seen = live.map_or(self.row.last_seen_ms, |(live, _)| now_ms.saturating_sub(millis(live.counters.last_received().elapsed())));
+        let last_seen =
+            live.map_or(self.row.last_seen_ms, |(live, _)| now_ms.saturating_sub(millis(live.counters.last_received().elapsed())));
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         Node {
             name: self.row.name.to_string(),
@@ -105,7 +104,8 @@ impl CloudHub {
     pub(super) async fn list_nodes(&self, after: Option<PageToken>, limit: usize) -> Result<(Vec<Node>, Option<PageToken>), Problem> {
         let after = after.map(|token| token.to_text()).transpose()?;
         let after = after.map(|name| NodeName::parse(&name)).transpose();
-        let after = after.map_err(|_| Problem::bad_request("after takes the next of the page before, from this same list").field("after"))?;
+        let after =
+            after.map_err(|_| Problem::bad_request("after takes the next of the page before, from this same list").field("after"))?;
         let registry = Arc::clone(&self.registry);
         let read = move |store: &mut dyn StoreRead| {
             let mut rows = store.nodes(after.as_ref(), limit + 1)?;
@@ -141,7 +141,11 @@ impl CloudHub {
     pub(super) async fn serials(&self, name: &NodeName) -> Result<Vec<Serial>, Problem> {
         let asked = name.clone();
         let row = self.read(move |store| store.node(&asked)).await?;
-        Ok(row.iter().flat_map(|row| std::iter::once(&row.serial).chain(&row.old_serial)).filter_map(|serial| serial.parse().ok()).collect())
+        Ok(row
+            .iter()
+            .flat_map(|row| std::iter::once(&row.serial).chain(&row.old_serial))
+            .filter_map(|serial| serial.parse().ok())
+            .collect())
     }
 
     /// Writes serials down in the file that a restore keeps.

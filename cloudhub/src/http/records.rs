@@ -60,10 +60,9 @@ impl CloudHub {
             request_id: Some(request.origin.request_id.to_string()),
         };
         match self.job(Job::Write(Box::new(write))).await? {
-            Answer::Written(written) => Ok(MutationAnswer {
-                write: shape::write(written.write),
-                results: written.results.into_iter().map(result).collect(),
-            }),
+            Answer::Written(written) => {
+                Ok(MutationAnswer { write: shape::write(written.write), results: written.results.into_iter().map(result).collect() })
+            }
             other => Err(unexpected(&other)),
         }
     }

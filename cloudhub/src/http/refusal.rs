@@ -26,7 +26,9 @@ fn of_refused(refused: Refused, now_ms: u64) -> Problem {
         // The rules that both sides share have one wording.
         Refused::Build(error) => error.into(),
         Refused::BadLine { line, reason } => of_refused(*reason, now_ms).into_bad_line(line),
-        Refused::NameTaken { node, last_seen_ms } => Problem::new(Code::NameTaken, name_taken(node.as_str(), last_seen_ms, now_ms)).field("node"),
+        Refused::NameTaken { node, last_seen_ms } => {
+            Problem::new(Code::NameTaken, name_taken(node.as_str(), last_seen_ms, now_ms)).field("node")
+        }
         Refused::NoCollection(ref name) => Problem::not_found(refused.to_string()).collection(name.as_str()),
         Refused::System(ref name) => Problem::new(Code::ReadOnly, refused.to_string()).collection(name.as_str()),
         Refused::Precondition { ref collection, ref key, .. } => {

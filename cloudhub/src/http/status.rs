@@ -17,10 +17,12 @@ use crate::store::{Figures, StoreError, StoreRead};
 
 impl CloudHub {
     pub(super) async fn present_status(&self) -> Result<CloudStatus, Problem> {
-        let (figures, records) = self.read(|store| {
-            let records = store.collections()?.iter().map(|collection| collection.records).sum();
-            Ok((store.figures()?, records))
-        }).await?;
+        let (figures, records) = self
+            .read(|store| {
+                let records = store.collections()?.iter().map(|collection| collection.records).sum();
+                Ok((store.figures()?, records))
+            })
+            .await?;
         let space = Space::of(&self.data);
         let mut warnings = Vec::new();
         if space.is_some_and(Space::refuses_writes) {
@@ -51,10 +53,12 @@ impl CloudHub {
 
     pub(super) async fn figures(&self, out: &mut MetricsWriter) -> Result<(), Problem> {
         let registry = Arc::clone(&self.registry);
-        let (figures, collections, nodes) = self.read(move |store| {
-            let nodes = all_nodes(store, &registry)?;
-            Ok((store.figures()?, store.collections()?, nodes))
-        }).await?;
+        let (figures, collections, nodes) = self
+            .read(move |store| {
+                let nodes = all_nodes(store, &registry)?;
+                Ok((store.figures()?, store.collections()?, nodes))
+            })
+            .await?;
         #[allow(clippy::cast_precision_loss)] // figures for graphs
         let mut figure = |metric, labels: &[&str], value: u64| out.sample(metric, labels, value as f64);
         let tally = self.engine.tally();

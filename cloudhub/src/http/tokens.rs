@@ -66,7 +66,9 @@ impl CloudHub {
     pub(super) async fn new_access_token(&self, request: AccessTokenRequest, origin: &Origin) -> Result<NewAccessToken, Problem> {
         let name = request.name.trim().to_owned();
         if name.is_empty() || name.len() > TOKEN_NAME_BYTES || name.chars().any(char::is_control) {
-            return Err(Problem::bad_request(format!("a token's name has 1 to {TOKEN_NAME_BYTES} bytes and no control characters")).field("name"));
+            return Err(
+                Problem::bad_request(format!("a token's name has 1 to {TOKEN_NAME_BYTES} bytes and no control characters")).field("name")
+            );
         }
         let names = request.collections.iter().map(|name| CollectionName::parse(name));
         let names = names.collect::<Result<Vec<_>, _>>().map_err(|error| Problem::bad_request(error.to_string()).field("collections"))?;

@@ -53,7 +53,9 @@ impl Certificates {
             match refreshed {
                 Ok(Ok(false)) => {}
                 Ok(Ok(true)) => self.exchange(),
-                Ok(Err(problem)) => error!(error = %problem, "the hub's certificate could not be renewed; the present one goes on being used"),
+                Ok(Err(problem)) => {
+                    error!(error = %problem, "the hub's certificate could not be renewed; the present one goes on being used")
+                }
                 Err(problem) => error!(error = %problem, "the hub's certificate could not be looked at"),
             }
         }

@@ -1,7 +1,7 @@
 //! Admission: whether a node's database may have a session, and where its stream begins (design §5, copies and restores).
 
 use proto::frame::{Hello, Reason};
-use proto::ids::{Cursor, DatabaseId, EpochStart, Epoch, Position, Revision, WriteId};
+use proto::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision, WriteId};
 use proto::limits::{DATABASES_PER_NODE, EPOCHS_KEPT};
 use proto::names::NodeName;
 use proto::session::handshake::Numbers;
@@ -114,7 +114,7 @@ fn databases(conn: &Connection, node: i64) -> Result<u64, StoreError> {
 fn rightful(known: &Database, hello: &Hello, fork: bool) -> Option<Numbers> {
     if fork {
         let newest = known.numbers.offered.max(hello.session).max(known.numbers.confirmed);
-        return Some(Numbers { confirmed: hello.session, offered: newest + 1 });
+        return Some(Numbers { confirmed: hello.session, offered: newest.saturating_add(1) });
     }
     if hello.newest_write < known.taken {
         return None;
@@ -134,7 +134,8 @@ fn copied(work: &mut Work<'_>, job: &AdmitJob, node: &Node, known: &Database) ->
 }
 
 fn in_use(work: &mut Work<'_>, job: &AdmitJob, node: &Node, live: &DatabaseId) -> Result<Result<Box<Admitted>, Reason>, JobError> {
-    let detail = format!("{} is connected with database {}; another one ({}, from {}) was refused", job.node, live, job.hello.database, job.address);
+    let detail =
+        format!("{} is connected with database {}; another one ({}, from {}) was refused", job.node, live, job.hello.database, job.address);
     nodes::event_once(work, node.id, "in_use", &detail)?;
     Ok(refuse("in_use", detail))
 }
@@ -143,12 +144,10 @@ fn in_use(work: &mut Work<'_>, job: &AdmitJob, node: &Node, live: &DatabaseId) -
 fn new_database(work: &Work<'_>, node: &Node, hello: &Hello) -> Result<Database, StoreError> {
     let taken = if hello.outbox_first == 0 { hello.newest_write } else { hello.outbox_first - 1 };
     work.conn
-        .prepare_cached(
-            "INSERT INTO databases (node, database, taken, confirmed, offered, last_used_ms) VALUES (?1, ?2, ?3, ?4, ?4, ?5)",
-        )?
+        .prepare_cached("INSERT INTO databases (node, database, taken, confirmed, offered, last_used_ms) VALUES (?1, ?2, ?3, ?4, ?4, ?5)")?
         .execute((node.id, hello.database.0, stored(taken)?, stored(hello.session)?, stored(work.now_ms)?))?;
     let id = u32::try_from(work.conn.last_insert_rowid()).map_err(|_| StoreError::Damaged("too many databases".to_owned()))?;
-    Ok(Database { id, taken, numbers: Numbers { confirmed: hello.session, offered: hello.session + 1 } })
+    Ok(Database { id, taken, numbers: Numbers { confirmed: hello.session, offered: hello.session.saturating_add(1) } })
 }
 
 /// Another database than last time is accepted where no session lives, and reported.
@@ -161,15 +160,19 @@ fn replaced(work: &mut Work<'_>, job: &AdmitJob, node: &Node, database: u32) -> 
         .prepare_cached("SELECT database, taken FROM databases WHERE id = ?1")?
         .query_row([node.current], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let last = WriteId::edge(&job.node, &DatabaseId(old), counted(taken)?);
-    let detail = format!("database {} takes the place of {}; the last write taken of that one is {last}", job.hello.database, DatabaseId(old));
+    let detail =
+        format!("database {} takes the place of {}; the last write taken of that one is {last}", job.hello.database, DatabaseId(old));
     nodes::event(work, node.id, "database_replaced", &detail)
 }
 
 fn save(work: &mut Work<'_>, job: &AdmitJob, node: &Node, database: &Database) -> Result<(), StoreError> {
     let now = stored(work.now_ms)?;
-    work.conn
-        .prepare_cached("UPDATE databases SET confirmed = ?2, offered = ?3, last_used_ms = ?4 WHERE id = ?1")?
-        .execute((database.id, stored(database.numbers.confirmed)?, stored(database.numbers.offered)?, now))?;
+    work.conn.prepare_cached("UPDATE databases SET confirmed = ?2, offered = ?3, last_used_ms = ?4 WHERE id = ?1")?.execute((
+        database.id,
+        stored(database.numbers.confirmed)?,
+        stored(database.numbers.offered)?,
+        now,
+    ))?;
     work.conn
         .prepare_cached("UPDATE nodes SET current = ?2, last_seen_ms = ?3, address = ?4, transport = ?5, version = ?6 WHERE id = ?1")?
         .execute((node.id, database.id, now, &job.address, job.transport, &job.hello.software))?;
@@ -187,9 +190,7 @@ fn welcome(work: &mut Work<'_>, node: &Node, database: &Database, hello: &Hello,
     let current = epochs.last().map_or(Epoch(0), |start| start.epoch);
     let peer = Peer { node: node.id, database: database.id };
     let new = fork || hello.cursor.is_none() || grants.hash() != hello.grants_hash;
-    work.conn
-        .prepare_cached("UPDATE nodes SET cursor = ?2 WHERE id = ?1")?
-        .execute((node.id, stored(position.revision.0)?))?;
+    work.conn.prepare_cached("UPDATE nodes SET cursor = ?2 WHERE id = ?1")?.execute((node.id, stored(position.revision.0)?))?;
     Ok(Admitted {
         peer,
         session: database.numbers.offered,
@@ -234,7 +235,7 @@ fn is_fork(work: &Work<'_>, hello: &Hello) -> Result<bool, StoreError> {
         .query_row([seq], |row| row.get(0))
         .optional()?;
     let end = next.map(counted).transpose()?.map_or(work.head, |first| first - 1);
-    let reached = cursor.position.revision.0 + u64::from(cursor.position.inside.is_some());
+    let reached = cursor.position.revision.0.saturating_add(u64::from(cursor.position.inside.is_some()));
     Ok(reached > end)
 }
 

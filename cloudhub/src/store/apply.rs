@@ -72,9 +72,11 @@ fn record(work: &mut Work<'_>, change: &RecordChange, by: &By<'_>) -> Result<(),
 
 /// An equal value was claimed again: nobody has anything to read, but the claim counts.
 fn clocks_alone(work: &Work<'_>, entry: &Entry, change: &RecordChange) -> Result<(), StoreError> {
-    work.conn
-        .prepare_cached("UPDATE records SET clocks = ?3 WHERE collection = ?1 AND key = ?2")?
-        .execute((entry.id, change.key.as_str(), change.stored.clocks.encode()))?;
+    work.conn.prepare_cached("UPDATE records SET clocks = ?3 WHERE collection = ?1 AND key = ?2")?.execute((
+        entry.id,
+        change.key.as_str(),
+        change.stored.clocks.encode(),
+    ))?;
     Ok(())
 }
 
@@ -132,9 +134,7 @@ pub(super) fn leave(
 
 /// A record is in a partition: a marker that says it left would be wrong now.
 pub(super) fn come_back(work: &Work<'_>, collection: i64, column: &str, key: &str) -> Result<(), StoreError> {
-    work.conn
-        .prepare_cached("DELETE FROM exits WHERE collection = ?1 AND share = ?2 AND key = ?3")?
-        .execute((collection, column, key))?;
+    work.conn.prepare_cached("DELETE FROM exits WHERE collection = ?1 AND share = ?2 AND key = ?3")?.execute((collection, column, key))?;
     Ok(())
 }
 

@@ -38,6 +38,12 @@ impl Catalog {
         self.current.borrow_mut().clear();
     }
 
+    /// A transaction was undone: a revision that it gave out will be given out again, with another definition perhaps.
+    pub(super) fn forget(&self) {
+        self.begin();
+        self.entries.borrow_mut().clear();
+    }
+
     /// A collection, newest definition.
     pub(super) fn get(&self, conn: &Connection, name: &CollectionName) -> Result<Option<Arc<Entry>>, StoreError> {
         if self.current.borrow().contains(name) {
@@ -65,10 +71,8 @@ impl Catalog {
 
 impl Entry {
     fn read(conn: &Connection, id: i64, name: &CollectionName, revision: Revision) -> Result<Self, StoreError> {
-        let json: String =
-            conn.prepare_cached("SELECT definition FROM collections WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
-        let definition =
-            Definition::parse(&json).map_err(|error| StoreError::Damaged(format!("definition of {name}: {error}")))?;
+        let json: String = conn.prepare_cached("SELECT definition FROM collections WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
+        let definition = Definition::parse(&json).map_err(|error| StoreError::Damaged(format!("definition of {name}: {error}")))?;
         let defined = Arc::new(Defined { name: name.clone(), revision, definition });
         Ok(Self { id, defined, validator: OnceLock::new() })
     }

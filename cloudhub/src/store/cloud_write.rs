@@ -69,8 +69,7 @@ pub(super) fn write(work: &mut Work<'_>, job: CloudWrite) -> Result<Written, Job
 
 /// Only appends of what is there already: applied, and no effect.
 fn nothing(revision: u64) -> Decision {
-    let outcome =
-        Outcome { verdict: Verdict::Applied, revision: Revision(revision), code: None, detail: None, conflicts: Vec::new() };
+    let outcome = Outcome { verdict: Verdict::Applied, revision: Revision(revision), code: None, detail: None, conflicts: Vec::new() };
     Decision { outcome, records: Vec::new(), conflicts: Vec::new() }
 }
 

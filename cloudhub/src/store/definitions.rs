@@ -43,7 +43,11 @@ struct Plan {
 }
 
 /// What [`put`] would do.
-pub(super) fn dry_run(conn: &Connection, name: &CollectionName, definition: &Definition) -> Result<Result<CollectionApplied, Refused>, StoreError> {
+pub(super) fn dry_run(
+    conn: &Connection,
+    name: &CollectionName,
+    definition: &Definition,
+) -> Result<Result<CollectionApplied, Refused>, StoreError> {
     match plan(conn, name, definition) {
         Ok(plan) => Ok(Ok(plan.applied)),
         Err(JobError::Refused(refused)) => Ok(Err(refused)),
@@ -140,15 +144,19 @@ pub(super) fn put(work: &mut Work<'_>, name: &CollectionName, definition: &Defin
     let revision = work.head + 1;
     let id = match &plan.old {
         Some((id, _)) => {
-            work.conn
-                .prepare_cached("UPDATE collections SET revision = ?2, definition = ?3 WHERE id = ?1")?
-                .execute((id, stored(revision)?, &plan.json))?;
+            work.conn.prepare_cached("UPDATE collections SET revision = ?2, definition = ?3 WHERE id = ?1")?.execute((
+                id,
+                stored(revision)?,
+                &plan.json,
+            ))?;
             *id
         }
         None => {
-            work.conn
-                .prepare_cached("INSERT INTO collections (name, revision, definition) VALUES (?1, ?2, ?3)")?
-                .execute((name.as_str(), stored(revision)?, &plan.json))?;
+            work.conn.prepare_cached("INSERT INTO collections (name, revision, definition) VALUES (?1, ?2, ?3)")?.execute((
+                name.as_str(),
+                stored(revision)?,
+                &plan.json,
+            ))?;
             work.conn.last_insert_rowid()
         }
     };
@@ -180,8 +188,7 @@ fn regrant(conn: &Connection, node: i64, collection: i64, wanted: &[String], ane
     if held.is_empty() && wanted.is_empty() {
         return Ok(false);
     }
-    let all: i64 =
-        conn.prepare_cached("SELECT count(*) FROM node_grants WHERE node = ?1")?.query_row([node], |row| row.get(0))?;
+    let all: i64 = conn.prepare_cached("SELECT count(*) FROM node_grants WHERE node = ?1")?.query_row([node], |row| row.get(0))?;
     if all as usize > GRANTS_PER_NODE {
         return Err(Refused::Full(format!("a node would get {all} partitions; {GRANTS_PER_NODE} is the most")).into());
     }

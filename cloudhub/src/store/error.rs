@@ -16,7 +16,9 @@ pub enum OpenError {
         pid: String,
     },
     /// A newer program has written it.
-    #[error("{path} was written by a newer cloudhub (format {found}, this program knows {known}); install that version or restore a backup")]
+    #[error(
+        "{path} was written by a newer cloudhub (format {found}, this program knows {known}); install that version or restore a backup"
+    )]
     Newer {
         /// The database file.
         path: PathBuf,

@@ -69,10 +69,8 @@ impl NodeShares {
 /// Reads a node's grants, from memory where they are still these. A node that is gone has none. What is read above
 /// `committed` may still be rolled back and is not remembered.
 pub(super) fn load(conn: &Connection, shared: &Shared, node: i64, committed: u64) -> Result<Arc<NodeShares>, StoreError> {
-    let revision: Option<i64> = conn
-        .prepare_cached("SELECT grants FROM nodes WHERE id = ?1 AND revoked = 0")?
-        .query_row([node], |row| row.get(0))
-        .optional()?;
+    let revision: Option<i64> =
+        conn.prepare_cached("SELECT grants FROM nodes WHERE id = ?1 AND revoked = 0")?.query_row([node], |row| row.get(0)).optional()?;
     let Some(revision) = revision.map(counted).transpose()? else {
         return Ok(Arc::new(NodeShares { revision: 0, grants: Vec::new(), set: BTreeSet::new() }));
     };
@@ -149,13 +147,18 @@ pub(super) fn recompute(work: &mut Work<'_>, node: i64, labels: &Labels, revisio
 }
 
 pub(super) fn give(conn: &Connection, node: i64, collection: i64, share: &str, revision: u64) -> Result<(), StoreError> {
-    conn.prepare_cached("INSERT OR REPLACE INTO node_grants (node, collection, share, since) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((node, collection, share, stored(revision)?))?;
+    conn.prepare_cached("INSERT OR REPLACE INTO node_grants (node, collection, share, since) VALUES (?1, ?2, ?3, ?4)")?.execute((
+        node,
+        collection,
+        share,
+        stored(revision)?,
+    ))?;
     Ok(())
 }
 
 pub(super) fn take(conn: &Connection, node: i64, collection: i64, share: &str) -> Result<(), StoreError> {
-    conn.prepare_cached("DELETE FROM node_grants WHERE node = ?1 AND collection = ?2 AND share = ?3")?.execute((node, collection, share))?;
+    conn.prepare_cached("DELETE FROM node_grants WHERE node = ?1 AND collection = ?2 AND share = ?3")?
+        .execute((node, collection, share))?;
     Ok(())
 }
 

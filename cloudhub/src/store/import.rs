@@ -160,13 +160,7 @@ fn live(conn: &Connection, entry: &Entry, key: &Key) -> Result<Option<Value>, St
 }
 
 /// What a line does; `None`: nothing, what it says is there.
-fn line_op(
-    entry: &Arc<Entry>,
-    how: &ImportHow,
-    line: &ImportLine,
-    view: Option<&Value>,
-    head: u64,
-) -> Result<Option<Op>, Refused> {
+fn line_op(entry: &Arc<Entry>, how: &ImportHow, line: &ImportLine, view: Option<&Value>, head: u64) -> Result<Option<Op>, Refused> {
     let mut value = line.value.clone();
     if let (Some(view), false) = (view, how.set_counters) {
         keep_counters(entry, how.mode, view, &mut value);

@@ -74,13 +74,7 @@ impl<'a> Lanes<'a> {
         from: &Position,
         wanted: usize,
     ) -> Result<Self, StoreError> {
-        let lane = |grant: &'a GrantRow, kind| Lane {
-            grant,
-            kind,
-            rows: VecDeque::new(),
-            after: start(from, grant),
-            ended: false,
-        };
+        let lane = |grant: &'a GrantRow, kind| Lane { grant, kind, rows: VecDeque::new(), after: start(from, grant), ended: false };
         let lanes: Vec<_> = grants.into_iter().flat_map(|grant| kinds.iter().map(move |kind| lane(grant, *kind))).collect();
         let read = (2 * wanted / lanes.len().max(1)).clamp(8, wanted.max(8) + 1);
         let mut all = Self { conn, next: BinaryHeap::with_capacity(lanes.len()), lanes, read };
@@ -141,11 +135,11 @@ impl Lane<'_> {
 
 /// Where a partition's rows behind a position begin: keys are never empty, so `(r, "")` is before all of revision r.
 fn start(from: &Position, grant: &GrantRow) -> (u64, String) {
-    let next = from.revision.0 + 1;
+    let next = from.revision.0.saturating_add(1);
     match &from.inside {
         None => (next, String::new()),
         Some((collection, key)) => match grant.name.cmp(collection) {
-            Ordering::Less => (next + 1, String::new()),
+            Ordering::Less => (next.saturating_add(1), String::new()),
             Ordering::Equal => (next, key.as_str().to_owned()),
             Ordering::Greater => (next, String::new()),
         },

@@ -91,7 +91,8 @@ fn spells(raw: &Raw, text: &str) -> bool {
 /// A page of an export.
 pub(super) fn export(conn: &Connection, collection: i64, definition: &Definition, after: Option<&Key>) -> Result<ExportPage, StoreError> {
     let mut page = ExportPage { records: Vec::new(), key_in_value: definition.key.is_some(), next: None };
-    let mut query = conn.prepare_cached("SELECT key, value FROM records WHERE collection = ?1 AND key > ?2 AND deleted = 0 ORDER BY key")?;
+    let mut query =
+        conn.prepare_cached("SELECT key, value FROM records WHERE collection = ?1 AND key > ?2 AND deleted = 0 ORDER BY key")?;
     let mut rows = query.query((collection, after.map_or("", Key::as_str)))?;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
@@ -111,10 +112,7 @@ const CONFLICT: &str = "SELECT c.seq, c.id, o.name, c.key, c.state, r.value FROM
 
 /// A conflict row.
 pub(super) fn conflict(conn: &Connection, id: &str) -> Result<Option<ConflictRow>, StoreError> {
-    conn.prepare_cached(&format!("{CONFLICT} WHERE c.id = ?1"))?
-        .query_row([id], |row| Ok(conflict_row(row)))
-        .optional()?
-        .transpose()
+    conn.prepare_cached(&format!("{CONFLICT} WHERE c.id = ?1"))?.query_row([id], |row| Ok(conflict_row(row))).optional()?.transpose()
 }
 
 /// Conflict rows, oldest first.

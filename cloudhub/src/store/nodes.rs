@@ -114,25 +114,19 @@ fn insert(work: &Work<'_>, node: &NodeName, certificate: &Certificate) -> Result
         return Err(Refused::Full(format!("this hub has {NODES} nodes, the most it takes")).into());
     }
     work.conn
-        .prepare_cached(
-            "INSERT INTO nodes (name, labels, created_ms, serial, not_after_ms, grants) VALUES (?1, '{}', ?2, ?3, ?4, ?5)",
-        )?
-        .execute((
-            node.as_str(),
-            stored(work.now_ms)?,
-            &certificate.serial,
-            stored(certificate.not_after_ms)?,
-            stored(work.head)?,
-        ))?;
+        .prepare_cached("INSERT INTO nodes (name, labels, created_ms, serial, not_after_ms, grants) VALUES (?1, '{}', ?2, ?3, ?4, ?5)")?
+        .execute((node.as_str(), stored(work.now_ms)?, &certificate.serial, stored(certificate.not_after_ms)?, stored(work.head)?))?;
     Ok(work.conn.last_insert_rowid())
 }
 
 /// A renewed certificate; the one before stays good until the new one is used.
 pub(super) fn certificate(work: &mut Work<'_>, node: &NodeName, certificate: &Certificate) -> Result<(), JobError> {
     let (id, _) = need(work, node)?;
-    work.conn
-        .prepare_cached("UPDATE nodes SET old_serial = serial, serial = ?2, not_after_ms = ?3 WHERE id = ?1")?
-        .execute((id, &certificate.serial, stored(certificate.not_after_ms)?))?;
+    work.conn.prepare_cached("UPDATE nodes SET old_serial = serial, serial = ?2, not_after_ms = ?3 WHERE id = ?1")?.execute((
+        id,
+        &certificate.serial,
+        stored(certificate.not_after_ms)?,
+    ))?;
     Ok(())
 }
 
@@ -140,6 +134,8 @@ pub(super) fn certificate(work: &mut Work<'_>, node: &NodeName, certificate: &Ce
 pub(super) fn revoke(work: &mut Work<'_>, node: &NodeName) -> Result<(), JobError> {
     let (id, _) = need(work, node)?;
     work.conn.prepare_cached("UPDATE nodes SET revoked = 1 WHERE id = ?1")?.execute([id])?;
+    // Should it join again, its grants are new ones, and what it still holds of the old ones goes.
+    work.conn.prepare_cached("DELETE FROM node_grants WHERE node = ?1")?.execute([id])?;
     work.marks.nodes.insert(node.clone());
     event(work, id, "revoked", "the node was revoked; it must join again")?;
     Ok(())
@@ -165,17 +161,17 @@ pub(super) fn delete(work: &mut Work<'_>, node: &NodeName) -> Result<(), JobErro
 /// Writes an event down; the oldest goes.
 pub(super) fn event(work: &Work<'_>, node: i64, kind: &str, detail: &str) -> Result<(), StoreError> {
     let detail: String = detail.chars().take(EVENT_BYTES).collect();
-    let newest: Option<i64> = work
-        .conn
-        .prepare_cached("SELECT max(seq) FROM node_events WHERE node = ?1")?
-        .query_row([node], |row| row.get(0))?;
+    let newest: Option<i64> =
+        work.conn.prepare_cached("SELECT max(seq) FROM node_events WHERE node = ?1")?.query_row([node], |row| row.get(0))?;
     let seq = newest.unwrap_or(0) + 1;
-    work.conn
-        .prepare_cached("INSERT INTO node_events (node, seq, at_ms, kind, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((node, seq, stored(work.now_ms)?, kind, detail))?;
-    work.conn
-        .prepare_cached("DELETE FROM node_events WHERE node = ?1 AND seq <= ?2")?
-        .execute((node, seq - stored(EVENTS_PER_NODE)?))?;
+    work.conn.prepare_cached("INSERT INTO node_events (node, seq, at_ms, kind, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
+        node,
+        seq,
+        stored(work.now_ms)?,
+        kind,
+        detail,
+    ))?;
+    work.conn.prepare_cached("DELETE FROM node_events WHERE node = ?1 AND seq <= ?2")?.execute((node, seq - stored(EVENTS_PER_NODE)?))?;
     Ok(())
 }
 
@@ -209,14 +205,14 @@ pub(super) fn open_conflicts(conn: &Connection, node: i64) -> Result<u64, StoreE
 pub(super) fn seen(work: &Work<'_>, all: &[Seen]) -> Result<(), StoreError> {
     for seen in all {
         let at = stored(seen.at_ms)?;
-        work.conn
-            .prepare_cached("UPDATE nodes SET last_seen_ms = max(last_seen_ms, ?2) WHERE id = ?1")?
-            .execute((seen.peer.node, at))?;
+        work.conn.prepare_cached("UPDATE nodes SET last_seen_ms = max(last_seen_ms, ?2) WHERE id = ?1")?.execute((seen.peer.node, at))?;
         if let Some(cursor) = &seen.cursor {
             let revision = stored(cursor.revision.0)?;
-            work.conn
-                .prepare_cached("UPDATE nodes SET cursor = ?2 WHERE id = ?1 AND current = ?3")?
-                .execute((seen.peer.node, revision, seen.peer.database))?;
+            work.conn.prepare_cached("UPDATE nodes SET cursor = ?2 WHERE id = ?1 AND current = ?3")?.execute((
+                seen.peer.node,
+                revision,
+                seen.peer.database,
+            ))?;
             work.conn
                 .prepare_cached("UPDATE databases SET acked = max(acked, ?2) WHERE id = ?1")?
                 .execute((seen.peer.database, revision))?;

@@ -42,8 +42,7 @@ impl FolderLock {
     pub(super) fn take(data: &Path) -> Result<Self, OpenError> {
         let path = data.join("cloudhub.lock");
         let folder = |source| OpenError::Folder { path: path.clone(), source };
-        let mut file =
-            FileOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(folder)?;
+        let mut file = FileOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(folder)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -157,10 +156,7 @@ fn begin_epoch(conn: &mut Connection, now_ms: u64, random: &mut dyn FnMut() -> u
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let head = counted(tx.query_row("SELECT head FROM meta WHERE id = 1", [], |row| row.get(0))?)?;
     let first = head + 1;
-    tx.execute(
-        "INSERT INTO epochs (epoch, first, opened_ms) VALUES (?1, ?2, ?3)",
-        (epoch.cast_signed(), stored(first)?, stored(now_ms)?),
-    )?;
+    tx.execute("INSERT INTO epochs (epoch, first, opened_ms) VALUES (?1, ?2, ?3)", (epoch.cast_signed(), stored(first)?, stored(now_ms)?))?;
     tx.execute("DELETE FROM epochs WHERE seq <= (SELECT max(seq) FROM epochs) - ?1", [limit(EPOCHS)])?;
     tx.commit()?;
     Ok((head, EpochStart { epoch: Epoch(epoch), first: Revision(first) }))

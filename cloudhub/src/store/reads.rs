@@ -97,11 +97,7 @@ impl StoreRead for SqliteReader {
         Ok(self.read(|conn| collections(conn, Some(name)))?.pop())
     }
 
-    fn try_definition(
-        &mut self,
-        name: &CollectionName,
-        definition: &Definition,
-    ) -> Result<Result<CollectionApplied, Refused>, StoreError> {
+    fn try_definition(&mut self, name: &CollectionName, definition: &Definition) -> Result<Result<CollectionApplied, Refused>, StoreError> {
         self.read(|conn| definitions::dry_run(conn, name, definition))
     }
 
@@ -240,7 +236,8 @@ fn write(conn: &Connection, id: &WriteId) -> Result<Option<WriteRow>, StoreError
 
 fn writes(conn: &Connection, request: &WritesRequest) -> Result<(Vec<WriteRow>, Option<Revision>), StoreError> {
     let limit = request.limit.clamp(1, PAGE_ROWS);
-    let mut query = conn.prepare_cached(&format!("{WRITE} WHERE w.revision > ?1 AND (?2 IS NULL OR w.verdict = ?2) ORDER BY w.revision LIMIT ?3"))?;
+    let mut query =
+        conn.prepare_cached(&format!("{WRITE} WHERE w.revision > ?1 AND (?2 IS NULL OR w.verdict = ?2) ORDER BY w.revision LIMIT ?3"))?;
     let after = stored(request.after.unwrap_or_default().0)?;
     let mut rows = query.query((after, request.verdict.map(verdict_number), row_limit(limit + 1)))?;
     let mut found = Vec::new();

@@ -70,7 +70,9 @@ pub enum Refused {
         reason: Box<Refused>,
     },
     /// 409.
-    #[error("{node} is taken (last seen {last_seen_ms} ms since 1970); to replace that machine run on the cloud: cloudhub token create --node {node} --replace")]
+    #[error(
+        "{node} is taken (last seen {last_seen_ms} ms since 1970); to replace that machine run on the cloud: cloudhub token create --node {node} --replace"
+    )]
     NameTaken {
         /// The name.
         node: NodeName,

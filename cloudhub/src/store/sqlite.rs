@@ -54,16 +54,13 @@ impl SqliteStore {
     }
 
     /// Runs `body` in one transaction, and commits what it did with its revisions.
-    fn commit<T>(
-        &mut self,
-        now_ms: u64,
-        body: impl FnOnce(&mut Work<'_>) -> Result<T, StoreError>,
-    ) -> Result<(T, Touched), StoreError> {
+    fn commit<T>(&mut self, now_ms: u64, body: impl FnOnce(&mut Work<'_>) -> Result<T, StoreError>) -> Result<(T, Touched), StoreError> {
         if self.poisoned {
             return Err(StoreError::Poisoned);
         }
         let result = self.transact(now_ms, body);
         if let Err(error) = &result {
+            self.catalog.forget();
             self.poisoned = matches!(error.class(), Class::Stop | Class::Corrupt);
         }
         let (value, touched, hlc) = result?;
@@ -101,9 +98,11 @@ impl SqliteStore {
 
 /// The revision is compared and set: where another process has moved it, this transaction does not happen.
 fn set_head(conn: &Connection, from: u64, to: u64, hlc: Hlc) -> Result<(), StoreError> {
-    let moved = conn
-        .prepare_cached("UPDATE meta SET head = ?2, hlc = ?3 WHERE id = 1 AND head = ?1")?
-        .execute((stored(from)?, stored(to)?, hlc.0.cast_signed()))?;
+    let moved = conn.prepare_cached("UPDATE meta SET head = ?2, hlc = ?3 WHERE id = 1 AND head = ?1")?.execute((
+        stored(from)?,
+        stored(to)?,
+        hlc.0.cast_signed(),
+    ))?;
     if moved == 1 { Ok(()) } else { Err(StoreError::Fenced(from)) }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn behind(conn: &Connection, shared: &Shared, node: &NodeName, at: &P
         let granted = |row: &&grants::GrantRow| row.since == fill.grant.since.0 && row.to_share() == fill.grant.share;
         if let Some(grant) = shares.grants.iter().find(granted) {
             let end = fill.grant.from.min(at.revision);
-            count += between(conn, (grant.collection, &grant.share), fill.at.revision, end, BEHIND - count)?;
+            count += between(conn, (grant.collection, &grant.share), fill.at.revision.min(end), end, BEHIND - count)?;
         }
         if count >= BEHIND {
             return Ok(BEHIND);

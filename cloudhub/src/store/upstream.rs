@@ -169,9 +169,11 @@ fn rejected(revision: u64, code: Option<&str>, detail: &str) -> Outcome {
 }
 
 fn close(work: &mut Work<'_>, taker: &Taker, before: u64) -> Result<(), StoreError> {
-    work.conn
-        .prepare_cached("UPDATE databases SET taken = ?2, last_used_ms = ?3 WHERE id = ?1")?
-        .execute((taker.peer.database, stored(taker.taken)?, stored(work.now_ms)?))?;
+    work.conn.prepare_cached("UPDATE databases SET taken = ?2, last_used_ms = ?3 WHERE id = ?1")?.execute((
+        taker.peer.database,
+        stored(taker.taken)?,
+        stored(work.now_ms)?,
+    ))?;
     work.marks.nodes.insert(taker.node.clone());
     if taker.skewed {
         let detail = "its clock is more than a minute ahead of the cloud's; its writes count as made a minute from now at the latest";

@@ -101,10 +101,6 @@ impl Work<'_> {
             let collection = self.marks.names.get(collection)?.clone();
             Some(Share { collection, partition: share::decode(column) })
         };
-        Touched {
-            head: Revision(self.head),
-            shares: self.marks.shares.iter().filter_map(name).collect(),
-            nodes: self.marks.nodes.clone(),
-        }
+        Touched { head: Revision(self.head), shares: self.marks.shares.iter().filter_map(name).collect(), nodes: self.marks.nodes.clone() }
     }
 }

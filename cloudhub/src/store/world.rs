@@ -53,9 +53,8 @@ impl World for SqlWorld<'_> {
 
     fn exit_above(&self, collection: &CollectionName, key: &Key, seen: Revision) -> Result<Option<Revision>, StoreError> {
         let (Some(shares), Some(entry)) = (self.shares, self.catalog.get(self.conn, collection)?) else { return Ok(None) };
-        let mut find = self
-            .conn
-            .prepare_cached("SELECT revision FROM exits WHERE collection = ?1 AND share = ?2 AND key = ?3 AND revision > ?4")?;
+        let mut find =
+            self.conn.prepare_cached("SELECT revision FROM exits WHERE collection = ?1 AND share = ?2 AND key = ?3 AND revision > ?4")?;
         let mut newest = None;
         for grant in shares.grants.iter().filter(|grant| grant.collection == entry.id) {
             let found: Option<i64> =
@@ -108,20 +107,16 @@ impl World for SqlWorld<'_> {
     }
 
     fn database(&self, database: u32) -> Result<DatabaseId, StoreError> {
-        let id: Option<[u8; 16]> = self
-            .conn
-            .prepare_cached("SELECT database FROM databases WHERE id = ?1")?
-            .query_row([database], |row| row.get(0))
-            .optional()?;
+        let id: Option<[u8; 16]> =
+            self.conn.prepare_cached("SELECT database FROM databases WHERE id = ?1")?.query_row([database], |row| row.get(0)).optional()?;
         Ok(DatabaseId(id.unwrap_or_default()))
     }
 }
 
 /// Reads a record as reconciliation wants it.
 pub(super) fn stored_record(conn: &Connection, collection: i64, key: &Key) -> Result<Option<Stored>, StoreError> {
-    let mut find = conn.prepare_cached(
-        "SELECT revision, born, share, deleted, clocks, value FROM records WHERE collection = ?1 AND key = ?2",
-    )?;
+    let mut find =
+        conn.prepare_cached("SELECT revision, born, share, deleted, clocks, value FROM records WHERE collection = ?1 AND key = ?2")?;
     let mut rows = find.query((collection, key.as_str()))?;
     rows.next()?.map(|row| to_stored(row, key)).transpose()
 }

@@ -63,7 +63,8 @@ fn who_asks_must_prove_it_and_may_what_the_token_says() {
         let hub = Hub::start().await;
         hub.define("products").await;
         hub.define("secrets").await;
-        let made = hub.post(&["v1", "access-tokens"], json!({"name": "till", "role": "editor", "collections": ["products"]})).await.unwrap();
+        let made =
+            hub.post(&["v1", "access-tokens"], json!({"name": "till", "role": "editor", "collections": ["products"]})).await.unwrap();
         let folder = hub.data.path().join("data");
         let port = hub.running.api.port();
         let as_token = |token: &str| client(&folder, port, token);
@@ -86,7 +87,8 @@ fn line_17_changes_nothing() {
     run(async {
         let hub = Hub::start().await;
         hub.define("products").await;
-        let line = |id: usize| if id == 17 { "{\"id\":\"p17\",\"stock\":\"many\"}\n".to_owned() } else { format!("{{\"id\":\"p{id}\"}}\n") };
+        let line =
+            |id: usize| if id == 17 { "{\"id\":\"p17\",\"stock\":\"many\"}\n".to_owned() } else { format!("{{\"id\":\"p{id}\"}}\n") };
         let (code, text) = refusal(hub.import("products", (1..=2_000).map(line).collect()).await);
         assert_eq!(code, "bad_line", "{text}");
         assert!(text.starts_with("line 17: "), "{text}");

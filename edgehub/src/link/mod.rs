@@ -92,11 +92,11 @@ impl Linker {
             }
             Try::Refused { code, detail, retry_ms } => (format!("the cloud refused this node: {detail} ({code})"), Some(code), retry_ms),
         };
-        warn!(error = %text, "link down");
         self.board.update(|view| {
-            view.last_error = Some(text);
+            view.last_error = Some(text.clone());
             view.refused = refused;
         });
+        warn!(error = %text, "link down");
         let wait = backoff.next(now.mono_ms, random());
         wait.max(hint)
     }

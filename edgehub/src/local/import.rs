@@ -38,9 +38,8 @@ impl LocalHub {
             run.check(&line)?;
         }
         let mut replay = lines.replay()?;
-        loop {
-            // A replay may read from a file; it is small pieces, already in the page cache.
-            let Some(line) = tokio::task::block_in_place(|| replay.next()) else { break };
+        // A replay may read from a file: in small pieces, and out of the page cache.
+        while let Some(line) = tokio::task::block_in_place(|| replay.next()) {
             run.line(&line?).await?;
         }
         run.finish().await

@@ -176,7 +176,9 @@ pub(super) fn lists_page_and_filter<F: Fixture>() {
     let prefix = ListRequest { prefix: Some("k1".to_owned()), limit: 100, ..all.clone() };
     assert_eq!(keys(prefix).0.len(), 10);
     let filter = |field: &str, text: &str| ListRequest { filters: vec![(field.to_owned(), text.to_owned())], limit: 100, ..all.clone() };
-    for (field, text, count) in [("W", "lyon", 13), ("n", "4", 1), ("n", "4.00", 1), ("b", "true", 24), ("z", "null", 24), ("n", "x", 0), ("q", "1", 0)] {
+    for (field, text, count) in
+        [("W", "lyon", 13), ("n", "4", 1), ("n", "4.00", 1), ("b", "true", 24), ("z", "null", 24), ("n", "x", 0), ("q", "1", 0)]
+    {
         assert_eq!(keys(filter(field, text)).0.len(), count, "{field}={text}");
     }
     let named = ListRequest { keys: vec![key("k05"), key("nothing"), key("k01"), key("k05"), key("k03")], ..all.clone() };

@@ -123,7 +123,8 @@ impl<F: Fixture> Bench<F> {
         let hash = [self.tokens; 32];
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (created_ms, id) = (self.now_ms, format!("t{}", self.tokens));
-        let row = JoinTokenRow { id, node: bound.map(node), replaces, labels, uses: 1, used: 0, created_ms, expires_ms: created_ms + 60_000 };
+        let row =
+            JoinTokenRow { id, node: bound.map(node), replaces, labels, uses: 1, used: 0, created_ms, expires_ms: created_ms + 60_000 };
         self.done(Job::NewJoinToken(Box::new(row), hash));
         hash
     }
@@ -174,7 +175,13 @@ impl<F: Fixture> Bench<F> {
         self.reader().record(&name(collection), &key(record)).unwrap()
     }
 
-    pub(super) fn import(&mut self, collection: &str, mode: ImportMode, set_counters: bool, lines: &[(&str, &str)]) -> Result<Imported, Refused> {
+    pub(super) fn import(
+        &mut self,
+        collection: &str,
+        mode: ImportMode,
+        set_counters: bool,
+        lines: &[(&str, &str)],
+    ) -> Result<Imported, Refused> {
         let how = ImportHow { collection: name(collection), mode, set_counters };
         match self.job(Job::Import(Box::new(ImportChunk { how, lines: import_lines(lines), actor: None })))? {
             Answer::Imported(imported) => Ok(imported),

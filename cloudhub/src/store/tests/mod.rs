@@ -4,10 +4,10 @@
 mod admission;
 mod api;
 mod bench;
+mod bounds;
 mod collections;
 mod edge;
 mod order;
-mod perf;
 mod schedules;
 mod sqlite;
 mod streams;
@@ -50,6 +50,10 @@ mod embedded {
         api::exports_hold_everything,
         api::writes_and_conflicts_are_found,
         api::one_refusal_leaves_the_group_alone,
+        bounds::old_writes_go_when_acknowledged,
+        bounds::settled_conflicts_go,
+        bounds::events_are_bounded,
+        bounds::absurd_numbers_are_harmless,
         collections::definitions_select_nodes,
         collections::grants_recompute,
         collections::what_records_depend_on_cannot_change,
@@ -72,6 +76,7 @@ mod embedded {
         schedules::conflicts_move_with_their_record,
         streams::an_empty_scan_stands_at_the_head,
         streams::batches_keep_their_bounds,
+        streams::outcomes_are_never_passed,
         streams::fills_resume_inside_a_revision,
         streams::fills_send_no_tombstones,
         streams::grants_travel_when_they_were_not_told,

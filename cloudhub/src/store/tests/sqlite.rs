@@ -53,9 +53,7 @@ fn poison_write() {
     bench
         .fixture
         .raw()
-        .execute_batch(
-            "CREATE TRIGGER poison BEFORE INSERT ON records WHEN NEW.key = '2' BEGIN SELECT RAISE(ABORT, 'poison'); END;",
-        )
+        .execute_batch("CREATE TRIGGER poison BEFORE INSERT ON records WHEN NEW.key = '2' BEGIN SELECT RAISE(ABORT, 'poison'); END;")
         .unwrap();
     let mut both = put("products", "3", r#"{"ProductID":3}"#);
     both.extend(put("products", "2", r#"{"ProductID":2}"#));

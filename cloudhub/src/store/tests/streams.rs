@@ -1,11 +1,11 @@
 //! Scans: bounds, fills, grants, and convergence from every place.
 
+use proptest::prelude::*;
 use proto::frame::{Content, Entry};
 use proto::ids::Position;
-use proptest::prelude::*;
 
 use super::bench::{Bench, Fixture, name, node, put_op, revision};
-use super::edge::{Edge, put, set};
+use super::edge::{Edge, increment, put, set};
 use super::shops;
 use crate::store::{ImportMode, ScanRequest, StoreRead};
 
@@ -44,7 +44,8 @@ pub(super) fn batches_keep_their_bounds<F: Fixture>() {
     lyon.batches.clear();
     lyon.sync(&mut bench);
     for batch in &lyon.batches {
-        let records: Vec<_> = batch.entries.iter().filter_map(|entry| if let Entry::Record(record) = entry { Some(record) } else { None }).collect();
+        let records: Vec<_> =
+            batch.entries.iter().filter_map(|entry| if let Entry::Record(record) = entry { Some(record) } else { None }).collect();
         let bytes: usize = records.iter().map(|record| record.wire_len()).sum();
         assert!(records.len() <= 8 && (bytes <= 4_000 || records.len() == 1), "{} records, {bytes} bytes", records.len());
         assert!(batch.entries.len() - records.len() <= 8);
@@ -107,9 +108,17 @@ pub(super) fn grants_travel_when_they_were_not_told<F: Fixture>() {
     let batch = lyon.batches.last().unwrap();
     let grants = batch.grants.clone().unwrap();
     assert_eq!(grants.revision.0, bench.head());
-    assert!(grants.grants.iter().any(|grant| grant.share.collection == name("_conflicts") && grant.share.partition.as_deref() == Some("stock/paris")));
+    assert!(
+        grants
+            .grants
+            .iter()
+            .any(|grant| grant.share.collection == name("_conflicts") && grant.share.partition.as_deref() == Some("stock/paris"))
+    );
     assert!(grants.grants.iter().all(|grant| grant.from == grants.revision));
-    assert_eq!(grants.definitions.iter().map(|definition| definition.name.as_str()).collect::<Vec<_>>(), ["_conflicts", "products", "stock"]);
+    assert_eq!(
+        grants.definitions.iter().map(|definition| definition.name.as_str()).collect::<Vec<_>>(),
+        ["_conflicts", "products", "stock"]
+    );
     lyon.sync(&mut bench);
     assert!(lyon.value("stock", "a").is_some());
     // A definition that changes travels too, and keeps the grants.
@@ -223,4 +232,23 @@ pub(super) fn every_prefix_of_a_random_history_converges<F: Fixture>() {
         let batch = bench.reader().scan(&request).unwrap();
         prop_assert!(batch.at_head && batch.entries.is_empty());
     });
+}
+
+/// More outcomes than a batch reads, and the one record that they all changed far above the first of them: a batch ends
+/// where its outcomes do.
+pub(super) fn outcomes_are_never_passed<F: Fixture>() {
+    let mut bench = shops::<F>();
+    bench.put("products", "11", r#"{"ProductID":11,"UnitsInStock":0}"#);
+    let mut lyon = Edge::new("lyon", 1);
+    lyon.connect(&mut bench);
+    lyon.sync(&mut bench);
+    lyon.bounds = (4, 256 * 1024);
+    let seen = bench.head();
+    for _ in 0..30 {
+        lyon.commit(increment("11", seen, 1));
+    }
+    lyon.upload(&mut bench).unwrap();
+    lyon.sync(&mut bench);
+    (1..=30).for_each(|number| assert_eq!(lyon.outcome(number).verdict.as_str(), "applied", "write {number}"));
+    lyon.same_as_cloud(&mut bench);
 }

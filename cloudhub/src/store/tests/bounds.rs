@@ -1,0 +1,106 @@
+//! Every table has a bound, and numbers from outside cannot pass the store's own.
+
+use proto::frame::{Fill, Grant, Share};
+use proto::ids::{Position, Revision, WriteId};
+
+use super::bench::{Bench, Fixture, name, node, revision};
+use super::edge::{Edge, increment, set};
+use super::shops;
+use crate::limits::{CLOSED_CONFLICT_MS, CLOSED_CONFLICTS_PER_RECORD, EVENTS_PER_NODE, WRITES_PER_DATABASE};
+use crate::store::{ConflictsRequest, Job, ScanRequest, Seen, Store, StoreRead};
+
+fn known<F: Fixture>(bench: &mut Bench<F>, lyon: &Edge, number: u64) -> bool {
+    bench.reader().write(&WriteId::edge(&node("lyon"), &lyon.database, number)).unwrap().is_some()
+}
+
+/// Of each database the newest writes stay, and all that were not acknowledged.
+pub(super) fn old_writes_go_when_acknowledged<F: Fixture>() {
+    let mut bench = shops::<F>();
+    bench.put("products", "1", r#"{"ProductID":1,"UnitsInStock":0}"#);
+    let mut lyon = Edge::new("lyon", 1);
+    lyon.connect(&mut bench);
+    lyon.sync(&mut bench);
+    let seen = bench.head();
+    let take = |bench: &mut Bench<F>, lyon: &mut Edge, count| {
+        for _ in 0..count {
+            lyon.commit(increment("1", seen, 1));
+        }
+        lyon.upload(bench).unwrap();
+    };
+    take(&mut bench, &mut lyon, WRITES_PER_DATABASE + 300);
+    assert!(known(&mut bench, &lyon, 1), "nothing was acknowledged");
+    lyon.sync(&mut bench);
+    let at_ms = bench.now_ms;
+    bench.done(Job::Seen(vec![Seen { peer: lyon.peer(), at_ms, cursor: Some(lyon.position()), report: None }]));
+    take(&mut bench, &mut lyon, 300);
+    assert!(!known(&mut bench, &lyon, 1));
+    assert!(known(&mut bench, &lyon, 601), "the newest stay");
+    let head = bench.head();
+    let taken = lyon.send(&mut bench, vec![lyon.outbox[0].clone()]).unwrap();
+    assert_eq!((taken.taken, taken.stop, bench.head()), (WRITES_PER_DATABASE + 600, None, head), "forgotten, and not applied again");
+    let row = bench.reader().node(&node("lyon")).unwrap().unwrap();
+    assert_eq!((row.position(), row.last_seen_ms), (lyon.position(), at_ms));
+}
+
+pub(super) fn settled_conflicts_go<F: Fixture>() {
+    let mut bench = shops::<F>();
+    bench.put("products", "1", r#"{"ProductID":1,"n":0}"#);
+    let mut lyon = Edge::new("lyon", 1);
+    lyon.connect(&mut bench);
+    lyon.sync(&mut bench);
+    let seen = bench.head();
+    for at in 0..CLOSED_CONFLICTS_PER_RECORD + 5 {
+        bench.put("products", "1", &format!(r#"{{"ProductID":1,"n":"cloud {at}"}}"#));
+        lyon.commit(set("products", "1", seen, "m", "1"));
+        lyon.commit(set("products", "1", seen, "n", &format!("\"edge {at}\"")));
+        lyon.upload(&mut bench).unwrap();
+    }
+    lyon.sync(&mut bench);
+    let count = |bench: &mut Bench<F>| bench.reader().conflicts(&ConflictsRequest { limit: 1_000, ..Default::default() }).unwrap().0.len();
+    assert!(count(&mut bench) as u64 <= CLOSED_CONFLICTS_PER_RECORD && count(&mut bench) > 0);
+    assert_eq!(lyon.holds("_conflicts"), count(&mut bench));
+    bench.now_ms += CLOSED_CONFLICT_MS + 1_000;
+    let now_ms = bench.now_ms;
+    let (touched, _) = bench.store().tidy(now_ms).unwrap();
+    assert!(touched.shares.contains(&Share { collection: name("_conflicts"), partition: Some("products".to_owned()) }));
+    assert_eq!(count(&mut bench), 0);
+    lyon.sync(&mut bench);
+    assert_eq!(lyon.holds("_conflicts"), 0);
+}
+
+pub(super) fn events_are_bounded<F: Fixture>() {
+    let mut bench = shops::<F>();
+    for at in 0..EVENTS_PER_NODE + 10 {
+        let detail = at.to_string();
+        bench.now_ms += 3_600_000;
+        bench.done(Job::Event { node: node("lyon"), kind: "clock_skew", detail });
+    }
+    let events = bench.reader().events(&node("lyon")).unwrap().unwrap();
+    assert_eq!(events.len() as u64, EVENTS_PER_NODE);
+    assert_eq!(events.last().unwrap().detail, (EVENTS_PER_NODE + 9).to_string());
+    bench.done(Job::Event { node: node("lyon"), kind: "clock_skew", detail: "again".to_owned() });
+    assert_ne!(bench.reader().events(&node("lyon")).unwrap().unwrap().last().unwrap().detail, "again");
+    assert!(bench.reader().events(&node("rome")).unwrap().is_none());
+}
+
+/// Numbers that no honest edge sends cost their sender its answer, and nobody else anything.
+pub(super) fn absurd_numbers_are_harmless<F: Fixture>() {
+    let mut bench = shops::<F>();
+    let mut lyon = Edge::new("lyon", 1);
+    let mut absurd = lyon.admit_job(None);
+    (absurd.hello.session, absurd.hello.newest_write, absurd.hello.outbox_first) = (u64::MAX, u64::MAX, u64::MAX);
+    assert!(bench.job(Job::Admit(Box::new(absurd))).is_err());
+    lyon.connect(&mut bench);
+    lyon.sync(&mut bench);
+    let mut absurd = lyon.admit_job(None);
+    absurd.hello.cursor.as_mut().unwrap().position.revision = Revision(u64::MAX);
+    assert!(bench.admit(absurd).unwrap().reset);
+    let grant = Grant { share: Share { collection: name("products"), partition: None }, since: Revision(1), from: Revision(u64::MAX) };
+    let fills = [Fill { grant, at: Position::at(Revision(u64::MAX)) }];
+    let from = lyon.position();
+    let request = ScanRequest { peer: lyon.peer(), from: &from, fills: &fills, told: revision(0), max_records: 1, max_bytes: 0 };
+    let batch = bench.reader().scan(&request).unwrap();
+    assert!(batch.fill.is_none_or(|part| part.done && part.records.is_empty()));
+    assert!(bench.reader().behind(&node("lyon"), &from, &fills).unwrap() <= 1);
+    bench.put("products", "1", r#"{"ProductID":1}"#);
+}
