@@ -42,11 +42,15 @@ pub fn serve(config: ServeConfig) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(16).enable_all().build().context("cannot start")?;
     let result = runtime.block_on(async {
         let mut told = Signals::listen()?;
-        let running = Running::start(config).await?;
+        let mut running = Running::start(config).await?;
         running.announce();
-        told.wait().await;
+        let failed = tokio::select! {
+            () = told.wait() => None,
+            failed = running.failed() => Some(failed),
+        };
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        running.stop().await
+        running.stop().await?;
+        failed.map_or(Ok(()), Err)
     });
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
@@ -158,6 +162,14 @@ impl Running {
     fn announce(&self) {
         info!(data = %self.config.data.display(), websocket = %self.websocket, api = %self.api, "serving");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// Ready when a part of the hub ended that never should, which ends all of it: a supervisor starts it again.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Err(error)) => anyhow::anyhow!("a part of the hub failed: {error}"),
+            _ => anyhow::anyhow!("a part of the hub ended by itself"),
+        }
     }
 
     /// Stops in order: connections, sessions, what is to be saved, the store.

@@ -65,6 +65,8 @@ pub async fn pump<L: Link, D: Driver>(
     loop {
         driver.work(now());
         sender.fill(driver, now());
+        // Handing out a frame can be the end of something, too.
+        driver.work(now());
         if driver.is_over() {
             drop(rx);
             farewell(sender, driver, now).await;

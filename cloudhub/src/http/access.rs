@@ -87,10 +87,9 @@ impl Access {
 impl CloudHub {
     pub(super) async fn who(&self, credentials: Credentials<'_>) -> Result<Caller, Problem> {
         let Some(token) = credentials.bearer else {
-            let detail = format!(
-                "send Authorization: Bearer TOKEN; the administrator's is in {} on the hub, others are made with: cloudhub access create",
-                self.data.join(ADMIN_TOKEN).display()
-            );
+            // Nothing about this machine goes to somebody who has proved nothing.
+            let detail = "send Authorization: Bearer TOKEN; the administrator's is the file admin.token in the hub's data folder, \
+                          others are made with: cloudhub access create";
             return Err(Problem::new(Code::Unauthorized, detail));
         };
         let hash = hash(token);

@@ -1,5 +1,6 @@
 //! What the hub is doing: the status and the metrics.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -66,7 +67,7 @@ impl CloudHub {
         figure(&m::COMMIT_FAILURES, &[], tally.failures.load(Ordering::Relaxed));
         figure(&m::HEAD, &[], figures.head.0);
         figure(&m::CONFLICTS_OPEN, &[], figures.conflicts_open);
-        figure(&m::DATABASE_BYTES, &[], figures.database_bytes);
+        figure(&m::DATABASE_BYTES, &[], figures.database_bytes + log_bytes(&self.data));
         if let Some(space) = Space::of(&self.data) {
             figure(&m::DISK_FREE, &[], space.free);
         }
@@ -90,6 +91,11 @@ impl CloudHub {
         }
         Ok(())
     }
+}
+
+/// The size of the database's log; 0 where there is none.
+fn log_bytes(data: &Path) -> u64 {
+    std::fs::metadata(data.join("cloudhub.db-wal")).map_or(0, |log| log.len())
 }
 
 /// Every node, and whether its distance to the head was counted: a scrape counts for [`METRICS_BEHIND`] nodes at most.
