@@ -50,9 +50,6 @@ pub(super) fn run(args: ServeArgs, data: Option<PathBuf>, serve: Serve, console:
     }
     config.data = DATA_DIR.resolve(Some(config.data));
     let _log = logging::start(&config.log);
-    if let Some(address) = config.listen.quic {
-        tracing::warn!("this version speaks no QUIC: nothing listens on {address}/udp");
-    }
     serve(config).map_err(|error| CliError::Failed(format!("{error:#}")))
 }
 
