@@ -50,21 +50,20 @@ impl LocalHub {
 
     /// The write itself, with its outcome where the request waits for that.
     async fn write_of(&self, committed: &Committed, wait: Option<Duration>) -> Result<Write, Problem> {
-        match &committed.write {
-            WriteRef::Own(number) => self.settled(*number, wait).await,
-            WriteRef::Known(id) => {
-                let id: WriteId = id.parse().map_err(|_| Problem::internal(format!("a record's writer is no write id: {id}")))?;
-                if let Ok(number) = self.number_of(&id)
-                    && let Ok(write) = self.settled(number, wait).await
-                {
-                    return Ok(write);
-                }
-                // Another node's write, or one that is no longer kept: the record is its proof.
-                let at = Time(committed.at_ms);
-                let (state, conflicts, ops) = (WriteState::Applied, Vec::new(), Vec::new());
-                Ok(Write { id, state, at, actor: None, revision: None, code: None, detail: None, conflicts, ops })
-            }
+        let id: WriteId = match &committed.write {
+            WriteRef::Own(number) if !committed.repeat => return self.settled(*number, wait).await,
+            WriteRef::Own(number) => self.write_id(*number)?,
+            WriteRef::Known(id) => id.parse().map_err(|_| Problem::internal(format!("a record's writer is no write id: {id}")))?,
+        };
+        if let Ok(number) = self.number_of(&id)
+            && let Ok(write) = self.settled(number, wait).await
+        {
+            return Ok(write);
         }
+        // Another node's write, or one that is no longer kept: the record is its proof.
+        let at = Time(committed.at_ms);
+        let (state, conflicts, ops) = (WriteState::Applied, Vec::new(), Vec::new());
+        Ok(Write { id, state, at, actor: None, revision: None, code: None, detail: None, conflicts, ops })
     }
 
     /// A write of this database; with `wait`, as soon as its outcome is known or the time is over.

@@ -1,0 +1,166 @@
+//! The cloud: the real store in a scratch folder, and the verbs of its API.
+
+use std::collections::BTreeMap;
+
+use cloudhub::store::{
+    Answer, Certificate, CloudOp, CloudWrite, Condition, Job, JoinJob, JoinTokenRow, ListRequest, OpenOptions, RecordRow, Refused,
+    SqliteReader, SqliteStore, Store, StoreRead, Touched, WriteRow, Written,
+};
+use metamanager::{LocalRequest, Precondition};
+use proto::build::Action;
+use proto::definition::{Definition, Labels};
+use proto::ids::{Revision, WriteId};
+use tempfile::TempDir;
+
+use super::words::{collection, key, node};
+
+/// Its wall clock at the beginning.
+pub const WALL_MS: u64 = 1_800_000_000_000;
+
+/// The one hub of a laboratory.
+pub struct Cloud {
+    folder: TempDir,
+    store: Option<SqliteStore>,
+    reader: Option<SqliteReader>,
+    starts: u64,
+    tokens: u8,
+    /// Definitions by name, as last set.
+    pub definitions: BTreeMap<String, Definition>,
+    /// Labels by node, as last set.
+    pub labels: BTreeMap<String, Labels>,
+}
+
+impl Cloud {
+    pub(super) fn new() -> Self {
+        let folder = super::scratch();
+        let (definitions, labels) = (BTreeMap::new(), BTreeMap::new());
+        let mut cloud = Self { folder, store: None, reader: None, starts: 0, tokens: 0, definitions, labels };
+        cloud.open(0);
+        cloud
+    }
+
+    fn open(&mut self, now_ms: u64) {
+        self.starts += 1;
+        let mut random = self.starts << 32;
+        let options = OpenOptions { data: self.folder.path().to_owned() };
+        let store = SqliteStore::open(&options, WALL_MS + now_ms, &mut || {
+            random += 1;
+            random
+        })
+        .unwrap();
+        self.reader = Some(store.reader().unwrap());
+        self.store = Some(store);
+    }
+
+    /// Ends without a word and starts again; `meanwhile` gets the file that nobody holds.
+    pub(super) fn restart(&mut self, now_ms: u64, meanwhile: impl FnOnce(&rusqlite::Connection)) {
+        (self.reader, self.store) = (None, None);
+        meanwhile(&rusqlite::Connection::open(self.folder.path().join("cloudhub.db")).unwrap());
+        self.open(now_ms);
+    }
+
+    /// What readers see.
+    pub fn reader(&mut self) -> &mut SqliteReader {
+        self.reader.as_mut().unwrap()
+    }
+
+    /// Decides one job; whom it touched.
+    pub(super) fn decide(&mut self, job: Job, now_ms: u64) -> (Result<Answer, Refused>, Touched) {
+        let mut decided = self.store.as_mut().unwrap().decide(vec![job], WALL_MS + now_ms).unwrap();
+        (decided.answers.pop().unwrap(), decided.touched)
+    }
+
+    pub(super) fn define(&mut self, name: &str, json: &str, now_ms: u64) -> Touched {
+        let definition = Definition::parse(json).unwrap();
+        self.definitions.insert(name.to_owned(), definition.clone());
+        let (answer, touched) = self.decide(Job::PutCollection { name: collection(name), definition: Box::new(definition) }, now_ms);
+        answer.unwrap();
+        touched
+    }
+
+    pub(super) fn join(&mut self, name: &str, labels: &[(&str, &str)], now_ms: u64) {
+        self.tokens += 1;
+        let labels: Labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.labels.insert(name.to_owned(), labels.clone());
+        let (created_ms, secret_hash) = (WALL_MS + now_ms, [self.tokens; 32]);
+        let token = JoinTokenRow {
+            id: format!("t{}", self.tokens),
+            node: None,
+            replaces: false,
+            labels,
+            uses: 1,
+            used: 0,
+            created_ms,
+            expires_ms: created_ms + 60_000,
+        };
+        self.decide(Job::NewJoinToken(Box::new(token), secret_hash), now_ms).0.unwrap();
+        let certificate = Certificate { serial: "01".to_owned(), not_after_ms: u64::MAX >> 1 };
+        self.decide(Job::Join(Box::new(JoinJob { secret_hash, node: Some(node(name)), certificate })), now_ms).0.unwrap();
+    }
+
+    pub(super) fn label(&mut self, name: &str, label: &str, text: &str, now_ms: u64) -> Touched {
+        self.labels.get_mut(name).unwrap().insert(label.to_owned(), text.to_owned());
+        let labels = BTreeMap::from([(label.to_owned(), Some(text.to_owned()))]);
+        let (answer, touched) = self.decide(Job::Label { node: node(name), labels }, now_ms);
+        answer.unwrap();
+        touched
+    }
+
+    /// A write through the API. A put of a record that is there names what it replaces.
+    pub(super) fn write(&mut self, requests: Vec<LocalRequest>, now_ms: u64) -> (Result<Written, Refused>, Touched) {
+        let ops = requests.into_iter().map(|request| self.op(request)).collect();
+        let write = CloudWrite { ops, admin: true, actor: None, request_id: None };
+        let (answer, touched) = self.decide(Job::Write(Box::new(write)), now_ms);
+        let written = answer.map(|answer| match answer {
+            Answer::Written(written) => *written,
+            other => panic!("{other:?}"),
+        });
+        (written, touched)
+    }
+
+    fn op(&mut self, LocalRequest { request, precondition, own_key }: LocalRequest) -> CloudOp {
+        let present = self.reader().record(&request.collection, &request.key).unwrap().map(|row| row.revision);
+        let condition = match (precondition, &request.action, present) {
+            (Precondition::Absent, ..) => Condition::Absent,
+            (Precondition::Present, ..) => Condition::Present,
+            (_, Action::Put { create: false, .. }, Some(revision)) => Condition::Revisions(vec![revision]),
+            _ => Condition::None,
+        };
+        CloudOp { collection: request.collection, key: request.key, key_from_value: own_key, action: request.action, condition }
+    }
+
+    /// A live record.
+    pub fn record(&mut self, name: &str, id: &str) -> Option<RecordRow> {
+        self.reader().record(&collection(name), &key(id)).unwrap()
+    }
+
+    /// A live record's value.
+    pub fn value(&mut self, name: &str, id: &str) -> Option<String> {
+        self.record(name, id).map(|row| row.value)
+    }
+
+    /// All live records of a collection.
+    pub fn all(&mut self, name: &str) -> Vec<RecordRow> {
+        let (mut rows, mut after) = (Vec::new(), None);
+        loop {
+            let request =
+                ListRequest { collection: collection(name), after, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 1_000 };
+            let page = self.reader().list(&request).unwrap().unwrap();
+            rows.extend(page.records);
+            after = page.next;
+            if after.is_none() {
+                return rows;
+            }
+        }
+    }
+
+    /// What was decided about a write.
+    pub fn decided(&mut self, id: &WriteId) -> Option<WriteRow> {
+        self.reader().write(id).unwrap()
+    }
+
+    /// The newest revision.
+    pub fn head(&mut self) -> Revision {
+        self.reader().head().unwrap()
+    }
+}

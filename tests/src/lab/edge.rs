@@ -1,0 +1,245 @@
+//! One node: the real database in a scratch folder, what its applications did, and what they must be able to trust.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use metamanager::{
+    Committed, Disk, Event, ListQuery, LocalRequest, LocalWrite, Options, ReadError, Reader, Space, Store, ViewRow, WriteError, WriteRef,
+};
+use proto::build::{Action, Request};
+use proto::clock::Now;
+use proto::frame::Hello;
+use proto::ids::{DatabaseId, Revision, WriteId};
+use proto::json::Raw;
+use proto::names::{CollectionName, Key, NodeName};
+use proto::op::Verdict;
+use tempfile::TempDir;
+
+use super::cloud::WALL_MS;
+use super::words::{collection, key, node};
+
+/// How many records are looked at after every step.
+const WATCHED: usize = 64;
+/// The collection whose records are created in the cloud, never deleted, and changed by increments of `n` alone: so
+/// what its counters must show is known at every moment.
+pub const TALLY: &str = "tally";
+
+/// A disk that is never full, so that no test depends on the machine's.
+struct Roomy;
+
+impl Disk for Roomy {
+    fn space(&self, _: &Path) -> Option<Space> {
+        None
+    }
+}
+
+/// An increment on [`TALLY`] that this node was promised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Added {
+    pub(super) number: u64,
+    pub(super) key: Key,
+    pub(super) delta: i64,
+}
+
+/// One node of a laboratory.
+pub struct Edge {
+    /// Its name.
+    pub name: NodeName,
+    folder: TempDir,
+    store: Option<Store>,
+    reader: Option<Reader>,
+    /// It connects when it has no session.
+    pub online: bool,
+    /// Its wall clock at the beginning, milliseconds.
+    pub wall_ms: u64,
+    /// Every outcome that its database made durable, in that order.
+    answered: Arc<Mutex<Vec<(u64, Verdict)>>>,
+    pub(super) connect_ms: u64,
+    /// Every increment on [`TALLY`] that was answered with 2xx.
+    pub(super) promised: Vec<Added>,
+    /// Those of them that base does not hold yet.
+    pub(super) open: Vec<Added>,
+    /// The newest revision of base that was seen of each watched record.
+    pub(super) seen: BTreeMap<(CollectionName, Key), Revision>,
+}
+
+impl Edge {
+    /// A new database; its id comes from its place, because ids decide ties of clocks.
+    pub(super) fn new(name: &str, place: u8) -> Self {
+        let mut edge = Self {
+            name: node(name),
+            folder: super::scratch(),
+            store: None,
+            reader: None,
+            online: true,
+            wall_ms: WALL_MS,
+            answered: Arc::default(),
+            connect_ms: 0,
+            promised: Vec::new(),
+            open: Vec::new(),
+            seen: BTreeMap::new(),
+        };
+        drop(Store::open(&edge.path(), Options::default(), edge.now(0)).unwrap());
+        edge.restart(0, |file| {
+            file.execute("UPDATE meta SET database = ?1", [[place; 16]]).unwrap();
+        });
+        edge
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("edge.db")
+    }
+
+    fn open(&mut self, now_ms: u64) {
+        let answered = Arc::clone(&self.answered);
+        let observer = Arc::new(move |event: &Event| {
+            if let Event::Answered { outcomes } = event {
+                answered.lock().unwrap().extend(outcomes);
+            }
+        });
+        let options = Options { node: Some(self.name.clone()), disk: Arc::new(Roomy), observer: Some(observer), ..Options::default() };
+        let store = Store::open(&self.path(), options, self.now(now_ms)).unwrap();
+        self.reader = Some(store.reader().unwrap());
+        self.store = Some(store);
+    }
+
+    /// Ends without a word and starts again; `meanwhile` gets the file that nobody holds.
+    pub(super) fn restart(&mut self, now_ms: u64, meanwhile: impl FnOnce(&rusqlite::Connection)) {
+        (self.reader, self.store) = (None, None);
+        meanwhile(&rusqlite::Connection::open(self.path()).unwrap());
+        self.open(now_ms);
+    }
+
+    pub(super) fn now(&self, now_ms: u64) -> Now {
+        Now { wall_ms: self.wall_ms + now_ms, mono_ms: now_ms }
+    }
+
+    pub(super) fn store(&mut self) -> &mut Store {
+        self.store.as_mut().unwrap()
+    }
+
+    /// What readers see.
+    pub fn reader(&mut self) -> &mut Reader {
+        self.reader.as_mut().unwrap()
+    }
+
+    pub(super) fn hello(&mut self, now_ms: u64) -> Hello {
+        let wall_ms = self.now(now_ms).wall_ms;
+        let facts = self.store().facts().unwrap();
+        Hello {
+            versions: proto::session::handshake::VERSIONS,
+            features: Vec::new(),
+            database: facts.database,
+            session: facts.session,
+            epochs: facts.epochs,
+            cursor: facts.cursor,
+            grants_hash: facts.grants_hash,
+            fills: facts.fills,
+            newest_write: facts.newest_write,
+            outbox_first: facts.outbox_first,
+            gaps: facts.gaps,
+            now_ms: wall_ms,
+            software: String::new(),
+            metered: false,
+            report: facts.report,
+        }
+    }
+
+    pub(super) fn write(&mut self, requests: Vec<LocalRequest>, now_ms: u64) -> Result<Committed, WriteError> {
+        let now = self.now(now_ms);
+        for LocalRequest { request, .. } in &requests {
+            self.watch(&request.collection, &request.key);
+        }
+        let write = LocalWrite { requests: requests.clone(), actor: None, request_id: None };
+        let committed = self.store().commit(now, vec![write]).pop().unwrap()?;
+        if let (WriteRef::Own(number), false) = (&committed.write, committed.repeat) {
+            let added: Vec<_> = requests.iter().flat_map(|request| added(*number, request)).collect();
+            self.open.extend_from_slice(&added);
+            self.promised.extend(added);
+        }
+        Ok(committed)
+    }
+
+    /// From now on this record may not go back.
+    pub fn watch(&mut self, collection: &CollectionName, key: &Key) {
+        if self.seen.len() < WATCHED {
+            self.seen.entry((collection.clone(), key.clone())).or_default();
+        }
+    }
+
+    /// A record as local readers see it.
+    pub fn row(&mut self, name: &str, id: &str) -> Option<ViewRow> {
+        self.reader().get(&collection(name), &key(id)).unwrap()
+    }
+
+    /// A record's value as local readers see it.
+    pub fn value(&mut self, name: &str, id: &str) -> Option<String> {
+        self.row(name, id).map(|row| row.value)
+    }
+
+    /// Everything that local readers see of a collection.
+    pub fn all(&mut self, name: &CollectionName) -> Vec<ViewRow> {
+        let (mut rows, mut after) = (Vec::new(), None);
+        loop {
+            let query = ListQuery { collection: name.clone(), after, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 1_000 };
+            let page = match self.reader().list(&query) {
+                // The node does not get it.
+                Err(ReadError::UnknownCollection(_) | ReadError::NotSynced) => return rows,
+                page => page.unwrap(),
+            };
+            rows.extend(page.records);
+            after = page.next;
+            if after.is_none() {
+                return rows;
+            }
+        }
+    }
+
+    /// Writes without an outcome.
+    pub fn pending(&mut self) -> u64 {
+        self.reader().status().unwrap().outbox_writes
+    }
+
+    /// Every outcome so far: number and verdict.
+    pub fn outcomes(&self) -> Vec<(u64, Verdict)> {
+        self.answered.lock().unwrap().clone()
+    }
+
+    /// The same as words, `"1 applied"` or `"2 rejected guard"`.
+    pub fn answers(&mut self) -> Vec<String> {
+        let answered = self.outcomes();
+        let word = |(number, verdict): (u64, Verdict)| {
+            let row = self.reader().write(number).unwrap().unwrap();
+            let code = row.outcome.and_then(|outcome| outcome.code);
+            [Some(number.to_string()), Some(verdict.as_str().to_owned()), code].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        };
+        answered.into_iter().map(word).collect()
+    }
+
+    /// Its database.
+    pub fn database(&mut self) -> DatabaseId {
+        self.store().database()
+    }
+
+    /// The id that the cloud knows a write under.
+    pub fn id(&mut self, number: u64) -> WriteId {
+        let database = self.database();
+        WriteId::edge(&self.name, &database, number)
+    }
+}
+
+fn added(number: u64, LocalRequest { request, .. }: &LocalRequest) -> Vec<Added> {
+    promised(request).into_iter().map(|(key, delta)| Added { number, key, delta }).collect()
+}
+
+/// What a request adds to a counter of [`TALLY`].
+pub(super) fn promised(request: &Request) -> Option<(Key, i64)> {
+    let delta = match &request.action {
+        _ if request.collection.as_str() != TALLY => return None,
+        Action::Increment(by) => by.iter().map(|(_, delta)| delta).sum(),
+        Action::Put { value, .. } => value.get("n").and_then(Raw::as_i64)?,
+        _ => return None,
+    };
+    Some((request.key.clone(), delta))
+}

@@ -1,0 +1,373 @@
+//! The laboratory: the real sessions, the real edge database and the real cloud store in virtual time, on one thread.
+//!
+//! Nothing here sleeps and nothing is drawn from the system, so the same steps give the same trace. Links can be slow,
+//! late, cut at any frame or half open; either side can lose its power at any piece of work of its store, before the
+//! commit or after it and before the answer. After every step [`check`] looks at what each node's readers see.
+//!
+//! [`cloud`] and [`edge`] hold the stores, [`road`] the links, [`work`] does what the hubs' drivers do, [`season`] draws
+//! a whole history from a seed, [`words`] are the verbs of applications.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+pub mod check;
+pub mod cloud;
+pub mod dice;
+pub mod edge;
+pub mod road;
+pub mod season;
+mod sends;
+pub mod words;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use cloudhub::store::{Peer, Refused, Touched, Written};
+use metamanager::{Committed, LocalRequest, WriteError};
+use proto::frame::Share;
+use proto::names::Key;
+use proto::session::End;
+use proto::session::cloud::CloudSession;
+use proto::session::edge::EdgeSession;
+
+use cloud::Cloud;
+use edge::Edge;
+use road::{LAN, Pipe, Road};
+use work::Task;
+
+/// How long an edge waits before it connects again.
+const CONNECT_MS: u64 = 500;
+
+/// A scratch folder, in memory where the system has a place for that: virtual time has no disk to wait for.
+fn scratch() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// Whose power fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// The hub's.
+    Cloud,
+    /// The node's at this place.
+    Edge(usize),
+}
+
+/// When the power fails.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// How many pieces of work of that side's store are still done and answered.
+    pub after: u64,
+    /// The next one commits, and its answer is lost; else it never happens.
+    pub commits: bool,
+}
+
+/// The two ends of one link.
+struct Wire {
+    id: u64,
+    node: usize,
+    up: Pipe,
+    down: Pipe,
+    edge: Option<EdgeSession>,
+    cloud: Option<CloudSession>,
+    peer: Option<Peer>,
+    /// What the cloud's session is woken for.
+    shares: BTreeSet<Share>,
+}
+
+/// What happens next. One turn is one event, so that a test can step in between any two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Work,
+    Up(usize),
+    Down(usize),
+    EdgeTick(usize),
+    CloudTick(usize),
+    /// A link can take the next frame.
+    Free,
+    Connect(usize),
+}
+
+/// A cloud, its nodes, and the links between them.
+pub struct Lab {
+    /// Virtual time.
+    pub now_ms: u64,
+    /// The hub.
+    pub cloud: Cloud,
+    /// The nodes, in the order in which they joined.
+    pub edges: Vec<Edge>,
+    /// How new links are.
+    pub road: Road,
+    /// How long each piece of work of a store takes.
+    pub store_ms: u64,
+    /// Everything that was said and done, with its time.
+    pub trace: Vec<String>,
+    /// How sessions ended.
+    pub ends: Vec<End>,
+    /// What cloud writes put into and added to counters of [`edge::TALLY`].
+    promised: Vec<(Key, i64)>,
+    faults: BTreeMap<Side, Fault>,
+    wires: VecDeque<Wire>,
+    wire_count: u64,
+    jobs: BTreeMap<(u64, u64), Task>,
+    job_count: u64,
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lab {
+    /// An empty hub.
+    pub fn new() -> Self {
+        Self {
+            now_ms: 0,
+            cloud: Cloud::new(),
+            edges: Vec::new(),
+            road: LAN,
+            store_ms: 2,
+            trace: Vec::new(),
+            ends: Vec::new(),
+            promised: Vec::new(),
+            faults: BTreeMap::new(),
+            wires: VecDeque::new(),
+            wire_count: 0,
+            jobs: BTreeMap::new(),
+            job_count: 0,
+        }
+    }
+
+    /// A hub with these collections, and nodes that are in sync; each node's label `site` is its name.
+    pub fn with(definitions: &[(&str, &str)], nodes: &[&str]) -> Self {
+        let mut lab = Self::new();
+        for (name, json) in definitions {
+            lab.define(name, json);
+        }
+        for name in nodes {
+            lab.join(name, &[("site", name)]);
+        }
+        lab.converge(60_000);
+        lab
+    }
+
+    fn note(&mut self, text: &str) {
+        self.trace.push(format!("{:>8} {text}", self.now_ms));
+    }
+
+    /// Creates or changes a collection.
+    pub fn define(&mut self, name: &str, json: &str) {
+        let touched = self.cloud.define(name, json, self.now_ms);
+        self.wake(&touched);
+    }
+
+    /// Takes a node in; its place in [`Lab::edges`].
+    pub fn join(&mut self, name: &str, labels: &[(&str, &str)]) -> usize {
+        self.cloud.join(name, labels, self.now_ms);
+        let place = self.edges.len();
+        self.edges.push(Edge::new(name, place as u8 + 1));
+        place
+    }
+
+    /// Sets a label.
+    pub fn label(&mut self, node: &str, label: &str, value: &str) {
+        self.note(&format!("label {node} {label}={value}"));
+        let touched = self.cloud.label(node, label, value, self.now_ms);
+        self.wake(&touched);
+    }
+
+    /// An application at an edge commits.
+    pub fn try_write(&mut self, node: usize, requests: Vec<LocalRequest>) -> Result<Committed, WriteError> {
+        let committed = self.edges[node].write(requests, self.now_ms);
+        let word = committed.as_ref().map_or_else(|error| error.code().to_owned(), |committed| format!("{:?}", committed.write));
+        self.note(&format!("edge {node} writes {word}"));
+        let own = self.wires.iter_mut().filter(|wire| wire.node == node).filter_map(|wire| wire.edge.as_mut());
+        own.for_each(EdgeSession::outbox_changed);
+        self.drain();
+        check::moment(self, node);
+        committed
+    }
+
+    /// The same where nothing can be refused; the write's place in the order.
+    pub fn write(&mut self, node: usize, requests: Vec<LocalRequest>) -> Committed {
+        self.try_write(node, requests).unwrap()
+    }
+
+    /// A caller of the cloud's API commits.
+    pub fn try_in_cloud(&mut self, requests: Vec<LocalRequest>) -> Result<Written, Refused> {
+        for request in requests.iter().map(|request| &request.request) {
+            self.edges.iter_mut().for_each(|edge| edge.watch(&request.collection, &request.key));
+        }
+        let promised: Vec<_> = requests.iter().filter_map(|request| edge::promised(&request.request)).collect();
+        let head = self.cloud.head();
+        let (written, touched) = self.cloud.write(requests, self.now_ms);
+        // A repeat of appends is answered with the first write, and has no effect.
+        if written.as_ref().is_ok_and(|written| written.write.revision > head) {
+            self.promised.extend(promised);
+        }
+        self.note(&format!("cloud writes {}", written.as_ref().map_or_else(ToString::to_string, |written| written.write.id.to_string())));
+        self.wake(&touched);
+        written
+    }
+
+    /// The same where nothing can be refused.
+    pub fn in_cloud(&mut self, requests: Vec<LocalRequest>) -> Written {
+        self.try_in_cloud(requests).unwrap()
+    }
+
+    fn wake(&mut self, touched: &Touched) {
+        for wire in &mut self.wires {
+            let named = touched.nodes.contains(&self.edges[wire.node].name);
+            if named || !wire.shares.is_disjoint(&touched.shares) {
+                wire.cloud.iter_mut().for_each(CloudSession::changed);
+            }
+        }
+        self.drain();
+    }
+
+    /// A node's links break, and both ends see it.
+    pub fn cut(&mut self, node: usize) {
+        self.note(&format!("cut {node}"));
+        self.wires.retain(|wire| wire.node != node);
+        self.edges[node].connect_ms = self.now_ms + CONNECT_MS;
+    }
+
+    /// Takes a node off the network, or lets it back.
+    pub fn online(&mut self, node: usize, online: bool) {
+        self.edges[node].online = online;
+        self.cut(node);
+    }
+
+    /// The edge's end breaks; the cloud's lives on, half open.
+    pub fn half_open(&mut self, node: usize) {
+        self.note(&format!("half open {node}"));
+        for wire in self.wires.iter_mut().filter(|wire| wire.node == node) {
+            (wire.up.dead, wire.down.dead) = (true, true);
+            wire.edge = None;
+        }
+    }
+
+    /// A node's links stand still for a while.
+    pub fn freeze(&mut self, node: usize, for_ms: u64) {
+        self.note(&format!("freeze {node}"));
+        for wire in self.wires.iter_mut().filter(|wire| wire.node == node) {
+            wire.up.freeze(self.now_ms, for_ms);
+            wire.down.freeze(self.now_ms, for_ms);
+        }
+    }
+
+    /// The power fails now: what the store had not finished never happened.
+    pub fn kill(&mut self, side: Side) {
+        self.note(&format!("kill {side:?}"));
+        match side {
+            Side::Cloud => self.kill_cloud(|_| {}),
+            Side::Edge(node) => self.kill_edge(node, |_| {}),
+        }
+    }
+
+    /// The hub ends and starts again; `meanwhile` gets its file.
+    pub fn kill_cloud(&mut self, meanwhile: impl FnOnce(&rusqlite::Connection)) {
+        self.faults.remove(&Side::Cloud);
+        self.jobs.retain(|_, task| task.side != Side::Cloud);
+        self.wires.clear();
+        self.cloud.restart(self.now_ms, meanwhile);
+    }
+
+    /// A node ends and starts again, the hub does not notice; `meanwhile` gets its file.
+    pub fn kill_edge(&mut self, node: usize, meanwhile: impl FnOnce(&rusqlite::Connection)) {
+        self.faults.remove(&Side::Edge(node));
+        self.jobs.retain(|_, task| task.side != Side::Edge(node));
+        self.half_open(node);
+        self.edges[node].restart(self.now_ms, meanwhile);
+        self.edges[node].connect_ms = self.now_ms + CONNECT_MS;
+        check::moment(self, node);
+    }
+
+    /// The power will fail at a coming piece of work.
+    pub fn fault(&mut self, side: Side, fault: Fault) {
+        self.note(&format!("{side:?} will fail: {fault:?}"));
+        self.faults.insert(side, fault);
+    }
+
+    /// Runs for a while.
+    pub fn pass(&mut self, ms: u64) {
+        self.run(ms, |_| false);
+    }
+
+    /// Runs for at most `ms`, or until `stop` says so after an event; tells whether it did.
+    pub fn run(&mut self, ms: u64, mut stop: impl FnMut(&mut Self) -> bool) -> bool {
+        let until_ms = self.now_ms + ms;
+        self.drain();
+        loop {
+            if stop(self) {
+                return true;
+            }
+            let Some((at, turn)) = self.next().filter(|(at, _)| *at <= until_ms) else {
+                self.now_ms = until_ms;
+                return false;
+            };
+            self.now_ms = self.now_ms.max(at);
+            self.take(turn);
+            self.drain();
+        }
+    }
+
+    /// Runs until a line with this word is added to the trace.
+    pub fn until(&mut self, word: &str) {
+        let from = self.trace.len();
+        let came = self.run(120_000, |lab| lab.trace[from..].iter().any(|line| line.contains(word)));
+        assert!(came, "{word:?} was neither said nor done\n{}", check::recent(self));
+    }
+
+    /// Runs until everything is where it belongs; `ms` is how long that may take.
+    pub fn converge(&mut self, ms: u64) {
+        self.converge_seeing(ms, |_| {});
+    }
+
+    /// The same, with a look at every event.
+    pub fn converge_seeing(&mut self, ms: u64, mut look: impl FnMut(&mut Self)) {
+        let settled = self.run(ms, |lab| {
+            look(lab);
+            lab.is_quiet() && check::differences(lab).is_empty()
+        });
+        if !settled {
+            let differences = check::differences(self);
+            panic!("not in sync within {ms} ms: {differences:?}, quiet {}\n{}", self.is_quiet(), check::recent(self));
+        }
+        check::settled(self);
+    }
+
+    /// Nobody has anything to say or to do.
+    fn is_quiet(&mut self) -> bool {
+        let synced = |lab: &Self, node: usize| {
+            let newest = lab.wires.iter().rev().find(|wire| wire.node == node);
+            newest.and_then(|wire| wire.cloud.as_ref()).is_some_and(|session| session.status().in_sync && session.status().fills == 0)
+        };
+        self.jobs.is_empty()
+            && (0..self.edges.len()).all(|node| !self.edges[node].online || (synced(self, node) && self.edges[node].pending() == 0))
+    }
+
+    /// A new session waits until the store has finished what the old one asked for: Hello tells durable facts.
+    fn wants_link(&self, node: usize) -> bool {
+        let alive = self.wires.iter().any(|wire| wire.node == node && wire.edge.is_some());
+        let busy = self.jobs.values().any(|task| task.side == Side::Edge(node));
+        self.edges[node].online && !alive && !busy
+    }
+
+    fn next(&self) -> Option<(u64, Turn)> {
+        let work = self.jobs.keys().next().map(|(at, _)| (*at, Turn::Work));
+        let connects = (0..self.edges.len()).filter(|node| self.wants_link(*node));
+        let connects = connects.map(|node| (self.edges[node].connect_ms, Turn::Connect(node)));
+        let wires = self.wires.iter().enumerate().flat_map(|(at, wire)| {
+            let free = [&wire.up, &wire.down].into_iter().map(Pipe::free_ms).filter(|free| *free > self.now_ms).min();
+            [
+                wire.up.next_ms().map(|ms| (ms, Turn::Up(at))),
+                wire.down.next_ms().map(|ms| (ms, Turn::Down(at))),
+                wire.edge.as_ref().and_then(EdgeSession::next_tick).map(|ms| (ms, Turn::EdgeTick(at))),
+                wire.cloud.as_ref().and_then(CloudSession::next_tick).map(|ms| (ms, Turn::CloudTick(at))),
+                free.map(|ms| (ms, Turn::Free)),
+            ]
+        });
+        let all = work.into_iter().chain(connects).chain(wires.flatten());
+        all.map(|(at, turn)| (at.max(self.now_ms), turn)).min()
+    }
+}

@@ -1,0 +1,114 @@
+//! A whole history from one seed: applications at three nodes and in the cloud, links that break, power that fails.
+
+use metamanager::LocalRequest;
+
+use super::dice::Dice;
+use super::edge::TALLY;
+use super::words::{add, check, create, delete, merge, put};
+use super::{Fault, Lab, Side};
+
+/// What the shops share: fields, counters and bounds; sales; orders with a state; a part of the stock each.
+const DEFINITIONS: [(&str, &str); 5] = [
+    (TALLY, r#"{"fields":{"n":{"type":"counter"}}}"#),
+    ("goods", r#"{"fields":{"n":{"type":"counter","min":0},"m":{"type":"counter","min":0,"on_violation":"reject"}},"groups":[["a","b"]]}"#),
+    ("sales", r#"{"policy":"append"}"#),
+    ("orders", r#"{"policy":"guarded","fields":{"s":{"guard":true,"transitions":{"1":["2"],"2":["1","3"]}}}}"#),
+    ("parts", r#"{"partition":{"field":"W","label":"site"}}"#),
+];
+const NODES: [(&str, &str); 3] = [("lyon", "lyon"), ("oslo", "oslo"), ("rome", "rome,lyon")];
+const SITES: [&str; 4] = ["lyon", "oslo", "rome", "lyon,oslo"];
+const STEPS: u64 = 60;
+
+/// Runs one history to its end and returns its laboratory, in sync.
+pub fn run(seed: u64) -> Lab {
+    let mut dice = Dice::new(seed);
+    let mut lab = Lab::new();
+    lab.road.delay_ms = 1 + dice.below(20);
+    lab.road.rate = dice.pick(&[10_000_000, 125_000, 20_000]);
+    lab.store_ms = 1 + dice.below(6);
+    for (name, json) in DEFINITIONS {
+        lab.define(name, json);
+    }
+    let early = dice.one_in(2);
+    if early {
+        lab.in_cloud((1..4).map(|id| put(TALLY, &id.to_string(), r#"{"n":100}"#)).collect());
+    }
+    for (name, site) in NODES {
+        lab.join(name, &[("site", site)]);
+    }
+    if !early {
+        lab.in_cloud((1..4).map(|id| put(TALLY, &id.to_string(), r#"{"n":100}"#)).collect());
+    }
+    for _ in 0..STEPS {
+        step(&mut lab, &mut dice);
+        let pause = dice.below(40);
+        lab.pass(if dice.one_in(20) { pause * 200 } else { pause });
+    }
+    (0..lab.edges.len()).filter(|node| !lab.edges[*node].online).collect::<Vec<_>>().into_iter().for_each(|node| lab.online(node, true));
+    lab.converge(600_000);
+    lab
+}
+
+fn step(lab: &mut Lab, dice: &mut Dice) {
+    let node = dice.below(NODES.len() as u64) as usize;
+    match dice.below(24) {
+        0 => lab.cut(node),
+        1 => lab.half_open(node),
+        2 => lab.freeze(node, dice.below(3_000)),
+        3 => lab.online(node, dice.one_in(2)),
+        4 => {
+            let side = if dice.one_in(3) { Side::Cloud } else { Side::Edge(node) };
+            lab.fault(side, Fault { after: dice.below(6), commits: dice.one_in(2) });
+        }
+        5 => lab.kill(if dice.one_in(3) { Side::Cloud } else { Side::Edge(node) }),
+        6 if dice.one_in(2) => lab.label(NODES[node].0, "site", dice.pick(&SITES)),
+        // What a side refuses at once is no promise.
+        7..=14 => drop(lab.try_in_cloud(write(dice, NODES.len()))),
+        _ => drop(lab.try_write(node, write(dice, node))),
+    }
+}
+
+/// One op, sometimes several.
+fn write(dice: &mut Dice, who: usize) -> Vec<LocalRequest> {
+    let ops = if dice.one_in(4) { 1 + dice.below(4) } else { 1 };
+    (0..ops).map(|_| request(dice, who)).collect()
+}
+
+fn request(dice: &mut Dice, who: usize) -> LocalRequest {
+    let id = &(1 + dice.below(3)).to_string();
+    let small = dice.below(4);
+    match dice.below(10) {
+        0..=2 => add(TALLY, id, "n", dice.below(9) as i64 - 6),
+        3..=5 => good(dice, id),
+        // Each names its till: two sales of one key and content are one sale, and the second has no effect.
+        6 => create("sales", &dice.below(30).to_string(), &format!(r#"{{"q":{},"till":{who}}}"#, dice.below(2))),
+        7 => match small {
+            0 => put("orders", id, r#"{"s":"1"}"#),
+            1 => delete("orders", id, false),
+            _ => merge("orders", id, &format!(r#"{{"s":"{}","by":{}}}"#, 1 + dice.below(3), dice.below(3))),
+        },
+        _ => {
+            let site = dice.pick(&["lyon", "oslo", "rome", "nowhere"]);
+            match small {
+                0 => delete("parts", id, false),
+                1 => merge("parts", id, &format!(r#"{{"W":"{site}"}}"#)),
+                2 => merge("parts", id, &format!(r#"{{"x":{}}}"#, dice.below(100))),
+                _ => put("parts", id, &format!(r#"{{"W":"{site}","x":{}}}"#, dice.below(100))),
+            }
+        }
+    }
+}
+
+fn good(dice: &mut Dice, id: &str) -> LocalRequest {
+    let (few, figure) = (dice.below(4), dice.below(100));
+    match dice.below(8) {
+        0 => put("goods", id, &format!(r#"{{"a":{few},"b":{figure}}}"#)),
+        1 => create("goods", id, &format!(r#"{{"a":{few},"n":{figure},"m":3}}"#)),
+        2 => merge("goods", id, &format!(r#"{{"a":{few}}}"#)),
+        3 => merge("goods", id, &format!(r#"{{"b":{figure},"c":null}}"#)),
+        4 => merge("goods", id, &format!(r#"{{"n":{figure}}}"#)),
+        5 => add("goods", id, if few > 1 { "n" } else { "m" }, figure as i64 % 7 - 4),
+        6 => delete("goods", id, few > 0),
+        _ => check("goods", id, "a", &few.to_string()),
+    }
+}

@@ -1,0 +1,115 @@
+//! Frames and time: what arrives, what is sent, when a session is reminded.
+
+use proto::clock::Now;
+use proto::op::hash;
+use proto::session::cloud::CloudSession;
+use proto::session::edge::EdgeSession;
+
+use super::cloud::WALL_MS;
+use super::road::Pipe;
+use super::{CONNECT_MS, Lab, Turn, Wire};
+
+impl Lab {
+    pub(super) fn take(&mut self, turn: Turn) {
+        let now_ms = self.now_ms;
+        match turn {
+            Turn::Work => self.work(),
+            Turn::Free => {}
+            Turn::Connect(node) => self.connect(node),
+            Turn::Up(at) => {
+                let wire = &mut self.wires[at];
+                if let (Some(bytes), Some(cloud)) = (wire.up.arrive(now_ms), &mut wire.cloud) {
+                    cloud.bytes(wire.up.counted(now_ms));
+                    cloud.receive(now_ms, &bytes);
+                }
+            }
+            Turn::Down(at) => {
+                let wire = &mut self.wires[at];
+                if let (Some(bytes), Some(edge)) = (wire.down.arrive(now_ms), &mut wire.edge) {
+                    edge.bytes(wire.down.counted(now_ms));
+                    edge.receive(now_ms, &bytes);
+                }
+            }
+            Turn::EdgeTick(at) => {
+                let Wire { down, edge, .. } = &mut self.wires[at];
+                if let Some(edge) = edge {
+                    edge.bytes(down.counted(now_ms));
+                    edge.tick(now_ms);
+                }
+            }
+            Turn::CloudTick(at) => {
+                let Wire { up, cloud, .. } = &mut self.wires[at];
+                if let Some(cloud) = cloud {
+                    cloud.bytes(up.counted(now_ms));
+                    cloud.tick(now_ms);
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, node: usize) {
+        let now_ms = self.now_ms;
+        self.wire_count += 1;
+        let id = self.wire_count;
+        self.note(&format!("edge {node} connects, link {id}"));
+        self.edges[node].connect_ms = now_ms + CONNECT_MS;
+        let edge = Some(EdgeSession::new(now_ms, self.edges[node].hello(now_ms)));
+        let (up, down) = (Pipe::new(self.road), Pipe::new(self.road));
+        let cloud = Some(CloudSession::new(now_ms));
+        self.wires.push_back(Wire { id, node, up, down, edge, cloud, peer: None, shares: Default::default() });
+    }
+
+    /// Takes effects and frames out of every session until none has any.
+    pub(super) fn drain(&mut self) {
+        for at in 0..self.wires.len() {
+            while self.drain_edge(at) | self.drain_cloud(at) {}
+        }
+        self.wires.retain(|wire| wire.edge.is_some() || wire.cloud.is_some());
+    }
+
+    fn drain_edge(&mut self, at: usize) -> bool {
+        let now_ms = self.now_ms;
+        let wire = &mut self.wires[at];
+        let Some(session) = &mut wire.edge else { return false };
+        if let Some(effect) = session.poll_effect() {
+            self.edge_effect(at, effect);
+            return true;
+        }
+        let Some(frame) = (wire.up.free_ms() <= now_ms).then(|| session.poll_send(now_ms)).flatten() else { return false };
+        let (id, bytes) = (wire.id, frame.encode());
+        let line = format!("edge {id} says {} {:02x?}", frame.name(), &hash(&bytes)[..4]);
+        wire.up.send(now_ms, bytes);
+        self.note(&line);
+        true
+    }
+
+    fn drain_cloud(&mut self, at: usize) -> bool {
+        let now_ms = self.now_ms;
+        let wire = &mut self.wires[at];
+        let Some(session) = &mut wire.cloud else { return false };
+        if let Some(effect) = session.poll_effect() {
+            self.cloud_effect(at, effect);
+            return true;
+        }
+        let now = Now { wall_ms: WALL_MS + now_ms, mono_ms: now_ms };
+        let Some(frame) = (wire.down.free_ms() <= now_ms).then(|| session.poll_send(now)).flatten() else { return false };
+        let (id, bytes) = (wire.id, frame.encode());
+        let line = format!("cloud {id} says {} {:02x?}", frame.name(), &hash(&bytes)[..4]);
+        wire.down.send(now_ms, bytes);
+        self.note(&line);
+        true
+    }
+
+    /// What a closing session still says, and then it is gone.
+    pub(super) fn last_word(&mut self, at: usize, edge: bool) {
+        let now_ms = self.now_ms;
+        let wire = &mut self.wires[at];
+        if edge {
+            if let Some(frame) = wire.edge.take().and_then(|mut session| session.poll_send(now_ms)) {
+                wire.up.send(now_ms, frame.encode());
+            }
+        } else if let Some(frame) = wire.cloud.take().and_then(|mut session| session.poll_send(Now { wall_ms: WALL_MS, mono_ms: now_ms })) {
+            wire.down.send(now_ms, frame.encode());
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What the drivers of the two hubs do: effects become work of the stores, and its results answers.
+
+use cloudhub::store::{AdmitJob, Admitted, Answer, Job as CloudJob, Peer, Refused, ScanRequest, StoreRead};
+use metamanager::ApplyError;
+use proto::frame::{Batch, Hello, NumberedWrite, Welcome};
+use proto::op::Hash;
+use proto::session::End;
+use proto::session::cloud::{self, Admission, CloudSession, Scan};
+use proto::session::edge::{self, ApplyFailure, EdgeSession};
+
+use super::{Fault, Lab, Side, Wire, check};
+
+/// Ends that the laboratory causes itself; any other end is a finding.
+const EXPECTED_ENDS: [&str; 3] = ["silence", "handshake_timeout", "replaced"];
+
+/// A store's work, done when its time has come. Its answer goes to the session that asked, if that still lives.
+#[derive(Debug)]
+pub(super) enum Job {
+    Adopt(Welcome),
+    Apply(Vec<Batch>),
+    Read(u64, usize),
+    Admit(Hello),
+    Confirm(u64),
+    Scan(Scan),
+    Take(u64, Vec<NumberedWrite>),
+}
+
+/// One piece of work, and who asked. A cut in the meantime does not undo it.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) side: Side,
+    wire: u64,
+    node: usize,
+    peer: Option<Peer>,
+    job: Job,
+}
+
+impl Lab {
+    pub(super) fn edge_effect(&mut self, at: usize, effect: edge::Effect) {
+        let side = Side::Edge(self.wires[at].node);
+        match effect {
+            edge::Effect::Adopt(welcome) => self.job(at, side, Job::Adopt(*welcome)),
+            edge::Effect::Apply(batches) => self.job(at, side, Job::Apply(batches)),
+            edge::Effect::ReadOutbox { after, max_bytes } => self.job(at, side, Job::Read(after, max_bytes)),
+            edge::Effect::Clock { .. } => {}
+            edge::Effect::Closed(end) => {
+                self.last_word(at, true);
+                self.ended("edge", end);
+            }
+        }
+    }
+
+    pub(super) fn cloud_effect(&mut self, at: usize, effect: cloud::Effect) {
+        match effect {
+            cloud::Effect::Admit(hello) => self.job(at, Side::Cloud, Job::Admit(*hello)),
+            cloud::Effect::ConfirmSession(session) => self.job(at, Side::Cloud, Job::Confirm(session)),
+            cloud::Effect::Scan(scan) => self.job(at, Side::Cloud, Job::Scan(scan)),
+            cloud::Effect::Commit { session, writes } => self.job(at, Side::Cloud, Job::Take(session, writes)),
+            cloud::Effect::Acked(cursor) => {
+                let node = self.wires[at].node;
+                let durable = self.edges[node].reader().status().unwrap().cursor.unwrap().position;
+                assert!(cursor <= durable, "the cloud believes that {cursor:?} is durable, and it is {durable:?}");
+            }
+            cloud::Effect::Report(_) => {}
+            cloud::Effect::Closed(end) => {
+                self.last_word(at, false);
+                self.ended("cloud", end);
+            }
+        }
+    }
+
+    fn ended(&mut self, side: &str, end: End) {
+        self.note(&format!("{side} session ended: {}", end.reason.code));
+        assert!(EXPECTED_ENDS.contains(&end.reason.code.as_str()), "a session ended: {end:?}\n{}", check::recent(self));
+        self.ends.push(end);
+    }
+
+    fn job(&mut self, at: usize, side: Side, job: Job) {
+        self.job_count += 1;
+        let Wire { id: wire, node, peer, .. } = self.wires[at];
+        self.jobs.insert((self.now_ms + self.store_ms, self.job_count), Task { side, wire, node, peer, job });
+    }
+
+    /// Does the next piece of work, unless the power fails before; the answer is lost where it fails after.
+    pub(super) fn work(&mut self) {
+        let Some((_, task)) = self.jobs.pop_first() else { return };
+        let side = task.side;
+        let fault = self.faults.get_mut(&side).and_then(|fault| match fault.after.checked_sub(1) {
+            Some(left) => {
+                fault.after = left;
+                None
+            }
+            None => Some(*fault),
+        });
+        if !matches!(fault, Some(Fault { commits: false, .. })) {
+            self.done(task);
+        }
+        if let Side::Edge(node) = side {
+            check::moment(self, node);
+        }
+        if fault.is_some() {
+            self.kill(side);
+        }
+    }
+
+    fn done(&mut self, Task { wire, node, peer, job, .. }: Task) {
+        let now_ms = self.now_ms;
+        match job {
+            Job::Adopt(welcome) => {
+                let edge = &mut self.edges[node];
+                let now = edge.now(now_ms);
+                edge.store().observe_cloud_time(welcome.now_ms).unwrap();
+                let adopted = edge.store().adopt(&welcome, now).unwrap();
+                self.on_edge(wire, |session| session.adopted(now_ms, adopted.cursor, adopted.fills));
+            }
+            Job::Apply(batches) => self.apply(wire, node, &batches),
+            Job::Read(after, max_bytes) => {
+                let part = self.edges[node].reader().outbox_after(after, max_bytes).unwrap();
+                self.on_edge(wire, |session| session.outbox(part.writes, part.more));
+            }
+            Job::Admit(hello) => self.admit(wire, node, hello),
+            Job::Confirm(session) => {
+                let Some(peer) = peer else { return };
+                // A session that was replaced in the meantime may be refused: then nobody needs it.
+                let _refused = self.cloud.decide(CloudJob::Confirm { peer, session }, now_ms);
+            }
+            Job::Scan(scan) => self.scan(wire, peer, &scan),
+            Job::Take(session, writes) => self.take_writes(wire, peer, session, writes),
+        }
+    }
+
+    fn apply(&mut self, wire: u64, node: usize, batches: &[Batch]) {
+        let now_ms = self.now_ms;
+        let edge = &mut self.edges[node];
+        let now = edge.now(now_ms);
+        let result = edge.store().apply(batches, now);
+        self.on_edge(wire, |session| match result {
+            Ok(applied) => session.applied(now_ms, applied.cursor, applied.fills),
+            Err(ApplyError::DiskLow { .. }) => session.apply_failed(now_ms, ApplyFailure::DiskFull, ""),
+            Err(error) => session.apply_failed(now_ms, ApplyFailure::Broken, &error.to_string()),
+        });
+    }
+
+    fn admit(&mut self, wire: u64, node: usize, mut hello: Hello) {
+        let now_ms = self.now_ms;
+        let held = hello.cursor.is_some().then_some(hello.grants_hash);
+        hello.grants_hash = Hash::default();
+        let name = self.edges[node].name.clone();
+        let (address, hello) = ("lab".to_owned(), Box::new(hello));
+        let job = AdmitJob { node: name, serial: None, hello, live: None, address, transport: "memory" };
+        let (answer, touched) = self.cloud.decide(CloudJob::Admit(Box::new(job)), now_ms);
+        let Answer::Admitted(answer) = answer.unwrap() else { panic!("no admission") };
+        match answer {
+            Ok(admitted) => {
+                let older = self.wires.iter_mut().filter(|own| own.node == node && own.id != wire).filter_map(|own| own.cloud.as_mut());
+                older.for_each(|session| session.close("replaced", "a newer session of this database began"));
+                self.admitted(wire, *admitted, held);
+            }
+            Err(reason) => self.on_cloud(wire, |session| session.refused(reason, 0)),
+        }
+        self.wake(&touched);
+    }
+
+    fn admitted(&mut self, wire: u64, admitted: Admitted, held: Option<Hash>) {
+        let now_ms = self.now_ms;
+        let Admitted { peer, session, epochs, head, cursor, reset, taken, grants, told, .. } = admitted;
+        if let Some(own) = self.wire(wire) {
+            own.peer = Some(peer);
+            own.shares = grants.iter().flat_map(|grants| &grants.grants).map(|grant| grant.share.clone()).collect();
+        }
+        let grants = grants.filter(|grants| reset || held != Some(grants.hash()));
+        self.on_cloud(wire, |own| own.admitted(now_ms, Admission { session, epochs, head, cursor, reset, taken, grants, told }));
+    }
+
+    fn scan(&mut self, wire: u64, peer: Option<Peer>, scan: &Scan) {
+        let now_ms = self.now_ms;
+        let Some(peer) = peer else { return };
+        let Scan { from, fills, told, max_records, max_bytes } = scan;
+        let request = ScanRequest { peer, from, fills, told: *told, max_records: *max_records, max_bytes: *max_bytes };
+        let batch = self.cloud.reader().scan(&request).unwrap();
+        let Some(own) = self.wire(wire) else { return };
+        let regranted = batch.grants.as_ref().map(|grants| grants.grants.iter().map(|grant| grant.share.clone()).collect());
+        let changed = regranted.is_some();
+        own.shares = regranted.unwrap_or_else(|| std::mem::take(&mut own.shares));
+        self.on_cloud(wire, |session| {
+            session.scanned(now_ms, batch);
+            if changed {
+                session.changed();
+            }
+        });
+    }
+
+    fn take_writes(&mut self, wire: u64, peer: Option<Peer>, session: u64, writes: Vec<NumberedWrite>) {
+        let now_ms = self.now_ms;
+        let Some(peer) = peer else { return };
+        let (answer, touched) = self.cloud.decide(CloudJob::Take { peer, session, writes: writes.clone() }, now_ms);
+        self.on_cloud(wire, |own| match answer {
+            Ok(Answer::Taken(taken)) => {
+                own.committed(taken.taken);
+                if let Some(reason) = taken.stop {
+                    own.close(&reason.code, &reason.detail);
+                }
+            }
+            Err(Refused::Replaced) => own.close("replaced", "a newer session of this database took its place"),
+            _ => own.commit_failed(now_ms, writes),
+        });
+        self.wake(&touched);
+    }
+
+    fn wire(&mut self, id: u64) -> Option<&mut Wire> {
+        self.wires.iter_mut().find(|own| own.id == id)
+    }
+
+    fn on_edge(&mut self, wire: u64, act: impl FnOnce(&mut EdgeSession)) {
+        if let Some(session) = self.wire(wire).and_then(|own| own.edge.as_mut()) {
+            act(session);
+        }
+    }
+
+    fn on_cloud(&mut self, wire: u64, act: impl FnOnce(&mut CloudSession)) {
+        if let Some(session) = self.wire(wire).and_then(|own| own.cloud.as_mut()) {
+            act(session);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Histories that nobody thought of.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tests::lab::words::{add, merge};
+use tests::lab::{check, season};
+
+use super::shop;
+
+/// How many seeds are tried, unless `TOMBOLO_SEEDS` says otherwise.
+const SEEDS: u64 = 60;
+/// What so many histories must have met, or they prove less than they seem to.
+const MET: [&str; 16] = [
+    "applied",
+    "merged",
+    "flagged bound",
+    "flagged count",
+    "flagged gone",
+    "rejected bound",
+    "rejected depends",
+    "rejected guard",
+    "rejected key_taken",
+    "rejected not_entitled",
+    "kill Cloud",
+    "kill Edge",
+    "half open",
+    "cut",
+    "label",
+    "replaced",
+];
+
+#[test]
+fn any_history_ends_in_sync() {
+    let set = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let seeds = set("TOMBOLO_SEED").map_or(0..set("TOMBOLO_SEEDS").unwrap_or(SEEDS), |only| only..only + 1);
+    let mut met: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in seeds.clone() {
+        println!("TOMBOLO_SEED={seed}");
+        let mut lab = season::run(seed);
+        let answers: Vec<_> = (0..lab.edges.len()).flat_map(|node| lab.edges[node].answers()).collect();
+        for line in answers.iter().chain(&lab.trace) {
+            MET.iter().filter(|word| line.contains(**word)).for_each(|word| *met.entry(word).or_default() += 1);
+        }
+    }
+    println!("{met:?}");
+    let missed: Vec<_> = MET.iter().filter(|word| !met.contains_key(**word)).collect();
+    assert!(seeds.count() < SEEDS as usize || missed.is_empty(), "no history met {missed:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let (one, two) = (season::run(7).trace, season::run(7).trace);
+    let differs = one.iter().zip(&two).position(|(one, two)| one != two);
+    assert_eq!(differs.map(|at| (&one[at], &two[at])), None);
+    assert_eq!(one.len(), two.len());
+}
+
+/// What the checks are for is damage: each kind that they look for is made by hand once.
+#[test]
+fn the_checks_see_damage() {
+    let mut lab = shop(&["lyon"]);
+    lab.online(0, false);
+    lab.in_cloud(vec![merge("products", "1", r#"{"name":"mint"}"#)]);
+    lab.edges[0].online = true;
+    assert_eq!(check::differences(&mut lab).len(), 1, "base is behind");
+    lab.online(0, true);
+    lab.converge(10_000);
+    let mut refuted = |sql: &'static str| {
+        lab.write(0, vec![add("tally", "1", "n", -3)]);
+        let damage = |lab: &mut tests::lab::Lab| lab.kill_edge(0, |file| assert!(file.execute(sql, []).unwrap() > 0));
+        assert!(catch_unwind(AssertUnwindSafe(|| damage(&mut lab))).is_err(), "{sql}");
+        lab = shop(&["lyon"]);
+    };
+    refuted(r#"UPDATE base SET value = '{"n":19}' WHERE value = '{"n":20}'"#);
+    refuted("UPDATE base SET revision = revision - 1");
+}
