@@ -1,7 +1,7 @@
 //! The edge node: a local API over the edge database, and one link to the cloud.
 //!
 //! [`run`] puts a node together; [`local`] answers applications out of the database, link up or down; [`link`] keeps
-//! the one outbound connection and drives its sessions; [`identity`], [`join`] and [`renew`] are who this machine is;
+//! the one outbound connection and drives its sessions; [`identity`], [`join`] and `renew` are who this machine is;
 //! [`cli`], [`config`] and [`config_file`] are how people tell it what to do.
 
 mod call;

@@ -1,6 +1,6 @@
 //! The one outbound connection: tried for as long as the process runs, one session after another.
 //!
-//! [`driver`] runs a session, [`backoff`] decides when to try again, [`board`] is what everyone else sees of it.
+//! `driver` runs a session, `backoff` decides when to try again, `board` is what everyone else sees of it.
 
 mod backoff;
 mod board;

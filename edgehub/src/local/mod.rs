@@ -1,8 +1,8 @@
 //! The local API's answers, out of the edge database. No request waits for the network, except where it asks to
 //! (`Prefer: wait`, `?wait=`).
 //!
-//! [`records`], [`mutate`], [`writes`], [`import`] and [`status`] each serve their part of [`api::hub::Hub`];
-//! [`shape`] turns rows into the shapes that applications see.
+//! `records`, `mutate`, `writes`, `import` and `status` each serve their part of [`api::hub::Hub`];
+//! `shape` turns rows into the shapes that applications see.
 
 mod import;
 mod mutate;

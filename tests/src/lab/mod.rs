@@ -4,7 +4,7 @@
 //! late, cut at any frame or half open; either side can lose its power at any piece of work of its store, before the
 //! commit or after it and before the answer. After every step [`check`] looks at what each node's readers see.
 //!
-//! [`cloud`] and [`edge`] hold the stores, [`road`] the links, [`work`] does what the hubs' drivers do, [`season`] draws
+//! [`cloud`] and [`edge`] hold the stores, [`road`] the links, `work` does what the hubs' drivers do, [`season`] draws
 //! a whole history from a seed, [`words`] are the verbs of applications.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
