@@ -29,4 +29,4 @@ lint: ## formatting, clippy and rustdoc, with warnings denied
 # System tests and the demo start the built programs.
 binaries:
 	@command -v cc >/dev/null || { echo "a C compiler is needed for SQLite and ring; on Debian: apt-get install gcc libc6-dev"; exit 1; }
-	cargo build --locked -p cloudhub -p edgehub --bins
+	cargo build --workspace --locked --bins
