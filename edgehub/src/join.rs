@@ -45,6 +45,11 @@ pub(crate) async fn join_now(options: &JoinOptions, clock: &CertificateClock) ->
     let server = HostPort { host: options.server.host.clone(), port: options.server.port.unwrap_or(API_PORT) };
     make_folder(&options.data)?;
     let before = Identity::load(&options.data)?;
+    if let (Some(before), Some(wanted)) = (&before, &options.node)
+        && before.node().as_str() != wanted
+    {
+        return Err(other_node(options, before, wanted));
+    }
     let named = options.node.clone().or_else(|| before.as_ref().map(|identity| identity.node().to_string()));
     let mut request = JoinRequest {
         secret: token.secret().to_text(),
@@ -64,17 +69,20 @@ pub(crate) async fn join_now(options: &JoinOptions, clock: &CertificateClock) ->
     if let Some(before) = before
         && before.node().as_str() != answer.node
     {
-        anyhow::bail!(
-            "{} holds the data of node {}, the token makes it {}; use another --data, or give that data up with: edgehub reset --yes --data {}",
-            options.data.display(),
-            before.node(),
-            answer.node,
-            options.data.display()
-        );
+        return Err(other_node(options, &before, &answer.node));
     }
     let identity = Identity::store(&options.data, &answer, token.ca_sha256())?;
     config_file::write_servers(&options.data, &answer.servers.websocket)?;
     Ok(identity)
+}
+
+/// A data folder belongs to one node for good: its writes carry that name.
+fn other_node(options: &JoinOptions, before: &Identity, wanted: &str) -> anyhow::Error {
+    let (data, node) = (options.data.display(), before.node());
+    anyhow::anyhow!(
+        "{data} holds the data of node {node}, this join would make it {wanted}; use another --data, \
+         or give that data up with: edgehub reset --yes --data {data}"
+    )
 }
 
 async fn ask(

@@ -115,11 +115,7 @@ fn check_host(hosts: &Hosts, peer: Peer, uri: &Uri, headers: &HeaderMap) -> Resu
         count += 1;
         if !is_loopback_name(host, local.port()) && !extra.iter().any(|own| is_host(own, host)) {
             let host: String = host.chars().take(80).collect();
-            let detail = format!(
-                "this API answers to localhost:{}, 127.0.0.1:{0} and [::1]:{0}, not to {host:?}; other names are listed \
-                 under [api] hosts",
-                local.port()
-            );
+            let detail = format!("this API answers to localhost:{}, 127.0.0.1:{0} and [::1]:{0}, not to {host:?}", local.port());
             return Err(Problem::new(Code::Host, detail).field("Host"));
         }
     }

@@ -53,13 +53,18 @@ impl CloudHub {
     }
 
     pub(super) async fn commit(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {
+        let place = match request.ops.as_slice() {
+            [only] => Some((only.collection.clone(), only.key.clone())),
+            _ => None,
+        };
         let write = CloudWrite {
             ops: request.ops.into_iter().map(op).collect(),
             admin: request.origin.caller.role == Role::Admin,
             actor: request.origin.actor,
             request_id: Some(request.origin.request_id.to_string()),
         };
-        match self.job(Job::Write(Box::new(write))).await? {
+        let decided = self.job(Job::Write(Box::new(write))).await.map_err(|problem| about(problem, place))?;
+        match decided {
             Answer::Written(written) => {
                 Ok(MutationAnswer { write: shape::write(written.write), results: written.results.into_iter().map(result).collect() })
             }
@@ -122,6 +127,14 @@ impl CloudHub {
         let asked = id.to_owned();
         let row = self.read(move |store| store.conflict(&asked)).await?;
         row.map(shape::conflict).ok_or_else(|| Problem::not_found(format!("there is no conflict {id:?} here")))
+    }
+}
+
+/// A refusal of a write with one op is about that op's record.
+fn about(problem: Problem, place: Option<(CollectionName, Key)>) -> Problem {
+    match place {
+        Some((collection, key)) => problem.collection(collection.as_str()).key(key.as_str()),
+        None => problem,
     }
 }
 

@@ -25,7 +25,16 @@ impl LocalHub {
         };
         let committed = self.durable(write).await.map_err(|error| refused(error, several))?;
         let write = self.write_of(&committed, request.wait).await?;
-        let results = committed.results.into_iter().filter_map(|laid| {
+        // Who waited for the outcome is answered with what it has left of the records.
+        let outdated = request.wait.is_some() && write.is_final();
+        let results = committed.results.into_iter().filter_map(|mut laid| {
+            if outdated && laid.did != Did::Checked {
+                match self.store.read(|reader| reader.get(&laid.collection, &laid.key)) {
+                    // Where the outcome took the record away again, the answer shows what was asked for, and the write why.
+                    Ok(view) => laid.view = view.or(laid.view),
+                    Err(error) => return Some(Err(shape::read_problem(error))),
+                }
+            }
             let result = match (laid.did, laid.view) {
                 (Did::Checked, _) => return None,
                 (Did::Created, Some(row)) => self.shape_record(&laid.collection, row).map(OpResult::Created),
