@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -11,10 +12,22 @@ use crate::http::Client;
 use crate::process::{Process, command};
 use crate::until::until_shown;
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago: below the range that the kernel gives to outgoing connections, or one of those
+/// could take it before a server does; and never the same one twice in a process.
 pub fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 11_000;
+    const COUNT: u32 = 20_000;
+    // Test processes run side by side: each begins elsewhere.
+    let begin = std::process::id().wrapping_mul(7_919);
+    for _ in 0..COUNT {
+        let step = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + step % COUNT).expect("below 31,000");
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr().expect("its address");
+        }
+    }
+    panic!("no port is free");
 }
 
 /// One cloudhub, running or not, on one data folder and fixed ports.

@@ -105,6 +105,9 @@ fn run(scratch: &Path, commands: &str) -> String {
         .status()
         .expect("bash starts");
     let shown = std::fs::read_to_string(&log).unwrap();
-    assert!(status.success(), "the tour ended with {status}\n{shown}");
+    let logs = || {
+        ["cloud", "lyon", "oslo"].map(|name| std::fs::read_to_string(scratch.join(format!("target/tour/{name}.log"))).unwrap_or_default())
+    };
+    assert!(status.success(), "the tour ended with {status}\n{shown}\n{}", logs().join("\n"));
     shown
 }
