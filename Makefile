@@ -1,6 +1,6 @@
 # What a person types. `make help` lists it; .ci/run is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench dist fmt lint doc binaries
+.PHONY: help demo test bench dist fixtures fmt lint doc binaries
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -17,6 +17,9 @@ bench: ## the figures of docs/benchmarks.md, in release; ARGS='--help' for what 
 
 dist: ## what is shipped: static x86-64 and aarch64 binaries with their units, in target/dist/
 	.ci/dist
+
+fixtures: ## what this version keeps and sends, as text for later versions' tests; before each release, VERSION=vX.Y.Z
+	cargo run --quiet --locked -p tests --bin fixtures -- $(VERSION)
 
 fmt: ## formats everything
 	cargo fmt --all

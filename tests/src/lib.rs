@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod http;
+pub mod kept;
 pub mod lab;
 pub mod northwind;
 pub mod process;

@@ -1,6 +1,7 @@
 //! The cloud: the real store in a scratch folder, and the verbs of its API.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use cloudhub::store::{
     Answer, Certificate, CloudOp, CloudWrite, Condition, Job, JoinJob, JoinTokenRow, ListRequest, OpenOptions, RecordRow, Refused,
@@ -39,6 +40,24 @@ impl Cloud {
         cloud
     }
 
+    /// One whose database is a copy of this file. Its starts are told from those that made the file.
+    pub(super) fn of_file(file: &Path, now_ms: u64) -> Self {
+        let folder = super::scratch();
+        std::fs::copy(file, folder.path().join("cloudhub.db")).unwrap();
+        let (definitions, labels) = (BTreeMap::new(), BTreeMap::new());
+        let mut cloud = Self { folder, store: None, reader: None, starts: 1 << 16, tokens: 0x80, definitions, labels };
+        cloud.open(now_ms);
+        let collections = cloud.reader().collections().unwrap().into_iter();
+        cloud.definitions = collections.map(|row| (row.name.to_string(), row.definition)).collect();
+        cloud.labels = cloud.reader().nodes(None, 1_000).unwrap().into_iter().map(|row| (row.name.to_string(), row.labels)).collect();
+        cloud
+    }
+
+    /// Its database file.
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.path().join("cloudhub.db")
+    }
+
     fn open(&mut self, now_ms: u64) {
         self.starts += 1;
         let mut random = self.starts << 32;
@@ -74,6 +93,13 @@ impl Cloud {
         let definition = Definition::parse(json).unwrap();
         self.definitions.insert(name.to_owned(), definition.clone());
         let (answer, touched) = self.decide(Job::PutCollection { name: collection(name), definition: Box::new(definition) }, now_ms);
+        answer.unwrap();
+        touched
+    }
+
+    pub(super) fn undefine(&mut self, name: &str, now_ms: u64) -> Touched {
+        self.definitions.remove(name);
+        let (answer, touched) = self.decide(Job::DeleteCollection { name: collection(name) }, now_ms);
         answer.unwrap();
         touched
     }

@@ -67,7 +67,17 @@ pub struct Edge {
 impl Edge {
     /// A new database; its id comes from its place, because ids decide ties of clocks.
     pub(super) fn new(name: &str, place: u8) -> Self {
-        let mut edge = Self {
+        let mut edge = Self::blank(name);
+        drop(Store::open(&edge.path(), Options::default(), edge.now(0)).unwrap());
+        edge.restart(0, |file| {
+            file.execute("UPDATE meta SET database = ?1", [[place; 16]]).unwrap();
+        });
+        edge
+    }
+
+    /// Nothing yet.
+    fn blank(name: &str) -> Self {
+        Self {
             name: node(name),
             folder: super::scratch(),
             store: None,
@@ -79,15 +89,23 @@ impl Edge {
             promised: Vec::new(),
             open: Vec::new(),
             seen: BTreeMap::new(),
-        };
-        drop(Store::open(&edge.path(), Options::default(), edge.now(0)).unwrap());
-        edge.restart(0, |file| {
-            file.execute("UPDATE meta SET database = ?1", [[place; 16]]).unwrap();
-        });
+        }
+    }
+
+    /// One whose database is a copy of this file.
+    pub(super) fn of_file(name: &str, file: &Path, now_ms: u64) -> Self {
+        let mut edge = Self::blank(name);
+        std::fs::copy(file, edge.path()).unwrap();
+        edge.open(now_ms);
+        let mut after = 0;
+        while let Some(row) = edge.reader().write(after + 1).unwrap().filter(|row| row.outcome.is_some()) {
+            after += 1;
+            edge.answered.lock().unwrap().extend(row.outcome.map(|outcome| (after, outcome.verdict)));
+        }
         edge
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("edge.db")
     }
 

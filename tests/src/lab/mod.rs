@@ -15,10 +15,12 @@ pub mod edge;
 pub mod road;
 pub mod season;
 mod sends;
+pub mod story;
 pub mod words;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 
 use cloudhub::store::{Peer, Refused, Touched, Written};
 use metamanager::{Committed, LocalRequest, WriteError};
@@ -150,6 +152,17 @@ impl Lab {
         lab
     }
 
+    /// A hub and nodes whose databases are made from these files, at a time when nobody has started yet.
+    pub fn of_files(cloud: &Path, edges: &[(&str, &Path)], now_ms: u64) -> Self {
+        let (cloud, edges) = (Cloud::of_file(cloud, now_ms), edges.iter().map(|(name, file)| Edge::of_file(name, file, now_ms)).collect());
+        Self { now_ms, cloud, edges, ..Self::new() }
+    }
+
+    /// The database files: the cloud's, then the nodes'.
+    pub fn files(&self) -> Vec<PathBuf> {
+        std::iter::once(self.cloud.path()).chain(self.edges.iter().map(Edge::path)).collect()
+    }
+
     fn note(&mut self, text: &str) {
         self.trace.push(format!("{:>8} {text}", self.now_ms));
     }
@@ -157,6 +170,12 @@ impl Lab {
     /// Creates or changes a collection.
     pub fn define(&mut self, name: &str, json: &str) {
         let touched = self.cloud.define(name, json, self.now_ms);
+        self.wake(&touched);
+    }
+
+    /// Removes a collection.
+    pub fn undefine(&mut self, name: &str) {
+        let touched = self.cloud.undefine(name, self.now_ms);
         self.wake(&touched);
     }
 
