@@ -2,8 +2,9 @@
 //!
 //! [`serve`] puts a hub together and takes it apart. [`store`] holds the records and decides writes by [`reconcile`], on
 //! the threads of [`engine`]; [`peers`] carries each node's session; [`http`] answers the API out of the same store;
-//! [`pki`] is who may be a node. [`cli`] and [`config`] are how people tell it what to do, [`limits`] is every bound.
+//! [`pki`] is who may be a node, [`backup`] copies and restores. [`cli`] and [`config`] are how people tell it what to do, [`limits`] is every bound.
 
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

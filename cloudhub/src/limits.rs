@@ -118,3 +118,17 @@ pub const METRICS_BEHIND: usize = 1_000;
 pub const REFUSE_FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// How often the hub's certificate is looked at.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(86_400);
+/// Pages that one step of a backup copies: between two steps the log is looked at.
+pub const BACKUP_STEP_PAGES: i32 = 1_024;
+/// How much the log may grow while a backup reads, bytes: a reader keeps it from being shortened, and a hub that writes
+/// faster than its database can be copied must not fill the disk with it.
+pub const BACKUP_LOG_BYTES: u64 = 1024 * 1024 * 1024;
+/// Largest member of a backup beside the database, bytes: keys and tokens are small, and a hundred thousand revoked
+/// certificates are not more.
+pub const BACKUP_SMALL_BYTES: u64 = 16 * 1024 * 1024;
+/// Largest manifest of a backup, bytes.
+pub const BACKUP_MANIFEST_BYTES: u64 = 64 * 1024;
+/// Members of a backup: the database, the token, and what `pki/` holds.
+pub const BACKUP_MEMBERS: usize = 64;
+/// Largest file of revoked serial numbers, bytes: more lines than a hub of this size issues certificates in years.
+pub const REVOKED_BYTES: u64 = BACKUP_SMALL_BYTES;

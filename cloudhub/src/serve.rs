@@ -26,6 +26,7 @@ use transport::swap::Swap;
 use transport::tls::CertificateClock;
 use transport::ws::WsListener;
 
+use crate::backup::check_interrupted;
 use crate::clock::SystemClock;
 use crate::config::ServeConfig;
 use crate::disk::Space;
@@ -108,6 +109,7 @@ impl Running {
         let clock = SystemClock::new();
         let data = config.data.clone();
         make_folder(&data)?;
+        check_interrupted(&data)?;
         let registry = Arc::new(Registry::default());
         let (engine, threads) = open_store(&data, clock, Arc::clone(&registry)).await?;
         match Self::listen(&config, clock, Arc::clone(&registry), engine.clone()).await {

@@ -77,14 +77,22 @@ pub fn append_line(path: &Path, line: &str) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError`]: unreadable, not UTF-8, or larger than such a file can be.
 pub fn read(path: &Path) -> Result<Option<String>, FileError> {
+    read_up_to(path, PEM_FILE)
+}
+
+/// The same for a file that may have this many bytes.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_up_to(path: &Path, most: u64) -> Result<Option<String>, FileError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FileError::because("read", path)(error)),
     };
     let mut text = String::new();
-    file.take(PEM_FILE + 1).read_to_string(&mut text).map_err(FileError::because("read", path))?;
-    if text.len() as u64 > PEM_FILE {
+    file.take(most + 1).read_to_string(&mut text).map_err(FileError::because("read", path))?;
+    if text.len() as u64 > most {
         return Err(FileError::because("read", path)(io::Error::other("the file is far too large for what it should hold")));
     }
     Ok(Some(text))

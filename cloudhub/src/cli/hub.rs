@@ -35,10 +35,15 @@ pub(super) struct Place {
     token: PathBuf,
 }
 
+/// The data folder: named by a flag, by a variable, or the usual one.
+pub(super) fn data_folder(flag: Option<PathBuf>) -> PathBuf {
+    DATA_DIR.resolve(flag.or_else(|| std::env::var_os("CLOUDHUB_DATA").map(PathBuf::from)))
+}
+
 impl HubArgs {
     /// The hub's data folder and files; `data` is the folder named by a flag.
     pub(super) fn place(self, data: Option<PathBuf>) -> Place {
-        let data = DATA_DIR.resolve(data.or_else(|| std::env::var_os("CLOUDHUB_DATA").map(PathBuf::from)));
+        let data = data_folder(data);
         let here = HostPort { host: "127.0.0.1".to_owned(), port: Some(API_PORT) };
         Place {
             server: self.server.unwrap_or(here),

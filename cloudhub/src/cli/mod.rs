@@ -1,6 +1,7 @@
 //! The command line of cloudhub: `serve` runs it, every other verb asks a running one over its API.
 
 mod access;
+mod backup;
 mod ca;
 mod collection;
 mod definitions;
@@ -48,6 +49,10 @@ enum Verb {
         #[command(subcommand)]
         verb: ca::CaVerb,
     },
+    /// Write a copy of the hub, running or not: its records, its authority, its token
+    Backup(backup::Backup),
+    /// Put a backup in the place of a hub that does not run; what is there is moved aside
+    Restore(backup::Restore),
     #[command(flatten)]
     Ask(Ask),
 }
@@ -132,6 +137,8 @@ fn dispatch(cli: Cli, serve: Serve) -> Result<(), CliError> {
     match cli.verb {
         Verb::Serve(args) => Console::standard(|console| serve::run(args, data, serve, console)),
         Verb::Ca { hub, verb } => Console::standard(|console| verb.run(&hub.place(data), console)),
+        Verb::Backup(verb) => Console::standard(|console| verb.run(&hub::data_folder(data), console)),
+        Verb::Restore(verb) => Console::standard(|console| verb.run(&hub::data_folder(data), console)),
         Verb::Ask(ask) => Console::standard(|console| block_on(ask.run(data, console))),
     }
 }

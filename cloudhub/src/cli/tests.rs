@@ -58,6 +58,9 @@ fn every_verb_of_the_interface_is_there() {
         "conflict list --state all",
         "conflict show id",
         "ca show",
+        "backup file --data d",
+        "backup file --overwrite",
+        "restore file --data d",
     ] {
         cli(line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }

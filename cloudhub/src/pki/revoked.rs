@@ -10,6 +10,7 @@ use transport::identity::Serial;
 use transport::private_file;
 
 use super::PkiError;
+use crate::limits::REVOKED_BYTES;
 
 #[derive(Debug)]
 pub(super) struct Revoked {
@@ -23,7 +24,7 @@ impl Revoked {
     /// Loads the file. A last line without its end is a revocation that nobody was told of: it is taken all the
     /// same if it can be read, and dropped if not.
     pub(super) fn open(path: PathBuf) -> Result<Self, PkiError> {
-        let text = private_file::read(&path)?.unwrap_or_default();
+        let text = private_file::read_up_to(&path, REVOKED_BYTES)?.unwrap_or_default();
         let mut serials = BTreeSet::new();
         let mut whole = String::new();
         for (number, line) in text.split_inclusive('\n').enumerate() {

@@ -18,6 +18,7 @@ mod apply;
 mod catalog;
 mod cloud_write;
 mod conflicts;
+mod copy;
 mod definitions;
 mod error;
 mod fill;
@@ -45,12 +46,13 @@ mod upstream;
 mod work;
 mod world;
 
+pub use copy::{CopyError, DatabaseFacts, copy_database, inspect};
 pub use error::{Class, OpenError, StoreError};
 pub use job::{
     AdmitJob, Admitted, Answer, Certificate, CloudOp, CloudWrite, CollectionApplied, Condition, Decided, ImportChunk, ImportHow,
     ImportLine, ImportMode, Imported, Job, JoinJob, OpResult, Peer, Seen, Taken, Touched, Written,
 };
-pub use open::OpenOptions;
+pub use open::{FolderLock, OpenOptions};
 pub use reads::SqliteReader;
 pub use refused::{Refused, TokenRefused};
 pub use rows::{
@@ -58,6 +60,9 @@ pub use rows::{
     RecordPage, RecordRow, WriteRow, WritesRequest,
 };
 pub use sqlite::SqliteStore;
+
+/// The newest format of databases that this program knows.
+pub const DATABASE_FORMAT: i64 = schema::VERSION;
 
 /// The most that one group of jobs may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

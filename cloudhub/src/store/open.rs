@@ -34,12 +34,16 @@ impl OpenOptions {
 
 /// Held as long as the process uses the data folder; the system gives it back however the process ends.
 #[derive(Debug)]
-pub(super) struct FolderLock {
+pub struct FolderLock {
     _file: File,
 }
 
 impl FolderLock {
-    pub(super) fn take(data: &Path) -> Result<Self, OpenError> {
+    /// Takes the folder for this process.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`], naming the process that has it; [`OpenError::Folder`].
+    pub fn take(data: &Path) -> Result<Self, OpenError> {
         let path = data.join("cloudhub.lock");
         let folder = |source| OpenError::Folder { path: path.clone(), source };
         let mut file = FileOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(folder)?;
@@ -93,7 +97,7 @@ fn flags() -> OpenFlags {
 }
 
 /// Refuses other programs' files and newer formats before anything is written.
-fn check_owner(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(super) fn check_owner(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let pragma = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let database = |error: rusqlite::Error| match StoreError::from(error) {
         StoreError::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
