@@ -1,0 +1,59 @@
+//! What operators do when something is lost: backups and restores, and machines that take another's place.
+#![allow(clippy::unwrap_used)]
+
+#[path = "operations/drill.rs"]
+mod drill;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tests::http::Client;
+use tests::shops::World;
+
+/// A counter, records that are only added, and records that are changed.
+const SHOP: &str = r#"
+[[collection]]
+name = "stock"
+[collection.fields]
+n = { type = "counter" }
+
+[[collection]]
+name = "sales"
+policy = "append"
+
+[[collection]]
+name = "products"
+"#;
+
+/// One sale: a counter goes up by one, and a record says so, in one write.
+fn sell(client: &mut Client, key: &str) -> Value {
+    let ops = json!({"ops": [
+        {"op": "increment", "collection": "stock", "key": "a", "by": {"n": 1}},
+        {"op": "put", "collection": "sales", "key": key, "value": {"by": key}},
+    ]});
+    client.json("POST", "/v1/writes", &ops).unwrap().ok(201)["write"].clone()
+}
+
+/// Every record of [`SHOP`], as one side has it.
+fn records(client: &mut Client) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    for collection in ["stock", "sales", "products"] {
+        let export = client.get(&format!("/v1/collections/{collection}/export")).unwrap().expect(200);
+        for line in String::from_utf8(export.body).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            found.insert(format!("{collection}/{}", line["key"].as_str().unwrap()), line["value"].clone());
+        }
+    }
+    found
+}
+
+/// Waits until all is in sync, and compares every record of every shop with the cloud's.
+#[track_caller]
+fn same_everywhere(world: &World) -> BTreeMap<String, Value> {
+    world.settle();
+    let cloud = records(&mut world.cloud.client());
+    for edge in &world.edges {
+        assert_eq!(records(&mut edge.client()), cloud, "{}", edge.name);
+    }
+    cloud
+}
