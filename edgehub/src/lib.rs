@@ -2,13 +2,14 @@
 //!
 //! [`run`] puts a node together; [`local`] answers applications out of the database, link up or down; [`link`] keeps
 //! the one outbound connection and drives its sessions; [`identity`], [`join`] and `renew` are who this machine is;
-//! [`cli`], [`config`] and [`config_file`] are how people tell it what to do.
+//! [`doctor`] looks for what is wrong with it from outside; [`cli`], [`config`] and [`config_file`] are how people tell it what to do.
 
 mod call;
 pub mod cli;
 mod clock;
 pub mod config;
 pub mod config_file;
+pub mod doctor;
 pub mod identity;
 pub mod join;
 pub mod link;

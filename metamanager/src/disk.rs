@@ -31,6 +31,15 @@ impl Disk for SystemDisk {
     }
 }
 
+impl SystemDisk {
+    /// Whether the file system takes no writes at all: a card that failed is often mounted again like that. None where
+    /// it cannot be told.
+    pub fn is_read_only(self, folder: &Path) -> Option<bool> {
+        let stat = rustix::fs::statvfs(folder).ok()?;
+        Some(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    }
+}
+
 impl Space {
     /// Whether what the cloud sends has to wait.
     pub fn pauses_downstream(self) -> bool {

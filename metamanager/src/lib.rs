@@ -6,7 +6,7 @@
 //! tables), `open` and `lock` (whose file it is), `ledger` (the small tables in memory), `store` (one transaction),
 //! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `apply`,
 //! `staging`, `grants`, `fill` (what comes down), `overlay` and `relay` (pending ops over base), `trim` (what is kept how long),
-//! and `reader`, `list`, `history`, `conflicts`, `status` (what people see).
+//! and `reader`, `list`, `history`, `conflicts`, `status` (what people see), `inspect` (the file, from outside).
 
 mod adopt;
 mod apply;
@@ -19,6 +19,7 @@ mod grants;
 mod group;
 mod handle;
 mod history;
+mod inspect;
 mod ledger;
 pub mod limits;
 mod list;
@@ -46,6 +47,7 @@ pub use error::{ApplyError, OpenError, ReadError, Refusal, StoreError, WriteErro
 pub use group::{Did, Laid};
 pub use handle::{Metamanager, ReadClock};
 pub use history::{BadWriteState, WriteRow, WriteState, WritesPage};
+pub use inspect::{Inspection, Soundness, inspect, quick_check};
 pub use list::{ListPage, ListQuery};
 pub use local::{Committed, Etag, LocalRequest, LocalWrite, Precondition, WriteRef};
 pub use outbox::OutboxPart;

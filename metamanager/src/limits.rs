@@ -48,3 +48,5 @@ pub const STATEMENTS: usize = 96;
 /// How long a connection waits for another's lock: only the checkpoint at shutdown meets one, a reader's, and a
 /// shutdown has five seconds.
 pub const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// Steps of SQLite's machine between two looks at the clock while a file is inspected: well below a millisecond.
+pub const INSPECT_STEPS: i32 = 10_000;

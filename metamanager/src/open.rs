@@ -38,7 +38,7 @@ pub(crate) fn reader(path: &Path) -> Done<Connection> {
 }
 
 /// A file that is no SQLite database at all must not be taken for a damaged one of ours.
-fn check_header(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_header(path: &Path) -> Result<(), OpenError> {
     let mut header = Vec::new();
     match File::open(path).and_then(|file| file.take(16).read_to_end(&mut header)) {
         Ok(0) => Ok(()),
@@ -50,7 +50,7 @@ fn check_header(path: &Path) -> Result<(), OpenError> {
 }
 
 /// The file's format, 0 for a new one; refuses what is not ours or newer than this version.
-fn check_format(conn: &Connection, path: &Path) -> Result<i32, OpenError> {
+pub(crate) fn check_format(conn: &Connection, path: &Path) -> Result<i32, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::Store(StoreError::of(error.into(), path));
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(failed);
     let (application, format) = (pragma("application_id")?, pragma("user_version")?);

@@ -1,6 +1,9 @@
-//! What operators do when something is lost: backups and restores, and machines that take another's place.
+//! What operators and installers do when something is wrong: backups and restores, machines that take another's place, and
+//! the doctor.
 #![allow(clippy::unwrap_used)]
 
+#[path = "operations/doctor.rs"]
+mod doctor;
 #[path = "operations/drill.rs"]
 mod drill;
 

@@ -132,6 +132,8 @@ pub enum CertificateError {
 pub struct CertificateFacts {
     /// Its serial number.
     pub serial: Serial,
+    /// Who issued it, for people: `CN=Example Root, O=Example`. Nothing is decided by it.
+    pub issuer: String,
     /// Valid from.
     pub not_before: SystemTime,
     /// Valid until.
@@ -156,6 +158,7 @@ impl CertificateFacts {
         let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
         Ok(Self {
             serial: Serial::new(parsed.raw_serial()),
+            issuer: parsed.issuer().to_string(),
             not_before: at(parsed.validity().not_before.timestamp()),
             not_after: at(parsed.validity().not_after.timestamp()),
             hosts: names.iter().filter_map(host).collect(),

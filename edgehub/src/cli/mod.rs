@@ -1,6 +1,7 @@
-//! The command line of edgehub: `join` and `run` are the node, `reset` undoes it, every other verb asks a running one
-//! over its socket.
+//! The command line of edgehub: `join` and `run` are the node, `reset` undoes it, `doctor` says what is wrong with it,
+//! every other verb asks a running one over its socket.
 
+mod doctor;
 mod join;
 mod reset;
 mod run;
@@ -12,10 +13,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::cli::{
-    CliError, ConflictVerb, Console, OutputArgs, Page, RecordVerb, WaitArgs, WriteShow, WritesList, block_on, describe, finish, parse,
+    CliError, ConflictVerb, Console, OutputArgs, Page, RecordVerb, WaitArgs, WriteShow, WritesList, block_on, describe_with_warnings,
+    finish, how_far, parse,
 };
 use api::client::{Client, Request};
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 
 use crate::config::{DATA_DIR, JoinOptions, Joined, RunConfig};
 
@@ -51,6 +54,8 @@ enum Verb {
         #[arg(long)]
         yes: bool,
     },
+    /// Look for what is wrong, and say what to do: clock, DNS, ports, certificates, disk, database, link, token
+    Doctor(doctor::DoctorArgs),
     #[command(flatten)]
     Ask(Ask),
 }
@@ -115,8 +120,17 @@ fn dispatch(cli: Cli, node: Node, console: &mut Console<'_>) -> Result<(), CliEr
         Verb::Join(args) => join::run(args, data(), node.join, console),
         Verb::Run(args) => run::run(args, cli.data, node.run, console),
         Verb::Reset { yes } => reset::run(&data(), yes, console),
+        Verb::Doctor(args) => doctor::run(args, cli.data, console),
         Verb::Ask(ask) => block_on(ask.run(&Client::socket(&data()), console)),
     }
+}
+
+/// How far it is, everything else, and what somebody should know.
+fn shown(status: &Value) -> String {
+    let sync = status.get("sync").unwrap_or(&Value::Null);
+    let far = how_far(sync, sync.get("reason").and_then(Value::as_str));
+    let name = status.get("node").and_then(Value::as_str).unwrap_or("this machine, which has not joined,");
+    describe_with_warnings(&format!("{name} is {far}"), status)
 }
 
 impl Ask {
@@ -124,7 +138,7 @@ impl Ask {
         match self {
             Ask::Status { output } => {
                 let answer = client.send(Request::get(&["v1", "status"])).await?;
-                console.show(answer, output, |status| describe(status, &[])).await
+                console.show(answer, output, shown).await
             }
             Ask::Record(verb) => verb.run(client, console).await,
             Ask::Write(WriteVerb::List(list)) => list.run(client, console).await,

@@ -49,6 +49,11 @@ pub(super) fn run(
 }
 
 impl RunArgs {
+    /// No flag but the configuration file.
+    pub(super) fn of_file(config: Option<PathBuf>) -> Self {
+        Self { config, ..Self::default() }
+    }
+
     /// Stacks default, the data folder's own file, the named file, variables (read by `get`) and flags.
     pub(super) fn layers(self, data: Option<PathBuf>, get: impl Fn(&str) -> Option<String>) -> Result<Layers, CliError> {
         let set = |name: &str| get(name).filter(|text| !text.is_empty());

@@ -46,6 +46,7 @@ fn every_verb_of_the_interface_is_there() {
         "join --server hub:10002 --token-file - --transport websocket",
         "run --data d --config f --listen 127.0.0.1:0 --listen [::1]:0 --log-format json --log-level debug --print-config",
         "status --data d -o json",
+        "doctor --data d --config f -o json",
         "reset --yes --data d",
         "write list --state rejected --limit 5 -o json",
         "write show lyon:7f3a9c:1 --wait 30s",

@@ -157,6 +157,16 @@ impl Identity {
         self.facts.not_after
     }
 
+    /// Its certificate with what leads to the CA.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.credentials.chain
+    }
+
+    /// The hub's CA, as it was at the join.
+    pub fn ca(&self) -> &[CertificateDer<'static>] {
+        &self.ca
+    }
+
     /// For links to the hub; build it anew after a renewal.
     ///
     /// # Errors

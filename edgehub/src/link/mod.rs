@@ -19,6 +19,7 @@ use transport::address::HostPort;
 use transport::link::Link;
 use transport::pump::{Stopped, pump};
 use transport::swap::Swap;
+use transport::ws::{ConnectError, ConnectReason};
 
 use crate::clock::SystemClock;
 use backoff::Backoff;
@@ -109,6 +110,10 @@ impl Linker {
         };
         match link {
             Ok(link) => self.session(link, stop).await,
+            // The link's door knows the certificate, and this node is not to come in.
+            Err(ConnectError { reason: ConnectReason::Refused { status: 403, text }, .. }) => {
+                Try::Refused { code: "revoked".into(), detail: text, retry_ms: 0 }
+            }
             Err(error) => Try::Failed(error.to_string()),
         }
     }

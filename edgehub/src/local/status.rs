@@ -90,6 +90,9 @@ impl LocalHub {
         gauge(&m::OUTBOX_BYTES, &[], status.outbox_bytes);
         gauge(&m::CONFLICTS_OPEN, &[], status.conflicts_open);
         gauge(&m::CURSOR, &[], cursor(&status).unwrap_or(0));
+        if sync_state(&status, &link).0 == SyncState::InSync {
+            gauge(&m::LAG, &[], 0);
+        }
         for collection in &status.collections {
             gauge(&m::RECORDS, &[collection.name.as_str()], collection.view);
         }
@@ -120,13 +123,20 @@ fn collection(row: &metamanager::CollectionStatus) -> CollectionStatus {
     CollectionStatus { name: row.name.to_string(), records: row.view, digest: None }
 }
 
+/// The words that the cloud uses of a node, where it has one.
+fn refused(code: Option<&str>) -> String {
+    match code {
+        None => "link-down".into(),
+        Some("copied_database") => "refused-copied-database".into(),
+        Some("version") => "refused-version".into(),
+        Some("revoked") => "revoked".into(),
+        Some(other) => format!("refused: {other}"),
+    }
+}
+
 fn sync_state(status: &Status, link: &LinkView) -> (SyncState, Option<String>) {
     if link.state != LinkState::Online {
-        let reason = match &link.refused {
-            Some(code) => format!("refused: {code}"),
-            None => "link-down".to_owned(),
-        };
-        return (SyncState::Offline, Some(reason));
+        return (SyncState::Offline, Some(refused(link.refused.as_deref())));
     }
     if link.paused {
         return (SyncState::Blocked, Some("paused-disk-full".into()));

@@ -7,12 +7,14 @@
 //! | [`api_server_config`] | cloudhub's API | hub certificate and CA | no client certificates |
 //! | [`api_client_config`] | command line, renewal | nothing | hub certificates of the CA, by name |
 //! | [`join_client_config`] | `edgehub join` | nothing | the CA whose hash the token has, by name |
+//! | [`looking_client_config`] | `edgehub doctor` | nothing | nobody: it only looks |
 //!
 //! Nothing on the link is resumed: a resumed session would skip the certificate checks (expiry, a replaced CA),
 //! and 20,000 nodes would each hold tickets for handshakes that are rare.
 
 mod pem;
 mod problem;
+mod shown;
 mod verify;
 
 use std::fmt;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
@@ -29,6 +32,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub use pem::{Credentials, PemError, certificates};
 pub use problem::TlsProblem;
+pub use shown::{Shown, check_node_chain, looking_client_config};
 use verify::HubVerifier;
 
 /// The time that certificates are judged by. The edge's is the latest of system clock, stored clock and build
@@ -120,7 +124,10 @@ fn server(clock: CertificateClock) -> rustls::ConfigBuilder<ServerConfig, rustls
         .expect("ring has the cipher suites of TLS 1.3")
 }
 
-fn client(clock: CertificateClock, verifier: HubVerifier) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+fn client(
+    clock: CertificateClock,
+    verifier: impl ServerCertVerifier + 'static,
+) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
     ClientConfig::builder_with_details(provider(), Arc::new(Clock(clock)))
         .with_protocol_versions(&[&TLS13])
         .expect("ring has the cipher suites of TLS 1.3")

@@ -53,7 +53,7 @@ impl TlsProblem {
         error.get_ref()?.downcast_ref::<Error>().map(Self::of_rustls)
     }
 
-    fn of_rustls(error: &Error) -> Self {
+    pub(super) fn of_rustls(error: &Error) -> Self {
         match error {
             Error::InvalidCertificate(error) => Self::of_certificate(error),
             Error::AlertReceived(AlertDescription::CertificateRequired) => Self::CertificateRequired,
