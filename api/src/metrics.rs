@@ -68,7 +68,12 @@ metrics! {
     DISK_FREE "tombolo_disk_free_bytes" Both Gauge [] "Free bytes on the disk of the data folder.";
     HEAD "tombolo_revision" Cloud Gauge [] "The newest revision.";
     NODES "tombolo_nodes" Cloud Gauge ["state"] "Nodes, by state.";
+    NODES_SYNC "tombolo_nodes_sync" Cloud Gauge ["state"] "Nodes that are not revoked, by how far they are: in-sync, behind, paused, refused, away.";
+    NODES_UNSELECTED "tombolo_nodes_unselected" Cloud Gauge [] "Nodes that no collection selects.";
+    CERTIFICATE_END "tombolo_certificate_end_seconds" Cloud Gauge ["certificate"] "When a certificate of the hub ends (ca, hub), seconds since 1970.";
     NODE_ONLINE "tombolo_node_online" Cloud Gauge ["node"] "1 while the node has a session.";
+    NODE_LAST_SEEN "tombolo_node_last_seen_seconds" Cloud Gauge ["node"] "When the node was last heard of, seconds since 1970.";
+    NODE_WARNINGS "tombolo_node_warnings" Cloud Gauge ["node"] "What an operator should know of the node: how many warnings it has.";
     NODE_BEHIND "tombolo_node_behind_records" Cloud Gauge ["node"] "Records between the node's cursor and the head, for its grants.";
     NODE_OUTBOX "tombolo_node_outbox_writes" Cloud Gauge ["node"] "Writes in the node's outbox, as it said last.";
     NODE_CONFLICTS "tombolo_node_conflicts_open" Cloud Gauge ["node"] "Open conflicts from the node's writes.";

@@ -114,6 +114,16 @@ pub const JOIN_TOKEN_USES: u32 = 100_000;
 pub const TOKEN_NAME_BYTES: usize = 128;
 /// Nodes whose distance to the head is counted for one scrape of the metrics; in sync costs nothing and is not counted.
 pub const METRICS_BEHIND: usize = 1_000;
+/// Nodes that a list in the status names; the rest is a number.
+pub const NODES_NAMED: usize = 20;
+/// A node that is online and behind for longer than this is worth a warning: at 20,000 records a second it had the time.
+pub const ONLINE_BEHIND: Duration = Duration::from_secs(600);
+/// A node that is behind and was not heard of for longer than this is worth a warning: a shop is closed on a Sunday.
+pub const AWAY_BEHIND: Duration = Duration::from_secs(2 * 86_400);
+/// Certificates of hubs and nodes are renewed with 30 days left; one with less than this left was not.
+pub const CERTIFICATE_SHORT: Duration = Duration::from_secs(20 * 86_400);
+/// With less than this left of the authority's certificate it is time to plan a new one: every node must get it.
+pub const CA_SHORT: Duration = Duration::from_secs(365 * 86_400);
 /// Below so much free disk, or a twentieth of it, writes are refused, so that what is left serves what must be stored.
 pub const REFUSE_FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// How often the hub's certificate is looked at.

@@ -1,11 +1,13 @@
-//! What operators and installers do when something is wrong: backups and restores, machines that take another's place, and
-//! the doctor.
+//! What operators and installers do when something is wrong: backups and restores, machines that take another's place, the
+//! doctor, and the fleet at a glance.
 #![allow(clippy::unwrap_used)]
 
 #[path = "operations/doctor.rs"]
 mod doctor;
 #[path = "operations/drill.rs"]
 mod drill;
+#[path = "operations/fleet.rs"]
+mod fleet;
 
 use std::collections::BTreeMap;
 

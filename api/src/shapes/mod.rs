@@ -20,8 +20,8 @@ pub use json_text::RawJson;
 pub use node::{Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync};
 pub use record::{Record, RecordSync};
 pub use status::{
-    ClockSource, ClockStatus, CloudStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, LinkState, LinkStatus, NodeCounts,
-    OpenConflicts, OutboxStatus, SyncState,
+    ClockSource, ClockStatus, CloudStatus, CollectionStatus, DatabaseStatus, DiskStatus, EdgeStatus, EdgeSync, FleetStatus,
+    HubCertificates, LastSeen, LinkState, LinkStatus, NamedNodes, NodeCounts, OpenConflicts, OutboxStatus, SyncState,
 };
 pub use time::Time;
 pub use write::{ImportSummary, UnknownState, Write, WriteOp, WriteOpKind, WriteState};

@@ -177,8 +177,75 @@ pub struct CloudStatus {
     pub now: Time,
     /// The disk.
     pub disk: DiskStatus,
+    /// The database.
+    pub database: DatabaseStatus,
+    /// When the hub's certificates end.
+    pub certificates: HubCertificates,
+    /// The nodes at a glance.
+    pub fleet: FleetStatus,
     /// What an operator should know.
     pub warnings: Vec<String>,
+}
+
+/// The size of a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DatabaseStatus {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes of the log beside it.
+    pub log_bytes: u64,
+}
+
+/// When the hub's certificates end; null where they cannot be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HubCertificates {
+    /// The authority's: before it ends every node must have a new one.
+    pub ca_not_after: Option<Time>,
+    /// The hub's own, which it renews by itself.
+    pub hub_not_after: Option<Time>,
+}
+
+/// The nodes at a glance. Each node that is not revoked counts in one of the first five.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct FleetStatus {
+    /// Online, and everything acknowledged.
+    pub in_sync: u64,
+    /// Records are missing there, online or not.
+    pub behind: u64,
+    /// Online and taking nothing: the disk there is full.
+    pub paused: u64,
+    /// Not let in when they came last.
+    pub refused: u64,
+    /// Offline, and nothing has changed for them since, or it was not counted.
+    pub away: u64,
+    /// What all of them have not sent yet, as they said last.
+    pub outbox: super::NodeOutbox,
+    /// The node that was not heard of for the longest time.
+    pub oldest_last_seen: Option<LastSeen>,
+    /// Nodes that no collection selects: they get nothing.
+    pub unselected: NamedNodes,
+    /// Nodes that have been behind for long.
+    pub behind_long: NamedNodes,
+    /// Nodes with warnings; `GET /v1/nodes/{n}` shows them.
+    pub warned: NamedNodes,
+}
+
+/// How many nodes, and the first of them by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NamedNodes {
+    /// All of them.
+    pub count: u64,
+    /// The first.
+    pub nodes: Vec<String>,
+}
+
+/// When a node was heard of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LastSeen {
+    /// The node.
+    pub node: String,
+    /// When.
+    pub at: Time,
 }
 
 /// How many nodes there are.

@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use api::cli::{CliError, ConflictVerb, Console, OutputArgs, RecordVerb, WriteShow, block_on, describe, finish, parse};
+use api::cli::{CliError, ConflictVerb, Console, OutputArgs, RecordVerb, WriteShow, block_on, describe_with_warnings, finish, parse};
 use api::client::Request;
 use clap::{Parser, Subcommand};
 
@@ -148,7 +148,7 @@ impl Ask {
         match self {
             Ask::Status { hub, output } => {
                 let answer = hub.client(data)?.send(Request::get(&["v1", "status"])).await?;
-                console.show(answer, output, |status| describe(status, &[])).await
+                console.show(answer, output, |status| describe_with_warnings("", status)).await
             }
             Ask::Token { hub, verb } => verb.run(&hub.client(data)?, console).await,
             Ask::Access { hub, verb } => verb.run(&hub.client(data)?, console).await,

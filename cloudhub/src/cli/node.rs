@@ -1,6 +1,6 @@
 //! `cloudhub node`: the edge nodes.
 
-use api::cli::{CliError, Console, List, OutputArgs, Page, cell, describe, pair};
+use api::cli::{CliError, Console, List, OutputArgs, Page, cell, describe_with_warnings, how_far, pair};
 use api::client::{Client, Request};
 use clap::Subcommand;
 use http::Method;
@@ -77,6 +77,13 @@ fn change(text: &str) -> Result<(String, Option<String>), String> {
     }
 }
 
+/// How far it is, everything else, and what somebody should know.
+fn shown(node: &Value) -> String {
+    let text = |name: &str| node.get(name).and_then(Value::as_str);
+    let far = how_far(node.get("sync").unwrap_or(&Value::Null), text("reason"));
+    describe_with_warnings(&format!("{} is {far}", text("name").unwrap_or("?")), node)
+}
+
 impl NodeVerb {
     pub(super) async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
         match self {
@@ -88,7 +95,7 @@ impl NodeVerb {
             }
             NodeVerb::Show { name, output } => {
                 let answer = client.send(Request::get(&["v1", "nodes", &name])).await?;
-                console.show(answer, output, |node| describe(node, &[])).await
+                console.show(answer, output, shown).await
             }
             NodeVerb::Events { name, output } => EVENTS.run(client, Request::get(&["v1", "nodes", &name, "events"]), output, console).await,
             NodeVerb::Label { name, changes, output } => {

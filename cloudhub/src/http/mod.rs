@@ -1,10 +1,12 @@
 //! The cloud's API, out of the store: [`CloudHub`] implements what the shared HTTP surface asks of a hub.
 //!
-//! `records`, `import`, `status`, `nodes`, `tokens` and `joining` each serve their part; `access` says who asks; `shape`
+//! `records`, `import`, `status`, `nodes`, `tokens` and `joining` each serve their part; `fleet` and `warnings` say what of
+//! the nodes an operator should look at; `access` says who asks; `shape`
 //! turns rows into the shapes that applications see, `refusal` turns refusals into problems.
 
 mod access;
 mod admin;
+mod fleet;
 mod import;
 mod joining;
 mod nodes;
@@ -13,6 +15,7 @@ mod refusal;
 mod shape;
 mod status;
 mod tokens;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

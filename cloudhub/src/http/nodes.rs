@@ -11,6 +11,7 @@ use proto::names::NodeName;
 use proto::session::Mode;
 use transport::identity::Serial;
 
+use super::warnings::warnings;
 use super::{CloudHub, by};
 use crate::clock::millis;
 use crate::peers::{Live, Presence, Registry, View};
@@ -42,7 +43,7 @@ impl Seen {
         live.unwrap_or(&self.row.report)
     }
 
-    fn state(&self) -> (NodeState, Option<NodeReason>, SyncState) {
+    pub(super) fn state(&self) -> (NodeState, Option<NodeReason>, SyncState) {
         if self.row.revoked {
             return (NodeState::Revoked, Some(NodeReason::Revoked), SyncState::Offline);
         }
@@ -63,13 +64,24 @@ impl Seen {
         (NodeState::Online, reason, sync)
     }
 
+    /// When it was last heard of, milliseconds since 1970; 0: never.
+    pub(super) fn last_seen_ms(&self, now_ms: u64) -> u64 {
+        let heard = |live: &Live| now_ms.saturating_sub(millis(live.counters.last_received().elapsed()));
+        self.live().map_or(self.row.last_seen_ms, |(live, _)| heard(live))
+    }
+
+    /// Its session, once it is online.
+    pub(super) fn live(&self) -> Option<(&Live, &View)> {
+        open(&self.presence)
+    }
+
     fn shape(self, head: Revision, now_ms: u64) -> Node {
         let (state, reason, sync) = self.state();
+        let warnings = warnings(&self, now_ms);
         let report = self.report().clone();
         let live = open(&self.presence);
         let cursor = live.map_or(self.row.cursor, |(_, view)| acked(view, self.row.cursor));
-        let last_seen =
-            live.map_or(self.row.last_seen_ms, |(live, _)| now_ms.saturating_sub(millis(live.counters.last_received().elapsed())));
+        let last_seen = self.last_seen_ms(now_ms);
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         Node {
             name: self.row.name.to_string(),
@@ -84,7 +96,7 @@ impl Seen {
             sync: NodeSync { state: sync, cursor: Some(cursor.0), head: head.0, lag_records: self.behind, verified_at: None },
             outbox: NodeOutbox { writes: report.outbox_writes, oldest_at: Some(Time(report.outbox_oldest_ms)).filter(|time| time.0 > 0) },
             conflicts: OpenConflicts { open: self.row.conflicts_open },
-            warnings: report.warnings,
+            warnings,
             labels: self.row.labels,
         }
     }

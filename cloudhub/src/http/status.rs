@@ -6,29 +6,39 @@ use std::sync::atomic::Ordering;
 
 use api::metrics::{self as m, MetricsWriter};
 use api::problem::Problem;
-use api::shapes::{CloudStatus, DiskStatus, NodeCounts, OpenConflicts, Time};
+use api::shapes::{CloudStatus, DatabaseStatus, DiskStatus, HubCertificates, NodeCounts, OpenConflicts, Time};
 use proto::names::NodeName;
+use transport::identity::CertificateFacts;
 
 use super::CloudHub;
+use super::fleet::Fleet;
 use super::nodes::Seen;
+use super::warnings::warnings;
+use crate::clock::{millis, since_1970};
 use crate::disk::Space;
-use crate::limits::{METRICS_BEHIND, PAGE_ROWS};
+use crate::limits::{CA_SHORT, CERTIFICATE_SHORT, METRICS_BEHIND, PAGE_ROWS};
 use crate::peers::Registry;
 use crate::store::{Figures, StoreError, StoreRead};
 
 impl CloudHub {
     pub(super) async fn present_status(&self) -> Result<CloudStatus, Problem> {
-        let (figures, records) = self
-            .read(|store| {
+        let registry = Arc::clone(&self.registry);
+        let (figures, records, nodes) = self
+            .read(move |store| {
+                let nodes = all_nodes(store, &registry)?;
                 let records = store.collections()?.iter().map(|collection| collection.records).sum();
-                Ok((store.figures()?, records))
+                Ok((store.figures()?, records, nodes))
             })
             .await?;
         let space = Space::of(&self.data);
+        let certificates = self.certificates();
+        let fleet = Fleet::of(nodes.iter().map(|(seen, _)| seen), self.clock.wall_ms());
         let mut warnings = Vec::new();
         if space.is_some_and(Space::refuses_writes) {
             warnings.push(format!("the disk of {} is nearly full: writes are refused until there is room", self.data.display()));
         }
+        warnings.extend(self.short_certificates(&certificates));
+        warnings.extend(fleet.warnings);
         Ok(CloudStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             data: self.data.display().to_string(),
@@ -42,8 +52,28 @@ impl CloudHub {
             listen: self.listen.clone(),
             now: Time(self.clock.wall_ms()),
             disk: DiskStatus { free_bytes: space.map(|space| space.free) },
+            database: DatabaseStatus { bytes: figures.database_bytes, log_bytes: log_bytes(&self.data) },
+            certificates,
+            fleet: fleet.status,
             warnings,
         })
+    }
+
+    fn certificates(&self) -> HubCertificates {
+        let ends = |facts: CertificateFacts| Time(since_1970(facts.not_after));
+        HubCertificates {
+            ca_not_after: CertificateFacts::read(&self.pki.ca()).ok().map(ends),
+            hub_not_after: self.pki.hub_facts().ok().map(ends),
+        }
+    }
+
+    fn short_certificates(&self, certificates: &HubCertificates) -> Vec<String> {
+        let now_ms = self.clock.wall_ms();
+        let short = |ends: Option<Time>, bound| ends.filter(|ends| ends.0 < now_ms.saturating_add(millis(bound)));
+        let ca = short(certificates.ca_not_after, CA_SHORT).map(|ends| format!("the authority's certificate ends {ends}: plan a new one"));
+        let hub = short(certificates.hub_not_after, CERTIFICATE_SHORT)
+            .map(|ends| format!("the hub's certificate ends {ends} and was not renewed: restart cloudhub, and look at its log"));
+        ca.into_iter().chain(hub).collect()
     }
 
     fn counts(&self, figures: &Figures) -> NodeCounts {
@@ -78,8 +108,32 @@ impl CloudHub {
         for (state, count) in [("online", counts.online), ("offline", counts.offline), ("revoked", counts.revoked)] {
             figure(&m::NODES, &[state], count);
         }
+        let now_ms = self.clock.wall_ms();
+        let fleet = Fleet::of(nodes.iter().map(|(seen, _)| seen), now_ms).status;
+        let by_sync = [
+            ("in-sync", fleet.in_sync),
+            ("behind", fleet.behind),
+            ("paused", fleet.paused),
+            ("refused", fleet.refused),
+            ("away", fleet.away),
+        ];
+        for (state, count) in by_sync {
+            figure(&m::NODES_SYNC, &[state], count);
+        }
+        figure(&m::NODES_UNSELECTED, &[], fleet.unselected.count);
+        let certificates = self.certificates();
+        for (name, ends) in [("ca", certificates.ca_not_after), ("hub", certificates.hub_not_after)] {
+            if let Some(ends) = ends {
+                figure(&m::CERTIFICATE_END, &[name], ends.0 / 1000);
+            }
+        }
         for (seen, is_counted) in &nodes {
             let name = &[seen.row.name.as_str()];
+            let last_seen_ms = seen.last_seen_ms(now_ms);
+            if last_seen_ms > 0 {
+                figure(&m::NODE_LAST_SEEN, name, last_seen_ms / 1000);
+            }
+            figure(&m::NODE_WARNINGS, name, warnings(seen, now_ms).len() as u64);
             figure(&m::NODE_ONLINE, name, seen.presence.is_online().into());
             if *is_counted {
                 figure(&m::NODE_BEHIND, name, seen.behind);

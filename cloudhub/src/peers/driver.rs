@@ -112,6 +112,8 @@ impl CloudDriver {
         self.held = hello.cursor.is_some().then_some(hello.grants_hash);
         hello.grants_hash = Hash::default();
         let database = hello.database;
+        let skew_ms = hello.now_ms.cast_signed().wrapping_sub(self.peers.clock.wall_ms().cast_signed());
+        self.live.update(|view| view.skew_ms = skew_ms);
         let job = AdmitJob {
             node: self.live.node.clone(),
             serial: Some(self.serial.to_string()),
@@ -225,11 +227,12 @@ impl CloudDriver {
     }
 
     /// Shows how it goes.
-    fn show(&self) {
+    fn show(&self, now: Now) {
         let status = self.session.status();
         self.live.update(|view| {
             view.mode = status.mode;
             view.in_sync = status.in_sync;
+            view.behind_since_ms = (!status.in_sync).then(|| view.behind_since_ms.unwrap_or(now.wall_ms));
             view.acked = status.acked;
             view.paused = status.paused.map(|reason| reason.code);
             if status.fills == 0 && !view.fills.is_empty() {
@@ -286,7 +289,7 @@ impl Driver for CloudDriver {
         while let Some(effect) = self.session.poll_effect() {
             self.start(effect, now);
         }
-        self.show();
+        self.show(now);
     }
 
     fn next_tick(&self) -> Option<u64> {

@@ -60,6 +60,10 @@ pub struct View {
     pub paused: Option<String>,
     /// What it said of its outbox.
     pub report: Option<Box<Report>>,
+    /// Since when it has been behind without a break, milliseconds since 1970.
+    pub behind_since_ms: Option<u64>,
+    /// Its system clock less the hub's when it connected, milliseconds.
+    pub skew_ms: i64,
 }
 
 impl Live {

@@ -115,6 +115,8 @@ pub struct NodeRow {
     pub report: Report,
     /// Open conflicts that its writes opened.
     pub conflicts_open: u64,
+    /// Whether any collection selects it.
+    pub selected: bool,
 }
 
 impl NodeRow {

@@ -58,7 +58,8 @@ fn between(conn: &Connection, place: (i64, &str), above: Revision, to: Revision,
 }
 
 const NODE: &str = "SELECT n.name, n.labels, n.revoked, n.created_ms, n.last_seen_ms, n.address, n.transport, n.version, d.database,
-     n.serial, n.not_after_ms, n.cursor, n.outbox_writes, n.outbox_oldest_ms, n.warnings, n.id, n.old_serial
+     n.serial, n.not_after_ms, n.cursor, n.outbox_writes, n.outbox_oldest_ms, n.warnings, n.id, n.old_serial,
+     EXISTS (SELECT 1 FROM node_grants g WHERE g.node = n.id)
      FROM nodes n LEFT JOIN databases d ON d.id = n.current";
 
 /// A node.
@@ -100,6 +101,7 @@ fn node_row(conn: &Connection, row: &Row<'_>) -> Result<NodeRow, StoreError> {
             warnings: strings(row.get(14)?)?,
         },
         conflicts_open: open_conflicts(conn, row.get(15)?)?,
+        selected: row.get(17)?,
     })
 }
 

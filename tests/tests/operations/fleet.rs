@@ -1,0 +1,76 @@
+//! The fleet at a glance, why a node is behind, and nodes that no collection selects.
+
+use serde_json::{Value, json};
+use tests::http::Client;
+use tests::shops::World;
+use tests::until::until_shown;
+
+const SHOPS: &str = "[[collection]]\nname = \"products\"\nnodes = { role = \"shop\" }\n";
+
+fn get(client: &mut Client, path: &str) -> Value {
+    client.get(path).unwrap().ok(200)
+}
+
+/// Waits until an answer is as it should be.
+#[track_caller]
+fn wait(client: &mut Client, path: &str, good: impl Fn(&Value) -> bool) -> Value {
+    until_shown(path, || {
+        let value = get(client, path);
+        if good(&value) { Ok(value) } else { Err(value.to_string()) }
+    })
+}
+
+#[test]
+fn a_node_that_no_collection_selects_is_warned_about_on_both_sides() {
+    let world = World::new(&[("lyon", &["role=shop"]), ("kiosk", &["role=till", "site=lyon"])]);
+    let applied = world.cloud.define(SHOPS);
+    assert!(applied.contains("products created (selects 1 of 2 nodes)"), "{applied}");
+    world.settle();
+    let is_warned = |status: &Value| status["warnings"][0].as_str().is_some_and(|text| text.starts_with("no collection selects this node"));
+    wait(&mut world.edges[1].client(), "/v1/status", is_warned);
+    let warned = json!(["no collection selects this node; labels: role=till,site=lyon"]);
+    let mut cloud = world.cloud.client();
+    assert_eq!(get(&mut cloud, "/v1/nodes/kiosk")["warnings"], warned);
+    assert_eq!(get(&mut cloud, "/v1/nodes/lyon")["warnings"], json!([]));
+    let status = get(&mut cloud, "/v1/status");
+    assert_eq!(status["fleet"]["unselected"], json!({"count": 1, "nodes": ["kiosk"]}));
+    assert!(status["warnings"][0].as_str().unwrap().starts_with("no collection selects kiosk: "), "{status}");
+    let metrics = String::from_utf8(cloud.get("/metrics").unwrap().expect(200).body).unwrap();
+    assert!(metrics.contains("tombolo_nodes_unselected 1\n") && metrics.contains("tombolo_nodes_sync{state=\"in-sync\"} 2\n"), "{metrics}");
+
+    world.cloud.cli(&["node", "label", "kiosk", "role=shop"]).done();
+    wait(&mut world.edges[1].client(), "/v1/status", |status| status["warnings"] == json!([]));
+    assert_eq!(get(&mut cloud, "/v1/nodes/kiosk")["warnings"], json!([]));
+}
+
+#[test]
+fn a_node_that_is_away_is_behind_by_a_number_and_for_a_reason() {
+    let mut world = World::new(&[("lyon", &["role=shop"]), ("oslo", &["role=shop"])]);
+    world.cloud.define(SHOPS);
+    world.settle();
+    let shown = world.cloud.cli(&["node", "show", "lyon"]).done();
+    assert!(shown.starts_with("lyon is in sync at revision "), "{shown}");
+    let shown = world.edges[0].cli(&["status"]).done();
+    assert!(shown.starts_with("lyon is in sync at revision ") && shown.ends_with("no warnings\n"), "{shown}");
+
+    world.edges[0].stop();
+    let mut cloud = world.cloud.client();
+    for key in ["1", "2", "3"] {
+        cloud.json("PUT", &format!("/v1/collections/products/records/{key}"), &json!({"n": key})).unwrap().ok(201);
+    }
+    let away = |node: &Value| node["state"] == "offline" && node["sync"]["lag_records"] == 3;
+    let lyon = wait(&mut cloud, "/v1/nodes/lyon", away);
+    assert_eq!((&lyon["reason"], &lyon["sync"]["state"]), (&json!("link-down"), &json!("offline")));
+    assert!(lyon["sync"]["cursor"].as_u64() < lyon["sync"]["head"].as_u64(), "{lyon}");
+    let shown = world.cloud.cli(&["node", "show", "lyon"]).done();
+    assert!(shown.starts_with("lyon is behind by 3 records at revision ") && shown.contains("because the link is down\n"), "{shown}");
+    let status = wait(&mut cloud, "/v1/status", |status| status["fleet"]["in_sync"] == 1);
+    let counted: Vec<_> = ["behind", "paused", "refused", "away"].iter().map(|name| status["fleet"][name].as_u64().unwrap()).collect();
+    assert_eq!(counted, [1, 0, 0, 0], "{status}");
+    assert_eq!(status["fleet"]["oldest_last_seen"]["node"], "lyon");
+    assert_eq!(status["nodes"], json!({"total": 2, "online": 1, "offline": 1, "revoked": 0}));
+    assert!(status["database"]["bytes"].as_u64().unwrap() > 0);
+    assert!(status["certificates"]["ca_not_after"].as_str() > status["certificates"]["hub_not_after"].as_str(), "{status}");
+    let table = world.cloud.cli(&["status"]).done();
+    assert!(table.contains("\nfleet.behind ") && table.ends_with("\nno warnings\n"), "{table}");
+}
