@@ -96,6 +96,19 @@ impl World {
         edge
     }
 
+    /// Another machine, with a data folder of its own, that joins under the name of one that is there. It does not run yet.
+    pub fn replace(&self, name: &str, token: &str) -> Edge {
+        let mut edge = Edge::new(self.folder.path(), &format!("{name}-new"));
+        edge.name = name.into();
+        self.join_with(&edge, token).done();
+        edge
+    }
+
+    /// `edgehub join` of a machine, with whatever comes of it.
+    pub fn join_with(&self, edge: &Edge, token: &str) -> Ended {
+        edge.cli(&["join", "--server", &self.cloud.api.to_string(), "--token", token])
+    }
+
     /// Waits until every running node has acknowledged all that it is entitled to, and has no write without an outcome.
     #[track_caller]
     pub fn settle(&self) {
@@ -187,7 +200,8 @@ impl Cloud {
 }
 
 impl Edge {
-    fn new(folder: &Path, name: &str) -> Self {
+    /// A machine that has not joined.
+    pub fn new(folder: &Path, name: &str) -> Self {
         Self { name: name.into(), data: folder.join(name), api: free_port(), process: None }
     }
 

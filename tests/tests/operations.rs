@@ -2,18 +2,22 @@
 //! doctor, and the fleet at a glance.
 #![allow(clippy::unwrap_used)]
 
+#[path = "operations/copies.rs"]
+mod copies;
 #[path = "operations/doctor.rs"]
 mod doctor;
 #[path = "operations/drill.rs"]
 mod drill;
 #[path = "operations/fleet.rs"]
 mod fleet;
+#[path = "operations/replacing.rs"]
+mod replacing;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tests::http::Client;
-use tests::shops::World;
+use tests::shops::{Cloud, Edge, World};
 
 /// A counter, records that are only added, and records that are changed.
 const SHOP: &str = r#"
@@ -61,4 +65,24 @@ fn same_everywhere(world: &World) -> BTreeMap<String, Value> {
         assert_eq!(records(&mut edge.client()), cloud, "{}", edge.name);
     }
     cloud
+}
+
+/// What happened to a node: kind and text of each event, oldest first.
+fn events(cloud: &Cloud, node: &str) -> Vec<(String, String)> {
+    let answer = cloud.client().get(&format!("/v1/nodes/{node}/events")).unwrap().ok(200);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    answer["events"].as_array().unwrap().iter().map(|event| (text(&event["kind"]), text(&event["detail"]))).collect()
+}
+
+/// The newest event of a kind.
+#[track_caller]
+fn event(cloud: &Cloud, node: &str, kind: &str) -> String {
+    let all = events(cloud, node);
+    let found = all.iter().rev().find(|(own, _)| own == kind).map(|(_, detail)| detail.clone());
+    found.unwrap_or_else(|| panic!("no {kind} among {all:#?}"))
+}
+
+/// `edgehub status -o json`.
+fn status(edge: &Edge) -> Value {
+    edge.client().get("/v1/status").unwrap().ok(200)
 }

@@ -62,9 +62,10 @@ impl Ledger {
 
     /// Something that the operator should see in the node's list of events.
     pub fn event(&self, node: &NodeName, kind: &'static str, detail: String) {
+        let at_ms = self.clock.wall_ms();
         let mut waiting = self.lock();
         if waiting.events.len() < EVENTS_WAITING {
-            waiting.events.push(Job::Event { node: node.clone(), kind, detail });
+            waiting.events.push(Job::Event { node: node.clone(), kind, detail, at_ms });
         }
     }
 

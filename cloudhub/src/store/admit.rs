@@ -58,6 +58,9 @@ pub(super) fn admit(work: &mut Work<'_>, job: &AdmitJob) -> Result<Result<Box<Ad
         None => new_database(work, &node, hello)?,
     };
     replaced(work, job, &node, database.id)?;
+    if fork {
+        restored(work, &node, &database, hello)?;
+    }
     save(work, job, &node, &database)?;
     Ok(Ok(Box::new(welcome(work, &node, &database, hello, fork)?)))
 }
@@ -163,6 +166,18 @@ fn replaced(work: &mut Work<'_>, job: &AdmitJob, node: &Node, database: u32) -> 
     let detail =
         format!("database {} takes the place of {}; the last write taken of that one is {last}", job.hello.database, DatabaseId(old));
     nodes::event(work, node.id, "database_replaced", &detail)
+}
+
+/// The node knows more than this store: an older copy of it was put back.
+fn restored(work: &Work<'_>, node: &Node, database: &Database, hello: &Hello) -> Result<(), StoreError> {
+    let known = hello.cursor.as_ref().map_or(0, |cursor| cursor.position.revision.0);
+    let again = hello.newest_write.saturating_sub(database.taken);
+    let detail = format!(
+        "an older copy of the cloud's store was put back: the node knows revision {known} of another history, the store is at {}; \
+         it reads again, and hands over {again} writes above {}",
+        work.committed, database.taken
+    );
+    nodes::event(work, node.id, "store_restored", &detail)
 }
 
 fn save(work: &mut Work<'_>, job: &AdmitJob, node: &Node, database: &Database) -> Result<(), StoreError> {

@@ -91,6 +91,8 @@ pub enum Job {
         kind: &'static str,
         /// For people.
         detail: String,
+        /// When it happened, milliseconds since 1970: it may be saved later than what came after it.
+        at_ms: u64,
     },
     /// [`Answer::Done`].
     NewJoinToken(Box<JoinTokenRow>, [u8; 32]),

@@ -98,7 +98,11 @@ pub(super) fn join(work: &mut Work<'_>, job: &JoinJob) -> Result<(NodeName, Labe
             work.marks.nodes.insert(permit.node.clone());
             let labels = if permit.labels.is_empty() { old } else { permit.labels };
             set_labels(work, id, &permit.node, &labels)?;
-            event(work, id, "replaced", "another machine joined under this name")?;
+            let detail = format!(
+                "another machine joined under this name, certificate {}; the one before is refused from now on",
+                certificate.serial
+            );
+            event(work, id, "replaced", &detail)?;
             return Ok((permit.node, labels));
         }
         None => insert(work, &permit.node, certificate)?,
@@ -160,6 +164,10 @@ pub(super) fn delete(work: &mut Work<'_>, node: &NodeName) -> Result<(), JobErro
 
 /// Writes an event down; the oldest goes.
 pub(super) fn event(work: &Work<'_>, node: i64, kind: &str, detail: &str) -> Result<(), StoreError> {
+    event_at(work, node, kind, detail, work.now_ms)
+}
+
+fn event_at(work: &Work<'_>, node: i64, kind: &str, detail: &str, at_ms: u64) -> Result<(), StoreError> {
     let detail: String = detail.chars().take(EVENT_BYTES).collect();
     let newest: Option<i64> =
         work.conn.prepare_cached("SELECT max(seq) FROM node_events WHERE node = ?1")?.query_row([node], |row| row.get(0))?;
@@ -167,7 +175,7 @@ pub(super) fn event(work: &Work<'_>, node: i64, kind: &str, detail: &str) -> Res
     work.conn.prepare_cached("INSERT INTO node_events (node, seq, at_ms, kind, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
         node,
         seq,
-        stored(work.now_ms)?,
+        stored(at_ms)?,
         kind,
         detail,
     ))?;
@@ -177,20 +185,28 @@ pub(super) fn event(work: &Work<'_>, node: i64, kind: &str, detail: &str) -> Res
 
 /// Writes an event down unless the same kind was written within the hour: a node that retries does not push out the rest.
 pub(super) fn event_once(work: &Work<'_>, node: i64, kind: &str, detail: &str) -> Result<(), StoreError> {
+    event_once_at(work, node, kind, detail, work.now_ms)
+}
+
+/// After another machine, database or store came into the story, everything is news once more.
+fn event_once_at(work: &Work<'_>, node: i64, kind: &str, detail: &str, at_ms: u64) -> Result<(), StoreError> {
     let last: Option<i64> = work
         .conn
-        .prepare_cached("SELECT max(at_ms) FROM node_events WHERE node = ?1 AND kind = ?2")?
+        .prepare_cached(
+            "SELECT max(at_ms) FROM node_events WHERE node = ?1 AND kind = ?2 AND at_ms >= coalesce((SELECT max(at_ms)
+                 FROM node_events WHERE node = ?1 AND kind IN ('joined', 'replaced', 'database_replaced', 'store_restored')), 0)",
+        )?
         .query_row((node, kind), |row| row.get(0))?;
     match last {
-        Some(last) if work.now_ms < counted(last)?.saturating_add(EVENT_PAUSE_MS) => Ok(()),
-        _ => event(work, node, kind, detail),
+        Some(last) if at_ms < counted(last)?.saturating_add(EVENT_PAUSE_MS) => Ok(()),
+        _ => event_at(work, node, kind, detail, at_ms),
     }
 }
 
-/// An event that the shell saw.
-pub(super) fn note(work: &Work<'_>, node: &NodeName, kind: &str, detail: &str) -> Result<(), JobError> {
+/// An event that the shell saw, when it happened.
+pub(super) fn note(work: &Work<'_>, node: &NodeName, kind: &str, detail: &str, at_ms: u64) -> Result<(), JobError> {
     let (id, _) = need(work, node)?;
-    Ok(event_once(work, id, kind, detail)?)
+    Ok(event_once_at(work, id, kind, detail, at_ms)?)
 }
 
 /// Open conflicts that a node's writes opened, up to the bound.

@@ -166,7 +166,7 @@ fn run(work: &mut Work<'_>, job: Job) -> Result<Answer, JobError> {
         Job::Certificate { node, certificate } => nodes::certificate(work, &node, &certificate).map(done),
         Job::Revoke { node } => nodes::revoke(work, &node).map(done),
         Job::DeleteNode { node } => nodes::delete(work, &node).map(done),
-        Job::Event { node, kind, detail } => nodes::note(work, &node, kind, &detail).map(done),
+        Job::Event { node, kind, detail, at_ms } => nodes::note(work, &node, kind, &detail, at_ms).map(done),
         Job::NewJoinToken(token, hash) => tokens::new_join(work, &token, &hash).map(done),
         Job::RevokeJoinToken { id } => tokens::revoke(work, "join_tokens", "join token", &id).map(done),
         Job::NewAccessToken(token, hash) => tokens::new_access(work, &token, &hash).map(done),

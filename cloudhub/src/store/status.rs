@@ -108,7 +108,7 @@ fn node_row(conn: &Connection, row: &Row<'_>) -> Result<NodeRow, StoreError> {
 /// What happened to a node, oldest first.
 pub(super) fn events(conn: &Connection, node: &NodeName) -> Result<Option<Vec<NodeEvent>>, StoreError> {
     let Some((id, _)) = find(conn, node)? else { return Ok(None) };
-    conn.prepare_cached("SELECT at_ms, kind, detail FROM node_events WHERE node = ?1 ORDER BY seq")?
+    conn.prepare_cached("SELECT at_ms, kind, detail FROM node_events WHERE node = ?1 ORDER BY at_ms, seq")?
         .query_map([id], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))?
         .map(|row| {
             let (at_ms, kind, detail) = row?;

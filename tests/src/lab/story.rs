@@ -135,7 +135,7 @@ fn papers(lab: &mut Lab) {
         Job::Revoke { node: node("rome") },
         Job::NewJoinToken(Box::new(join), [0xaa; 32]),
         Job::NewAccessToken(Box::new(access), [0xbb; 32]),
-        Job::Event { node: node("oslo"), kind: "clock_skew", detail: "its clock is 90 s ahead".to_owned() },
+        Job::Event { node: node("oslo"), kind: "clock_skew", detail: "its clock is 90 s ahead".to_owned(), at_ms: WALL_MS },
     ];
     for job in jobs {
         lab.cloud.decide(job, now_ms).0.unwrap();

@@ -73,12 +73,14 @@ pub(super) fn events_are_bounded<F: Fixture>() {
     for at in 0..EVENTS_PER_NODE + 10 {
         let detail = at.to_string();
         bench.now_ms += 3_600_000;
-        bench.done(Job::Event { node: node("lyon"), kind: "clock_skew", detail });
+        let at_ms = bench.now_ms;
+        bench.done(Job::Event { node: node("lyon"), kind: "clock_skew", detail, at_ms });
     }
     let events = bench.reader().events(&node("lyon")).unwrap().unwrap();
     assert_eq!(events.len() as u64, EVENTS_PER_NODE);
     assert_eq!(events.last().unwrap().detail, (EVENTS_PER_NODE + 9).to_string());
-    bench.done(Job::Event { node: node("lyon"), kind: "clock_skew", detail: "again".to_owned() });
+    let at_ms = bench.now_ms;
+    bench.done(Job::Event { node: node("lyon"), kind: "clock_skew", detail: "again".to_owned(), at_ms });
     assert_ne!(bench.reader().events(&node("lyon")).unwrap().unwrap().last().unwrap().detail, "again");
     assert!(bench.reader().events(&node("rome")).unwrap().is_none());
 }
@@ -103,4 +105,23 @@ pub(super) fn absurd_numbers_are_harmless<F: Fixture>() {
     assert!(batch.fill.is_none_or(|part| part.done && part.records.is_empty()));
     assert!(bench.reader().behind(&node("lyon"), &from, &fills).unwrap() <= 1);
     bench.put("products", "1", r#"{"ProductID":1}"#);
+}
+
+/// What a session saw is saved seconds later than what was decided meanwhile; the list is in the order of what happened.
+pub(super) fn events_are_told_in_their_order<F: Fixture>() {
+    let mut bench = shops::<F>();
+    let mut old = Edge::new("lyon", 1);
+    old.connect(&mut bench);
+    let (connected, disconnected) = (bench.now_ms + 10, bench.now_ms + 20);
+    bench.now_ms += 100;
+    let note = |kind, at_ms| Job::Event { node: node("lyon"), kind, detail: String::new(), at_ms };
+    Edge::new("lyon", 2).connect(&mut bench);
+    bench.done(note("connected", connected));
+    bench.done(note("disconnected", disconnected));
+    bench.now_ms += 100;
+    let at_ms = bench.now_ms;
+    bench.done(note("connected", at_ms));
+    bench.done(note("connected", at_ms + 1));
+    let kinds: Vec<_> = bench.reader().events(&node("lyon")).unwrap().unwrap().into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["joined", "connected", "disconnected", "database_replaced", "connected"], "the new one is news, once");
 }

@@ -53,6 +53,7 @@ mod embedded {
         bounds::old_writes_go_when_acknowledged,
         bounds::settled_conflicts_go,
         bounds::events_are_bounded,
+        bounds::events_are_told_in_their_order,
         bounds::absurd_numbers_are_harmless,
         collections::definitions_select_nodes,
         collections::grants_recompute,
