@@ -20,6 +20,8 @@ fn lives_on_after(sold: usize, copied: impl FnOnce(&mut World) -> PathBuf) {
     let mut world = World::new(&[("lyon", &[])]);
     world.cloud.define(SHOP);
     world.cloud.cli(&["record", "put", "stock", "a", r#"{"n":0}"#]).done();
+    // The shop can count only what has arrived there.
+    world.settle();
     sell(&mut world.edges[0].client(), "before");
     world.settle();
     let copy = copied(&mut world);
