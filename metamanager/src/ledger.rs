@@ -178,7 +178,7 @@ impl Ledger {
     /// The open back-fills, as Hello and Ack carry them.
     pub(crate) fn fills(&self) -> Vec<Fill> {
         let open = self.grants.iter().filter(|granted| !granted.done);
-        open.map(|granted| Fill { grant: granted.grant.clone(), at: granted.at.clone() }).collect()
+        open.map(|granted| Fill { grant: granted.grant.clone(), at: granted.at.clone(), ranges: None }).collect()
     }
 
     /// What the node holds, in the form that the cloud hashes.
@@ -187,6 +187,7 @@ impl Ledger {
             revision: self.meta.grants_revision.unwrap_or_default(),
             grants: self.grants.iter().map(|granted| granted.grant.clone()).collect(),
             definitions: self.collections.values().filter_map(|collection| collection.definition.clone()).collect(),
+            labels: Vec::new(),
         }
     }
 

@@ -46,8 +46,8 @@ pub(crate) fn part(conn: &Connection, above: u64, max_bytes: usize) -> Done<Outb
     while let Some(row) = rows.next()? {
         let write = match row.get::<_, Option<bool>>(2)? {
             Some(false) => continue,
-            Some(true) => NumberedWrite { number: number(row, 0)?, bytes: Vec::new(), rejected: true },
-            None => NumberedWrite { number: number(row, 0)?, bytes: row.get(1)?, rejected: false },
+            Some(true) => NumberedWrite { number: number(row, 0)?, bytes: Vec::new(), rejected: true, hash: None },
+            None => NumberedWrite { number: number(row, 0)?, bytes: row.get(1)?, rejected: false, hash: None },
         };
         if write.bytes.len() > room && !part.writes.is_empty() {
             part.more = true;

@@ -4,6 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Display;
 
+use crate::digest::{Digest, RangeSet};
 use crate::ids::{Cursor, DatabaseId, EpochStart, Position, Revision};
 use crate::names::{CollectionName, Key};
 use crate::op::{Hash, Outcome};
@@ -68,6 +69,11 @@ pub enum Frame {
         now_ms: u64,
     },
     Close(Reason),
+    Compared(Compared),
+    /// The edge wants digests with the next batch at the head.
+    Verify,
+    /// The edge wants these records as they are now.
+    Ask(Vec<(CollectionName, Key)>),
 }
 
 impl Frame {
@@ -88,6 +94,9 @@ impl Frame {
             Self::Ping { .. } => "Ping",
             Self::Pong { .. } => "Pong",
             Self::Close(_) => "Close",
+            Self::Compared(_) => "Compared",
+            Self::Verify => "Verify",
+            Self::Ask(_) => "Ask",
         }
     }
 }
@@ -141,6 +150,8 @@ pub struct Grants {
     pub grants: Vec<Grant>,
     /// In name order.
     pub definitions: Vec<DefinitionText>,
+    /// The node's labels, for people, in name order.
+    pub labels: Vec<(String, String)>,
 }
 
 impl Grants {
@@ -173,6 +184,8 @@ pub struct Fill {
     pub grant: Grant,
     /// How far.
     pub at: Position,
+    /// A repair reads only these ranges of keys; none: the whole grant.
+    pub ranges: Option<RangeSet>,
 }
 
 /// The first frame of a session, edge to cloud.
@@ -208,6 +221,8 @@ pub struct Hello {
     pub metered: bool,
     /// What the operator sees of its outbox.
     pub report: Report,
+    /// The database that this one takes the place of: same file or salvaged writes, same numbers, new id.
+    pub previous: Option<DatabaseId>,
 }
 
 /// The cloud's answer when the session may begin.
@@ -237,6 +252,11 @@ pub struct Welcome {
     pub ping_ms: u32,
     /// How long without a byte until either side closes, milliseconds.
     pub silence_ms: u32,
+    /// Up to here the edge and this store have one history, and what the edge holds above it is of another one: it asks
+    /// for those records by key. None: all that it holds is of this store.
+    pub fork: Option<Revision>,
+    /// The node's labels, for people.
+    pub labels: Vec<(String, String)>,
 }
 
 /// The cloud's answer when it may not.
@@ -248,6 +268,8 @@ pub struct Refuse {
     pub retry_ms: u64,
     /// Versions that the hub speaks.
     pub versions: (u32, u32),
+    /// The edge takes a new database id, names its old one in [`Hello::previous`], and comes back at once.
+    pub renew: bool,
 }
 
 /// A stretch of the ordered stream and, when it stands at the head, a part of a back-fill read in the same state.
@@ -265,6 +287,70 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// A part of one grant's back-fill.
     pub fill: Option<FillPart>,
+    /// Digests of done grants in the state at `through`; only in a batch at the head.
+    pub digests: Vec<GrantDigest>,
+    /// Answers to [`Compared`]; only in a batch at the head.
+    pub repairs: Vec<Repair>,
+    /// Records as they are in the state that was read: answers to Ask, and what writes touched while the edge is paused.
+    /// [`Content::Deleted`]: this node gets no such record.
+    pub asked: Vec<Record>,
+}
+
+impl Batch {
+    /// A stretch with nothing in it.
+    pub fn empty(from: Position, through: Position) -> Self {
+        Self {
+            from,
+            through,
+            at_head: false,
+            grants: None,
+            entries: Vec::new(),
+            fill: None,
+            digests: Vec::new(),
+            repairs: Vec::new(),
+            asked: Vec::new(),
+        }
+    }
+}
+
+/// What one grant's partition holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantDigest {
+    /// The grant's share.
+    pub share: Share,
+    /// And since when.
+    pub since: Revision,
+    /// Its records.
+    pub digest: Digest,
+}
+
+/// Which ranges of a grant differ: the edge fills those again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// The grant; `from` is the head of the state that was compared.
+    pub grant: Grant,
+    /// The ranges; empty: nothing differs any more.
+    pub ranges: RangeSet,
+}
+
+/// What came of comparing the digests of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// Where that batch ended.
+    pub revision: Revision,
+    /// The grants that differ; empty: all agree.
+    pub differing: Vec<RangeSums>,
+}
+
+/// The sums of one grant's records, by range of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeSums {
+    /// The grant's share.
+    pub share: Share,
+    /// And since when.
+    pub since: Revision,
+    /// [`crate::digest::RANGES`] sums.
+    pub sums: Vec<u128>,
 }
 
 /// A part of a back-fill.
@@ -335,6 +421,8 @@ pub struct Ack {
     pub cursor: Position,
     /// Its open back-fills; a grant that is not here is done.
     pub fills: Vec<Fill>,
+    /// The outcomes of all writes of this database up to this number are durable there.
+    pub answered: u64,
 }
 
 /// One write of an outbox.
@@ -346,6 +434,8 @@ pub struct NumberedWrite {
     pub bytes: Vec<u8>,
     /// Declared: it was rejected before a restore and stays rejected.
     pub rejected: bool,
+    /// The hash of what was committed, where `bytes` lack old values that the node may no longer hold; none: that of `bytes`.
+    pub hash: Option<Hash>,
 }
 
 /// What the operator sees of a node.

@@ -15,6 +15,7 @@ extern crate std;
 pub mod build;
 pub mod clock;
 pub mod definition;
+pub mod digest;
 pub mod frame;
 pub mod ids;
 pub mod json;

@@ -51,6 +51,8 @@ pub const DATABASES_PER_NODE: usize = 64;
 pub const EPOCHS_KEPT: usize = 64;
 /// Declared gaps and open grants that one Hello can carry.
 pub const HELLO_LIST: usize = 20_000;
+/// Records that one Ask names, and one batch answers.
+pub const ASK_RECORDS: usize = BATCH_RECORDS;
 /// A counter, a bound of a counter and a delta are 64-bit; this many pending writes are named one by one.
 pub const STANDS_ON: usize = 64;
 /// How far an edge's clock may run ahead before the cloud clamps it, milliseconds.
@@ -88,5 +90,7 @@ pub const STALLS: u32 = 5;
 pub const ASK_MS: u64 = 30_000;
 /// How long a cursor may stay behind a head that brings the node nothing, milliseconds.
 pub const IDLE_HEAD_MS: u64 = 3_600_000;
+/// How often what an edge holds is compared with what the cloud has, milliseconds (design §5).
+pub const VERIFY_MS: u64 = 900_000;
 /// How long after a failed scan or commit the cloud tries again, milliseconds.
 pub const RETRY_MS: u64 = 1_000;

@@ -7,7 +7,7 @@ use proto::clock::Now;
 use proto::frame::{Batch, Hello, NumberedWrite, Reason};
 use proto::op::Hash;
 use proto::session::End;
-use proto::session::cloud::{Admission, CloudSession, Effect, Scan};
+use proto::session::cloud::{Admission, Ahead, CloudSession, Effect, Scan};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use transport::identity::Serial;
@@ -17,7 +17,7 @@ use super::Peers;
 use super::live::Live;
 use crate::engine::Failed;
 use crate::limits::BUSY_RETRY_MS;
-use crate::store::{AdmitJob, Admitted, Answer, Job, Peer, Refused, ScanRequest, Taken};
+use crate::store::{AdmitJob, Admitted, Answer, Job, Peer, ReadAhead, Refused, ScanRequest, Taken};
 
 /// Room for answers: one of each kind is out at a time.
 pub(super) const EVENTS: usize = 4;
@@ -26,6 +26,7 @@ pub(super) const EVENTS: usize = 4;
 pub(super) enum Event {
     Admitted(Box<Result<Arrival, Refusal>>),
     Scanned(Box<Result<Batch, Failed>>),
+    Ahead(Box<Result<ReadAhead, Failed>>),
     Taken(Box<Result<Taken, (Failed, Vec<NumberedWrite>)>>),
 }
 
@@ -75,6 +76,8 @@ impl CloudDriver {
             Effect::Admit(hello) => self.admit(*hello),
             Effect::ConfirmSession(session) => self.opened(session),
             Effect::Scan(scan) => self.scan(scan, now),
+            Effect::Ahead(ahead) => self.read_ahead(ahead, now),
+            Effect::Compared { revision, differing } => self.with_peer(|ledger, peer| ledger.compared(peer, revision, differing)),
             Effect::Commit { session, writes } => self.commit(session, writes),
             Effect::Acked(cursor) => self.with_peer(|ledger, peer| ledger.acked(peer, cursor)),
             Effect::Report(report) => {
@@ -145,8 +148,10 @@ impl CloudDriver {
         self.admitted = Some((admitted.peer, opening));
         let held = self.held.take().filter(|_| !admitted.reset);
         let grants = admitted.grants.filter(|grants| held != Some(grants.hash()));
-        let Admitted { session, epochs, head, cursor, reset, taken, told, .. } = { Admitted { grants: None, ..admitted } };
-        self.session.admitted(now.mono_ms, Admission { session, epochs, head, cursor, reset, taken, grants, told });
+        let Admitted { session, epochs, head, cursor, reset, fork, taken, told, answer_first, labels, .. } =
+            { Admitted { grants: None, ..admitted } };
+        let admission = Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels };
+        self.session.admitted(now.mono_ms, admission);
     }
 
     fn refused(&mut self, refusal: Refusal) {
@@ -173,10 +178,16 @@ impl CloudDriver {
         let Some((peer, opening)) = self.admitted else { return };
         self.live.update(|view| view.fills.clone_from(&scan.fills));
         let answer = self.answer(|result| Event::Scanned(Box::new(result)));
-        let body = move |store: &mut dyn crate::store::StoreRead| {
-            let Scan { from, fills, told, max_records, max_bytes } = &scan;
-            store.scan(&ScanRequest { peer, from, fills, told: *told, max_records: *max_records, max_bytes: *max_bytes })
-        };
+        let body = move |store: &mut dyn crate::store::StoreRead| store.scan(&ScanRequest { peer, scan: &scan });
+        if self.peers.engine.scan(opening, body, answer).is_err() {
+            self.session.scan_failed(now.mono_ms);
+        }
+    }
+
+    fn read_ahead(&mut self, ahead: Ahead, now: Now) {
+        let Some((peer, opening)) = self.admitted else { return };
+        let answer = self.answer(|result| Event::Ahead(Box::new(result)));
+        let body = move |store: &mut dyn crate::store::StoreRead| store.ahead(peer, &ahead);
         if self.peers.engine.scan(opening, body, answer).is_err() {
             self.session.scan_failed(now.mono_ms);
         }
@@ -192,6 +203,11 @@ impl CloudDriver {
             // What was committed to a new share between the scan and now woke nobody.
             self.session.changed();
         }
+    }
+
+    fn scan_failed(&mut self, now: Now, failed: &Failed) {
+        warn!(node = %self.live.node, error = %failed, "nothing could be read for a node");
+        self.session.scan_failed(now.mono_ms);
     }
 
     fn commit(&mut self, session: u64, writes: Vec<NumberedWrite>) {
@@ -265,10 +281,11 @@ impl Driver for CloudDriver {
             },
             Event::Scanned(result) => match *result {
                 Ok(batch) => self.scanned(now, batch),
-                Err(failed) => {
-                    warn!(node = %self.live.node, error = %failed, "nothing could be read for a node");
-                    self.session.scan_failed(now.mono_ms);
-                }
+                Err(failed) => self.scan_failed(now, &failed),
+            },
+            Event::Ahead(result) => match *result {
+                Ok(ReadAhead { batch, outcomes, records }) => self.session.read_ahead(now.mono_ms, batch, outcomes, records),
+                Err(failed) => self.scan_failed(now, &failed),
             },
             Event::Taken(result) => self.taken(now, *result),
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::frame::Report;
-use proto::ids::Position;
+use proto::ids::{Position, Revision};
 use proto::names::NodeName;
 use tokio::sync::watch;
 
@@ -40,7 +40,7 @@ impl Ledger {
     fn note(&self, peer: Peer, change: impl FnOnce(&mut Seen)) {
         let at_ms = self.clock.wall_ms();
         let mut waiting = self.lock();
-        let seen = waiting.seen.entry(peer).or_insert(Seen { peer, at_ms, cursor: None, report: None });
+        let seen = waiting.seen.entry(peer).or_insert(Seen { peer, at_ms, cursor: None, report: None, verified_ms: None });
         seen.at_ms = at_ms;
         change(seen);
     }
@@ -53,6 +53,15 @@ impl Ledger {
     /// Its durable cursor moved.
     pub(super) fn acked(&self, peer: Peer, cursor: Position) {
         self.note(peer, |seen| seen.cursor = Some(cursor));
+    }
+
+    /// It compared digests.
+    pub(super) fn compared(&self, peer: Peer, revision: Revision, differing: usize) {
+        if differing > 0 {
+            tracing::warn!(%revision, differing, "what a node holds differs from what it should; the ranges that differ are sent again");
+            return;
+        }
+        self.note(peer, |seen| seen.verified_ms = Some(seen.at_ms));
     }
 
     /// It said how its outbox is.

@@ -35,7 +35,7 @@ fn read(conn: &Connection, fill: &Fill, grant: &GrantRow, room: &Room, head: u64
     let end = fill.grant.from.0.min(head);
     if fill.at.revision.0 >= end {
         let at = Position::at(fill.grant.from);
-        return Ok(FillPart { fill: Fill { grant: fill.grant.clone(), at }, done: true, records: Vec::new() });
+        return Ok(FillPart { fill: Fill { grant: fill.grant.clone(), at, ranges: fill.ranges }, done: true, records: Vec::new() });
     }
     let mut lanes = Lanes::open(conn, [grant], &[Kind::Record], &fill.at, room.records)?;
     let (mut records, mut bytes, mut at) = (Vec::new(), 0, fill.at.clone());
@@ -64,5 +64,5 @@ fn read(conn: &Connection, fill: &Fill, grant: &GrantRow, room: &Room, head: u64
     if done {
         at = Position::at(fill.grant.from);
     }
-    Ok(FillPart { fill: Fill { grant: fill.grant.clone(), at }, done, records })
+    Ok(FillPart { fill: Fill { grant: fill.grant.clone(), at, ranges: fill.ranges }, done, records })
 }

@@ -62,7 +62,7 @@ impl NodeShares {
             let (revision, json) = read.query_row([row.collection], |r| Ok((r.get::<_, i64>(0)?, r.get(1)?)))?;
             definitions.push(DefinitionText { name: row.name.clone(), revision: Revision(counted(revision)?), json });
         }
-        Ok(Grants { revision: Revision(self.revision), grants: grants.collect(), definitions })
+        Ok(Grants { revision: Revision(self.revision), grants: grants.collect(), definitions, labels: Vec::new() })
     }
 }
 

@@ -182,8 +182,14 @@ pub struct Admitted {
     pub cursor: Cursor,
     /// What the edge holds is not of this store.
     pub reset: bool,
+    /// Up to here the edge and this store have one history; none: all that it holds is of this store.
+    pub fork: Option<Revision>,
     /// The last write taken of this database.
     pub taken: u64,
+    /// Writes up to this number have their outcomes before anything else comes down; 0: none.
+    pub answer_first: u64,
+    /// The node's labels.
+    pub labels: Vec<(String, String)>,
     /// How many outcomes lie above the cursor.
     pub unacknowledged: u64,
     /// Present when they differ from what the edge holds.
@@ -371,4 +377,6 @@ pub struct Seen {
     pub cursor: Option<Position>,
     /// What it said about its outbox.
     pub report: Option<Report>,
+    /// When its digests agreed, milliseconds since 1970.
+    pub verified_ms: Option<u64>,
 }

@@ -33,6 +33,13 @@ pub(super) struct Light<'a> {
     lane: usize,
 }
 
+impl<'a> Light<'a> {
+    /// A record that was found by its key.
+    pub(super) fn record(grant: &'a GrantRow, key: &str, revision: u64, row: i64) -> Self {
+        Self { revision, grant, key: key.to_owned(), kind: Kind::Record, row, lane: 0 }
+    }
+}
+
 impl Ord for Light<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let place = |light: &Self| (light.revision, light.kind, light.lane);

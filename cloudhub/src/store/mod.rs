@@ -12,8 +12,10 @@
 use proto::frame::{Batch, Fill};
 use proto::ids::{EpochStart, Position, Revision, WriteId};
 use proto::names::{CollectionName, Key, NodeName};
+use proto::session::cloud::{Ahead, Scan};
 
 mod admit;
+mod ahead;
 mod apply;
 mod catalog;
 mod cloud_write;
@@ -102,20 +104,23 @@ pub trait Store: Send {
 }
 
 /// What to read for a node, see [`StoreRead::scan`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct ScanRequest<'a> {
     /// Who.
     pub peer: Peer,
-    /// From where.
-    pub from: &'a Position,
-    /// Its open back-fills, in the order to work on; empty: none now.
-    pub fills: &'a [Fill],
-    /// The revision of the grants that it was last told.
-    pub told: Revision,
-    /// Most records.
-    pub max_records: usize,
-    /// Most bytes, except that one record is always allowed.
-    pub max_bytes: usize,
+    /// What its session asks for.
+    pub scan: &'a Scan,
+}
+
+/// What was read ahead of a node's stream, see [`StoreRead::ahead`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadAhead {
+    /// It leads nowhere; an empty one: nothing is left.
+    pub batch: Batch,
+    /// The outcomes up to this revision are in it or were before.
+    pub outcomes: Revision,
+    /// The same for records.
+    pub records: Revision,
 }
 
 /// What a store must be able to show. Each call sees one state: whole transactions, the newest at its begin.
@@ -126,6 +131,9 @@ pub trait StoreRead: Send {
     /// The next stretch of a node's stream: what it is entitled to now, above `from`, the newest version of each record,
     /// whole revisions, outcomes before the records of their revision; and at the head a part of a back-fill.
     fn scan(&mut self, request: &ScanRequest<'_>) -> Result<Batch, StoreError>;
+
+    /// Outcomes of a node's writes, and where none is left the records that those writes touched, ahead of its stream.
+    fn ahead(&mut self, peer: Peer, ahead: &Ahead) -> Result<ReadAhead, StoreError>;
 
     /// How many outcomes of a database lie above a revision.
     fn outcomes_above(&mut self, peer: Peer, acked: Revision) -> Result<u64, StoreError>;

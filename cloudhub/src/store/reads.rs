@@ -8,6 +8,7 @@ use proto::frame::{Batch, Fill};
 use proto::ids::{Position, Revision, WriteId};
 use proto::names::{CollectionName, Key, NodeName};
 use proto::op::Write;
+use proto::session::cloud::Ahead;
 use rusqlite::{Connection, Row};
 
 use super::catalog::Catalog;
@@ -20,7 +21,7 @@ use super::rows::{
     RecordPage, RecordRow, WriteRow, WritesRequest,
 };
 use super::world::{to_verdict, verdict_number};
-use super::{ScanRequest, StoreRead, definitions, import, list, open, scan, status, tokens};
+use super::{ReadAhead, ScanRequest, StoreRead, ahead, definitions, import, list, open, scan, status, tokens};
 use crate::limits::PAGE_ROWS;
 
 /// One reading connection. Every thread has its own.
@@ -63,6 +64,10 @@ impl StoreRead for SqliteReader {
 
     fn scan(&mut self, request: &ScanRequest<'_>) -> Result<Batch, StoreError> {
         self.read(|conn| scan::scan(conn, &self.shared, request))
+    }
+
+    fn ahead(&mut self, peer: Peer, wanted: &Ahead) -> Result<ReadAhead, StoreError> {
+        self.read(|conn| ahead::read(conn, &self.shared, peer, wanted))
     }
 
     fn outcomes_above(&mut self, peer: Peer, acked: Revision) -> Result<u64, StoreError> {

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use proto::frame::{Batch, Content, Entry, Record};
 use proto::ids::{Position, Revision};
-use proto::names::Key;
+use proto::limits::ASK_RECORDS;
+use proto::names::{CollectionName, Key};
 use proto::op::Outcome;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::ScanRequest;
+use super::ahead;
 use super::error::{StoreError, counted, limit, stored};
 use super::fill;
 use super::grants::{self, NodeShares};
@@ -31,14 +33,37 @@ pub(super) struct Room {
 
 /// Reads the next batch; the caller has begun the transaction.
 pub(super) fn scan(conn: &Connection, shared: &Shared, request: &ScanRequest<'_>) -> Result<Batch, StoreError> {
-    let head = reads::head(conn)?.max(request.from.revision.0);
-    let shares = grants::load(conn, shared, request.peer.node, u64::MAX)?;
-    let told = if shares.revision == request.told.0 { None } else { Some(shares.to_wire(conn, head)?) };
+    let ScanRequest { peer, scan } = *request;
+    let head = reads::head(conn)?.max(scan.from.revision.0);
+    let shares = grants::load(conn, shared, peer.node, u64::MAX)?;
+    let told = if shares.revision == scan.told.0 { None } else { Some(shares.to_wire(conn, head)?) };
     let mut stretch = Stretch::new(conn, shared, &shares, request)?;
     let through = stretch.run(head)?;
     let at_head = through == Position::at(Revision(head));
-    let fill = if at_head { fill::part(conn, &shares, request.fills, &stretch.room, head)? } else { None };
-    Ok(Batch { from: request.from.clone(), through, at_head, grants: told, entries: stretch.entries, fill })
+    let fill = if at_head { fill::part(conn, &shares, &scan.fills, &stretch.room, head)? } else { None };
+    let asked = if at_head { asked(conn, &shares, &scan.ask, &mut stretch.room, Revision(head))? } else { Vec::new() };
+    Ok(Batch { at_head, grants: told, entries: stretch.entries, fill, asked, ..Batch::empty(scan.from.clone(), through) })
+}
+
+/// Records that the edge asked for, at least one; it asks again for what finds no room.
+fn asked(
+    conn: &Connection,
+    shares: &NodeShares,
+    ask: &[(CollectionName, Key)],
+    room: &mut Room,
+    head: Revision,
+) -> Result<Vec<Record>, StoreError> {
+    let mut found = Vec::new();
+    for (collection, key) in ask.iter().take(ASK_RECORDS) {
+        let record = ahead::record(conn, shares, collection, key)?.unwrap_or_else(|| ahead::absent(collection, key, head));
+        let bytes = record.wire_len();
+        if bytes > room.bytes && !found.is_empty() {
+            break;
+        }
+        room.bytes = room.bytes.saturating_sub(bytes);
+        found.push(record);
+    }
+    Ok(found)
 }
 
 struct Stretch<'a> {
@@ -63,13 +88,14 @@ enum Next {
 
 impl<'a> Stretch<'a> {
     fn new(conn: &'a Connection, shared: &Shared, shares: &'a Arc<NodeShares>, request: &ScanRequest<'_>) -> Result<Self, StoreError> {
-        let from = request.from;
+        let ScanRequest { peer, scan } = *request;
+        let from = &scan.from;
         let changed = shared.changed(&shares.grants, from.revision.0);
-        let lanes = Lanes::open(conn, changed, &[Kind::Record, Kind::Exit], from, request.max_records)?;
+        let lanes = Lanes::open(conn, changed, &[Kind::Record, Kind::Exit], from, scan.max_records)?;
         // Inside a revision its outcome has been sent.
         let above = from.revision.0 + u64::from(from.inside.is_some());
-        let (outcomes, outcomes_end) = outcomes(conn, request.peer.database, above, request.max_records)?;
-        let room = Room { records: request.max_records, bytes: request.max_bytes };
+        let (outcomes, outcomes_end) = outcomes(conn, peer.database, above, scan.max_records)?;
+        let room = Room { records: scan.max_records, bytes: scan.max_bytes };
         Ok(Self { conn, shares, lanes, outcomes, outcomes_end, entries: Vec::new(), room, records: 0, looks: 0 })
     }
 
@@ -118,7 +144,7 @@ impl<'a> Stretch<'a> {
     }
 
     /// Adds what comes next; false: it does not fit.
-    fn add(&mut self, last: &mut Option<(proto::names::CollectionName, Key)>) -> Result<bool, StoreError> {
+    fn add(&mut self, last: &mut Option<(CollectionName, Key)>) -> Result<bool, StoreError> {
         if let Next::Outcome(_) = self.next() {
             if let Some((number, outcome)) = self.outcomes.pop_front() {
                 self.entries.push(Entry::Outcome { database: None, number, outcome });
@@ -161,7 +187,12 @@ impl<'a> Stretch<'a> {
 
 /// Outcomes of a database above a revision, and where the ones begin that were not read.
 #[allow(clippy::type_complexity)] // a pair that is taken apart at once
-fn outcomes(conn: &Connection, database: u32, above: u64, count: usize) -> Result<(VecDeque<(u64, Outcome)>, Option<u64>), StoreError> {
+pub(super) fn outcomes(
+    conn: &Connection,
+    database: u32,
+    above: u64,
+    count: usize,
+) -> Result<(VecDeque<(u64, Outcome)>, Option<u64>), StoreError> {
     let mut found = VecDeque::new();
     let mut query = conn.prepare_cached(
         "SELECT number, revision, verdict, code, detail, conflicts FROM writes

@@ -10,7 +10,7 @@ use proto::clock::Now;
 use proto::frame::Hello;
 use proto::ids::Position;
 use proto::session::End;
-use proto::session::edge::{ApplyFailure, EdgeSession, Effect};
+use proto::session::edge::{ApplyFailure, Durable, EdgeSession, Effect};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use transport::link::TransportKind;
@@ -123,7 +123,8 @@ impl EdgeDriver {
                     view.at_head = at_head && !filling;
                     view.head = view.head.max(through.map(|through| through.revision.0));
                 });
-                self.session.applied(now.mono_ms, applied.cursor, applied.fills);
+                let durable = Durable { cursor: applied.cursor, fills: applied.fills, ..Durable::default() };
+                self.session.applied(now.mono_ms, durable);
             }
             Err(error) if is_disk_full(&error) => {
                 warn!(%error, "downstream pauses");
@@ -172,7 +173,8 @@ impl Driver for EdgeDriver {
                     view.last_error = None;
                     view.refused = None;
                 });
-                self.session.adopted(now.mono_ms, adopted.cursor, adopted.fills);
+                let durable = Durable { cursor: adopted.cursor, fills: adopted.fills, ..Durable::default() };
+                self.session.adopted(now.mono_ms, durable);
             }
             Event::Adopted(Err(error)) => self.session.close("store", &error.to_string()),
             Event::Applied { result, at_head, through } => self.applied(now, result, at_head, through),

@@ -160,6 +160,7 @@ impl Linker {
             software: env!("CARGO_PKG_VERSION").into(),
             metered: self.metered,
             report: facts.report,
+            previous: None,
         })
     }
 

@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use prost::Message;
 
 use super::{
-    Ack, Batch, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, Grants, Hello, Malformed, NumberedWrite, Reason, Record,
-    Refuse, Report, Share, Welcome, some_text,
+    Ack, Batch, Compared, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, Malformed,
+    NumberedWrite, RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome, some_text,
 };
+use crate::digest::{Digest, RANGES, RangeSet};
 use crate::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
-use crate::limits::{BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST};
+use crate::limits::{ASK_RECORDS, BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST};
 use crate::names::{CollectionName, Key};
 use crate::op::{Outcome, Verdict};
 use crate::wire::{self, frame::Body};
@@ -28,15 +29,21 @@ impl Frame {
             Body::Refuse(refuse) => Self::Refuse(decode_refuse(refuse)),
             Body::Started(started) => Self::Started { session: started.session },
             Body::Batch(batch) => Self::Batch(decode_batch(batch)?),
-            Body::Ack(ack) => Self::Ack(Ack { cursor: position(ack.cursor)?, fills: list(ack.fills, fill)? }),
+            Body::Ack(ack) => Self::Ack(Ack { cursor: position(ack.cursor)?, fills: list(ack.fills, fill)?, answered: ack.answered }),
             Body::Received(received) => Self::Received { bytes: received.bytes },
             Body::Nack(nack) => Self::Nack(Reason { code: nack.code, detail: nack.detail }),
             Body::Ready(_) => Self::Ready,
-            Body::Writes(writes) => Self::Writes(writes.writes.into_iter().map(numbered).collect()),
+            Body::Writes(writes) => Self::Writes(writes.writes.into_iter().map(numbered).collect::<Result<_, _>>()?),
             Body::Taken(taken) => Self::Taken { number: taken.number },
             Body::Ping(ping) => Self::Ping { sent_ms: ping.sent_ms, report: ping.report.map(report) },
             Body::Pong(pong) => Self::Pong { sent_ms: pong.sent_ms, now_ms: pong.now_ms },
             Body::Close(close) => Self::Close(Reason { code: close.code, detail: close.detail }),
+            Body::Compared(compared) => {
+                Self::Compared(Compared { revision: Revision(compared.revision), differing: list(compared.differing, range_sums)? })
+            }
+            Body::Verify(_) => Self::Verify,
+            Body::Ask(ask) if ask.records.len() > ASK_RECORDS => return Err(Malformed::new("ask", "more records than one may name")),
+            Body::Ask(ask) => Self::Ask(list(ask.records, inside)?),
         })
     }
 }
@@ -66,8 +73,47 @@ fn key(key: &str) -> Result<Key, Malformed> {
 
 fn position(at: Option<wire::Position>) -> Result<Position, Malformed> {
     let at = need("position", at)?;
-    let inside = at.inside.map(|inside| Ok((collection(&inside.collection)?, key(&inside.key)?))).transpose()?;
+    let inside = at.inside.map(inside).transpose()?;
     Ok(Position { revision: Revision(at.revision), inside })
+}
+
+fn inside(place: wire::Inside) -> Result<(CollectionName, Key), Malformed> {
+    Ok((collection(&place.collection)?, key(&place.key)?))
+}
+
+fn ranges(bytes: &[u8]) -> Result<RangeSet, Malformed> {
+    RangeSet::from_bytes(bytes).ok_or_else(|| Malformed::new("ranges", "not 32 bytes"))
+}
+
+fn sum(bytes: &[u8]) -> Result<u128, Malformed> {
+    Ok(u128::from_le_bytes(bytes.try_into().map_err(|_| Malformed::new("sum", "not 16 bytes"))?))
+}
+
+fn range_sums(own: wire::RangeSums) -> Result<RangeSums, Malformed> {
+    if own.sums.len() != 16 * RANGES {
+        return Err(Malformed::new("sums", "not 256 of 16 bytes"));
+    }
+    Ok(RangeSums {
+        share: share(&own.collection, own.partition)?,
+        since: Revision(own.since),
+        sums: own.sums.chunks(16).map(sum).collect::<Result<_, _>>()?,
+    })
+}
+
+fn digest(own: wire::Digest) -> Result<GrantDigest, Malformed> {
+    Ok(GrantDigest {
+        share: share(&own.collection, own.partition)?,
+        since: Revision(own.since),
+        digest: Digest { count: own.count, sum: sum(&own.sum)? },
+    })
+}
+
+fn share(name: &str, partition: Option<String>) -> Result<Share, Malformed> {
+    Ok(Share { collection: collection(name)?, partition })
+}
+
+fn grant(grant: wire::Grant) -> Result<Grant, Malformed> {
+    Ok(Grant { share: share(&grant.collection, grant.partition)?, since: Revision(grant.since), from: Revision(grant.from) })
 }
 
 fn cursor(at: wire::Cursor) -> Result<Cursor, Malformed> {
@@ -80,12 +126,14 @@ fn epochs(starts: Vec<wire::EpochStart>) -> Vec<EpochStart> {
 }
 
 fn fill(fill: wire::Fill) -> Result<Fill, Malformed> {
-    let share = Share { collection: collection(&fill.collection)?, partition: fill.partition };
-    Ok(Fill { grant: Grant { share, since: Revision(fill.since), from: Revision(fill.from) }, at: position(fill.at)? })
+    let ranges = if fill.ranges.is_empty() { None } else { Some(ranges(&fill.ranges)?) };
+    let share = share(&fill.collection, fill.partition)?;
+    Ok(Fill { grant: Grant { share, since: Revision(fill.since), from: Revision(fill.from) }, at: position(fill.at)?, ranges })
 }
 
-fn numbered(write: wire::NumberedWrite) -> NumberedWrite {
-    NumberedWrite { number: write.number, bytes: write.write, rejected: write.rejected }
+fn numbered(write: wire::NumberedWrite) -> Result<NumberedWrite, Malformed> {
+    let hash = if write.hash.is_empty() { None } else { Some(bytes16("hash", write.hash)?) };
+    Ok(NumberedWrite { number: write.number, bytes: write.write, rejected: write.rejected, hash })
 }
 
 fn report(report: wire::Report) -> Report {
@@ -110,6 +158,7 @@ fn decode_hello(hello: wire::Hello) -> Result<Hello, Malformed> {
         software: hello.software.chars().take(64).collect(),
         metered: hello.metered,
         report: Report { outbox_writes: hello.outbox_writes, outbox_oldest_ms: hello.outbox_oldest_ms, warnings: Vec::new() },
+        previous: if hello.previous.is_empty() { None } else { Some(DatabaseId(bytes16("previous", hello.previous)?)) },
     })
 }
 
@@ -127,7 +176,13 @@ fn decode_welcome(welcome: wire::Welcome) -> Result<Welcome, Malformed> {
         now_ms: welcome.now_ms,
         ping_ms: welcome.ping_ms,
         silence_ms: welcome.silence_ms,
+        fork: welcome.fork.map(Revision),
+        labels: labels(welcome.labels)?,
     })
+}
+
+fn labels(labels: Vec<wire::Label>) -> Result<Vec<(String, String)>, Malformed> {
+    list(labels, |label| Ok((label.name, label.value)))
 }
 
 fn decode_refuse(refuse: wire::Refuse) -> Refuse {
@@ -135,14 +190,11 @@ fn decode_refuse(refuse: wire::Refuse) -> Refuse {
         reason: Reason { code: refuse.code, detail: refuse.detail },
         retry_ms: refuse.retry_ms,
         versions: (refuse.version_min, refuse.version_max),
+        renew: refuse.renew,
     }
 }
 
 fn decode_grants(grants: wire::Grants) -> Result<Grants, Malformed> {
-    let grant = |grant: wire::Grant| {
-        let share = Share { collection: collection(&grant.collection)?, partition: grant.partition };
-        Ok(Grant { share, since: Revision(grant.since), from: Revision(grant.from) })
-    };
     let definition = |definition: wire::Definition| {
         Ok(DefinitionText { name: collection(&definition.name)?, revision: Revision(definition.revision), json: definition.json })
     };
@@ -150,6 +202,7 @@ fn decode_grants(grants: wire::Grants) -> Result<Grants, Malformed> {
         revision: Revision(grants.revision),
         grants: list(grants.grants, grant)?,
         definitions: list(grants.definitions, definition)?,
+        labels: labels(grants.labels)?,
     })
 }
 
@@ -158,7 +211,7 @@ fn decode_batch(batch: wire::Batch) -> Result<Batch, Malformed> {
         let fill = fill(need("fill", part.fill)?)?;
         Ok(FillPart { fill, done: part.done, records: part.records.into_iter().map(record).collect::<Result<_, _>>()? })
     };
-    if batch.entries.len() > 2 * BATCH_RECORDS {
+    if batch.entries.len() > 2 * BATCH_RECORDS || batch.asked.len() > BATCH_RECORDS {
         return Err(Malformed::new("batch", "more entries than a batch may have"));
     }
     Ok(Batch {
@@ -168,6 +221,9 @@ fn decode_batch(batch: wire::Batch) -> Result<Batch, Malformed> {
         grants: batch.grants.map(decode_grants).transpose()?,
         entries: batch.entries.into_iter().map(entry).collect::<Result<_, _>>()?,
         fill: batch.fill.map(part).transpose()?,
+        digests: list(batch.digests, digest)?,
+        repairs: list(batch.repairs, |repair| Ok(Repair { grant: grant(need("grant", repair.grant)?)?, ranges: ranges(&repair.ranges)? }))?,
+        asked: batch.asked.into_iter().map(record).collect::<Result<_, _>>()?,
     })
 }
 

@@ -1,14 +1,16 @@
 //! Frames to bytes.
 
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use prost::Message;
 
 use super::{
-    Ack, Batch, Content, Entry, Fill, FillPart, Frame, Grant, Grants, Hello, NumberedWrite, Reason, Record, Refuse, Report, Welcome,
+    Ack, Batch, Compared, Content, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, NumberedWrite, RangeSums, Reason,
+    Record, Refuse, Repair, Report, Welcome,
 };
 use crate::ids::{Cursor, EpochStart, Position};
+use crate::names::{CollectionName, Key};
 use crate::op::Verdict;
 use crate::wire::{self, frame::Body};
 
@@ -25,8 +27,8 @@ impl Frame {
             Self::Refuse(refuse) => Body::Refuse(encode_refuse(refuse)),
             Self::Started { session } => Body::Started(wire::Started { session: *session }),
             Self::Batch(batch) => Body::Batch(encode_batch(batch)),
-            Self::Ack(Ack { cursor, fills }) => {
-                Body::Ack(wire::Ack { cursor: Some(position(cursor)), fills: fills.iter().map(fill).collect() })
+            Self::Ack(Ack { cursor, fills, answered }) => {
+                Body::Ack(wire::Ack { cursor: Some(position(cursor)), fills: fills.iter().map(fill).collect(), answered: *answered })
             }
             Self::Received { bytes } => Body::Received(wire::Received { bytes: *bytes }),
             Self::Nack(Reason { code, detail }) => Body::Nack(wire::Nack { code: code.clone(), detail: detail.clone() }),
@@ -36,6 +38,11 @@ impl Frame {
             Self::Ping { sent_ms, report } => Body::Ping(wire::Ping { sent_ms: *sent_ms, report: report.as_ref().map(encode_report) }),
             Self::Pong { sent_ms, now_ms } => Body::Pong(wire::Pong { sent_ms: *sent_ms, now_ms: *now_ms }),
             Self::Close(Reason { code, detail }) => Body::Close(wire::Close { code: code.clone(), detail: detail.clone() }),
+            Self::Compared(compared) => Body::Compared(encode_compared(compared)),
+            Self::Verify => Body::Verify(wire::Verify {}),
+            Self::Ask(records) => {
+                Body::Ask(wire::Ask { records: records.iter().map(|(collection, key)| inside(collection, key)).collect() })
+            }
         }
     }
 }
@@ -60,7 +67,8 @@ impl Record {
 impl Batch {
     /// Whether it holds nothing that an edge would store beside the cursor.
     pub fn is_empty(&self) -> bool {
-        self.grants.is_none() && self.entries.is_empty() && self.fill.is_none()
+        let extras = self.digests.is_empty() && self.repairs.is_empty() && self.asked.is_empty();
+        self.grants.is_none() && self.entries.is_empty() && self.fill.is_none() && extras
     }
 
     /// About how many bytes the batch takes on the wire. Both sides count the window with it.
@@ -77,7 +85,9 @@ impl Batch {
         };
         let fill = |part: &FillPart| part.records.iter().map(Record::wire_len).sum::<usize>() + 64;
         let entries = self.entries.iter().map(entry).sum::<usize>();
-        entries + self.grants.as_ref().map_or(0, grants) + self.fill.as_ref().map_or(0, fill) + 32
+        let asked = self.asked.iter().map(Record::wire_len).sum::<usize>();
+        let extras = asked + 64 * (self.digests.len() + self.repairs.len());
+        entries + self.grants.as_ref().map_or(0, grants) + self.fill.as_ref().map_or(0, fill) + extras + 32
     }
 }
 
@@ -94,8 +104,12 @@ impl NumberedWrite {
 }
 
 fn position(at: &Position) -> wire::Position {
-    let inside = at.inside.as_ref().map(|(collection, key)| wire::Inside { collection: collection.to_string(), key: key.to_string() });
+    let inside = at.inside.as_ref().map(|(collection, key)| inside(collection, key));
     wire::Position { revision: at.revision.0, inside }
+}
+
+fn inside(collection: &CollectionName, key: &Key) -> wire::Inside {
+    wire::Inside { collection: collection.to_string(), key: key.to_string() }
 }
 
 fn cursor(at: &Cursor) -> wire::Cursor {
@@ -114,11 +128,17 @@ fn fill(fill: &Fill) -> wire::Fill {
         since: since.0,
         from: from.0,
         at: Some(position(&fill.at)),
+        ranges: fill.ranges.as_ref().map(|ranges| ranges.to_bytes().to_vec()).unwrap_or_default(),
     }
 }
 
 fn numbered(write: &NumberedWrite) -> wire::NumberedWrite {
-    wire::NumberedWrite { number: write.number, write: write.bytes.clone(), rejected: write.rejected }
+    wire::NumberedWrite {
+        number: write.number,
+        write: write.bytes.clone(),
+        rejected: write.rejected,
+        hash: write.hash.map(|hash| hash.to_vec()).unwrap_or_default(),
+    }
 }
 
 fn encode_report(report: &Report) -> wire::Report {
@@ -144,6 +164,7 @@ fn encode_hello(hello: &Hello) -> wire::Hello {
         metered: hello.metered,
         outbox_writes: hello.report.outbox_writes,
         outbox_oldest_ms: hello.report.outbox_oldest_ms,
+        previous: hello.previous.map(|id| id.0.to_vec()).unwrap_or_default(),
     }
 }
 
@@ -161,6 +182,8 @@ fn encode_welcome(welcome: &Welcome) -> wire::Welcome {
         now_ms: welcome.now_ms,
         ping_ms: welcome.ping_ms,
         silence_ms: welcome.silence_ms,
+        fork: welcome.fork.map(|fork| fork.0),
+        labels: encode_labels(&welcome.labels),
     }
 }
 
@@ -171,16 +194,11 @@ fn encode_refuse(refuse: &Refuse) -> wire::Refuse {
         retry_ms: refuse.retry_ms,
         version_min: refuse.versions.0,
         version_max: refuse.versions.1,
+        renew: refuse.renew,
     }
 }
 
 fn encode_grants(grants: &Grants) -> wire::Grants {
-    let grant = |grant: &Grant| wire::Grant {
-        collection: grant.share.collection.to_string(),
-        partition: grant.share.partition.clone(),
-        since: grant.since.0,
-        from: grant.from.0,
-    };
     let definition = |definition: &super::DefinitionText| wire::Definition {
         name: definition.name.to_string(),
         revision: definition.revision.0,
@@ -188,8 +206,42 @@ fn encode_grants(grants: &Grants) -> wire::Grants {
     };
     wire::Grants {
         revision: grants.revision.0,
-        grants: grants.grants.iter().map(grant).collect(),
+        grants: grants.grants.iter().map(encode_grant).collect(),
         definitions: grants.definitions.iter().map(definition).collect(),
+        labels: encode_labels(&grants.labels),
+    }
+}
+
+fn encode_labels(labels: &[(String, String)]) -> Vec<wire::Label> {
+    labels.iter().map(|(name, value)| wire::Label { name: name.clone(), value: value.clone() }).collect()
+}
+
+fn encode_grant(grant: &Grant) -> wire::Grant {
+    wire::Grant {
+        collection: grant.share.collection.to_string(),
+        partition: grant.share.partition.clone(),
+        since: grant.since.0,
+        from: grant.from.0,
+    }
+}
+
+fn encode_compared(compared: &Compared) -> wire::Compared {
+    let sums = |own: &RangeSums| wire::RangeSums {
+        collection: own.share.collection.to_string(),
+        partition: own.share.partition.clone(),
+        since: own.since.0,
+        sums: own.sums.iter().flat_map(|sum| sum.to_le_bytes()).collect(),
+    };
+    wire::Compared { revision: compared.revision.0, differing: compared.differing.iter().map(sums).collect() }
+}
+
+fn encode_digest(own: &GrantDigest) -> wire::Digest {
+    wire::Digest {
+        collection: own.share.collection.to_string(),
+        partition: own.share.partition.clone(),
+        since: own.since.0,
+        count: own.digest.count,
+        sum: own.digest.sum.to_le_bytes().to_vec(),
     }
 }
 
@@ -199,6 +251,7 @@ fn encode_batch(batch: &Batch) -> wire::Batch {
         done: part.done,
         records: part.records.iter().map(record).collect(),
     };
+    let repair = |repair: &Repair| wire::Repair { grant: Some(encode_grant(&repair.grant)), ranges: repair.ranges.to_bytes().to_vec() };
     wire::Batch {
         from: Some(position(&batch.from)),
         through: Some(position(&batch.through)),
@@ -206,6 +259,9 @@ fn encode_batch(batch: &Batch) -> wire::Batch {
         grants: batch.grants.as_ref().map(encode_grants),
         entries: batch.entries.iter().map(entry).collect(),
         fill: batch.fill.as_ref().map(part),
+        digests: batch.digests.iter().map(encode_digest).collect(),
+        repairs: batch.repairs.iter().map(repair).collect(),
+        asked: batch.asked.iter().map(record).collect(),
     }
 }
 

@@ -6,16 +6,17 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-pub use super::cloud_words::{Admission, Effect, Scan, Status};
+pub use super::cloud_words::{Admission, Ahead, Effect, Scan, Status};
 
 use super::cloud_up::Uptake;
 use super::follower::Follower;
-use super::handshake::{VERSIONS, common_features, common_version, refuse_version};
+use super::handshake::{FEATURE_REPAIR, VERSIONS, common_features, common_version, refuse_version};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
 use crate::clock::Now;
-use crate::frame::{Ack, Batch, Frame, Hello, NumberedWrite, Reason, Refuse, Welcome};
+use crate::frame::{Ack, Batch, Compared, Frame, Hello, NumberedWrite, Reason, Refuse, Welcome};
+use crate::ids::Revision;
 use crate::limits::{HANDSHAKE_MS, PING_METERED_MS, PING_MS, RECEIVED_MS, SILENCE_METERED_MS, SILENCE_MS};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,23 +101,39 @@ impl CloudSession {
     pub fn admitted(&mut self, now_ms: u64, admission: Admission) {
         let (Phase::Admitting, Some(greeting)) = (self.phase, self.greeting.take()) else { return };
         self.phase = Phase::Starting;
-        let Admission { session, epochs, head, cursor, reset, taken, grants, told } = admission;
+        let Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels } = admission;
         let (ping_ms, silence_ms) = if greeting.metered { (PING_METERED_MS, SILENCE_METERED_MS) } else { (PING_MS, SILENCE_MS) };
         self.now_ms = now_ms;
         self.liveness.frame(now_ms);
         self.session = session;
         self.silence_ms = silence_ms.into();
-        self.follower = Follower::new(cursor.position.clone(), told);
+        let repairs = greeting.features.iter().any(|name| name == FEATURE_REPAIR);
+        self.follower = Follower::new(cursor.position.clone(), told, repairs, answer_first);
         let answered = if greeting.outbox_first == 0 { greeting.newest_write } else { greeting.outbox_first - 1 };
         self.uptake = Uptake::new(taken, answered, greeting.gaps);
         let (version, features) = (greeting.version, greeting.features);
-        let welcome = Welcome { version, features, session, epochs, head, cursor, reset, taken, grants, now_ms: 0, ping_ms, silence_ms };
+        let welcome = Welcome {
+            version,
+            features,
+            session,
+            epochs,
+            head,
+            cursor,
+            reset,
+            taken,
+            grants,
+            now_ms: 0,
+            ping_ms,
+            silence_ms,
+            fork,
+            labels,
+        };
         self.outgoing.push(Frame::Welcome(welcome));
     }
 
     /// The session may not begin; the edge comes back after `retry_ms`, or as its back-off says when that is 0.
     pub fn refused(&mut self, reason: Reason, retry_ms: u64) {
-        self.refuse(Refuse { reason, retry_ms, versions: VERSIONS });
+        self.refuse(Refuse { reason, retry_ms, versions: VERSIONS, renew: false });
     }
 
     /// The last Scan's answer.
@@ -126,7 +143,21 @@ impl CloudSession {
         self.pump();
     }
 
-    /// The last Scan could not read; it is tried again in a second.
+    /// The last Ahead's answer: a batch that leads nowhere, and the revisions that its outcomes and its records reach. An empty
+    /// one: nothing is left.
+    pub fn read_ahead(&mut self, now_ms: u64, batch: Batch, outcomes: Revision, records: Revision) {
+        self.now_ms = now_ms;
+        self.follower.read_ahead(batch, outcomes, records);
+        self.pump();
+    }
+
+    /// Digests go with the next batch at the head. Does nothing where the edge does not know them.
+    pub fn verify(&mut self) {
+        self.follower.verify();
+        self.pump();
+    }
+
+    /// The last Scan or Ahead could not read; it is tried again in a second.
     pub fn scan_failed(&mut self, now_ms: u64) {
         self.follower.scan_failed(now_ms);
     }
@@ -141,6 +172,7 @@ impl CloudSession {
     pub fn committed(&mut self, taken: u64) {
         self.uptake.committed(taken);
         self.say_taken();
+        self.follower.decided(self.uptake.decided());
         self.pump();
     }
 
@@ -256,6 +288,12 @@ impl CloudSession {
                     self.say_taken();
                 }
             }
+            (Phase::Open, Frame::Verify) => self.follower.verify(),
+            (Phase::Open, Frame::Ask(records)) => self.follower.asked(records),
+            (Phase::Open, Frame::Compared(Compared { revision, differing })) => {
+                self.effects.push_back(Effect::Compared { revision, differing: differing.len() });
+                self.follower.compared(differing);
+            }
             (Phase::Open, Frame::Ping { sent_ms, report }) => {
                 self.effects.extend(report.map(Effect::Report));
                 self.outgoing.push(Frame::Pong { sent_ms, now_ms: 0 });
@@ -292,10 +330,10 @@ impl CloudSession {
 
     fn ack(&mut self, ack: Ack) -> Result<(), Breach> {
         let before = self.follower.acked().clone();
+        let answered = ack.answered;
         let covered = self.follower.ack(ack, self.now_ms)?;
-        if let Some(number) = covered.outcome {
-            self.uptake.answered(number);
-        }
+        self.uptake.answered(covered.outcome.unwrap_or_default().max(answered));
+        self.follower.decided(self.uptake.decided());
         if *self.follower.acked() != before {
             self.effects.push_back(Effect::Acked(self.follower.acked().clone()));
         }
@@ -329,6 +367,9 @@ impl CloudSession {
     fn pump(&mut self) {
         if !self.is_open() {
             return;
+        }
+        if let Some(ahead) = self.follower.next_ahead() {
+            self.effects.push_back(Effect::Ahead(ahead));
         }
         if let Some(scan) = self.follower.next_scan(self.now_ms) {
             self.effects.push_back(Effect::Scan(scan));

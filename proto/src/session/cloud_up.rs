@@ -68,6 +68,11 @@ impl Uptake {
         Ok(repeated)
     }
 
+    /// Every number up to here is decided, or was declared and never comes.
+    pub(super) fn decided(&self) -> u64 {
+        if self.waiting.is_empty() && self.committing == 0 { self.expected.saturating_sub(1) } else { self.taken }
+    }
+
     /// All that waits, as far as outcomes may stay unacknowledged.
     pub(super) fn next_commit(&mut self) -> Option<Vec<NumberedWrite>> {
         let room = UNACKED_WRITES.saturating_sub(self.taken - self.answered);
@@ -133,7 +138,7 @@ mod tests {
     use super::*;
 
     fn write(number: u64) -> NumberedWrite {
-        NumberedWrite { number, bytes: alloc::vec![1], rejected: false }
+        NumberedWrite { number, bytes: alloc::vec![1], rejected: false, hash: None }
     }
 
     fn numbers(writes: Option<Vec<NumberedWrite>>) -> Vec<u64> {
@@ -188,7 +193,7 @@ mod tests {
     #[test]
     fn more_than_the_window_is_a_breach() {
         let mut uptake = Uptake::new(0, 0, Vec::new());
-        let large = |number| NumberedWrite { number, bytes: alloc::vec![0; UP_WINDOW_BYTES], rejected: false };
+        let large = |number| NumberedWrite { number, bytes: alloc::vec![0; UP_WINDOW_BYTES], rejected: false, hash: None };
         uptake.writes(alloc::vec![large(1)]).unwrap();
         assert_eq!(uptake.writes(alloc::vec![large(2)]).unwrap_err().code, "window");
     }

@@ -1,13 +1,15 @@
 //! What the cloud's end of a session and its shell say to each other.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 #[cfg(doc)]
 use super::cloud::CloudSession;
 use super::{End, Mode};
-use crate::frame::{Fill, Grants, Hello, NumberedWrite, Reason, Report};
+use crate::frame::{Fill, Grants, Hello, NumberedWrite, RangeSums, Reason, Report, Share};
 use crate::ids::{Cursor, EpochStart, Position, Revision};
+use crate::names::{CollectionName, Key};
 
 /// What the cloud's shell is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +22,16 @@ pub enum Effect {
     /// Read a batch in one short read transaction. Answer with [`CloudSession::scanned`] or
     /// [`CloudSession::scan_failed`].
     Scan(Scan),
+    /// Read ahead of the stream, in one short read transaction. Answer with [`CloudSession::read_ahead`] or
+    /// [`CloudSession::scan_failed`].
+    Ahead(Ahead),
+    /// The edge compared digests: whether all agreed, and at which revision. Worth saving.
+    Compared {
+        /// The state that was compared.
+        revision: Revision,
+        /// How many grants differ.
+        differing: usize,
+    },
     /// Decide and commit these, in order. A store refuses them when `session` is not the database's newest. Answer
     /// with [`CloudSession::committed`] or [`CloudSession::commit_failed`].
     Commit {
@@ -50,6 +62,28 @@ pub struct Scan {
     pub max_records: usize,
     /// About so many bytes, by [`crate::frame::Record::wire_len`], but at least one record.
     pub max_bytes: usize,
+    /// When the batch stands at the head: digests of all grants but these (their back-fills are open).
+    pub digests: Option<Vec<Share>>,
+    /// When the batch stands at the head: which of these ranges really differ.
+    pub compare: Vec<RangeSums>,
+    /// When the batch stands at the head: these records as they are, or [`crate::frame::Content::Deleted`] at the head's
+    /// revision where this node gets no such record.
+    pub ask: Vec<(CollectionName, Key)>,
+}
+
+/// What to read ahead of the stream, for an edge that cannot store records, or whose outcomes go first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ahead {
+    /// The edge's cursor: the batch leads nowhere.
+    pub at: Position,
+    /// Outcomes above this revision, in order; when there are any, nothing else.
+    pub outcomes: Revision,
+    /// Where no outcome is left: the records, as they are, that the writes decided above this revision touched. None: no records.
+    pub records: Option<Revision>,
+    /// At most so many of either.
+    pub max_records: usize,
+    /// About so many bytes, but at least one record.
+    pub max_bytes: usize,
 }
 
 /// What the store says of a database whose session may begin.
@@ -65,12 +99,19 @@ pub struct Admission {
     pub cursor: Cursor,
     /// What the edge holds is not of this store.
     pub reset: bool,
+    /// Up to here the edge and this store have one history; above it the edge asks by key. None: all is of this store.
+    pub fork: Option<Revision>,
     /// The last write taken of this database.
     pub taken: u64,
     /// The grants, when the edge's hash differs.
     pub grants: Option<Grants>,
     /// The revision of the grants that the edge knows with this.
     pub told: Revision,
+    /// Writes up to this number are answered before anything else comes down: the database took another one's place, and what
+    /// that one's writes did must not arrive before their outcomes. 0: none.
+    pub answer_first: u64,
+    /// The node's labels, for people.
+    pub labels: Vec<(String, String)>,
 }
 
 /// What is shown of a session.

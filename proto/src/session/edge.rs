@@ -8,13 +8,14 @@ use alloc::vec::Vec;
 
 use super::edge_down::Intake;
 use super::edge_up::Upload;
-use super::handshake::{FEATURES, VERSIONS};
+use super::handshake::{FEATURE_REPAIR, FEATURES, VERSIONS};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
-use crate::frame::{Ack, Batch, Fill, Frame, Hello, NumberedWrite, Reason, Report, Welcome};
+use crate::frame::{Ack, Batch, Compared, Fill, Frame, Hello, NumberedWrite, Reason, Report, Welcome};
 use crate::ids::Position;
 use crate::limits::{HANDSHAKE_MS, PING_MS, PING_MS_MIN, RECEIVED_MS, SILENCE_MS};
+use crate::names::{CollectionName, Key};
 
 /// What the edge's shell is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,21 @@ pub enum Effect {
     },
     /// It is over. Send what [`EdgeSession::poll_send`] still has and close the link.
     Closed(End),
+}
+
+/// What the store says is durable, after Adopt and after each Apply.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Durable {
+    /// The cursor.
+    pub cursor: Position,
+    /// The open back-fills.
+    pub fills: Vec<Fill>,
+    /// The outcomes of all writes up to this number.
+    pub answered: u64,
+    /// What came of comparing digests, when a batch of this Apply brought some.
+    pub compared: Option<Compared>,
+    /// Records that the store wants as they are now, at most [`crate::limits::ASK_RECORDS`]; they are named until they came.
+    pub asks: Vec<(CollectionName, Key)>,
 }
 
 /// Why batches were not applied. Nothing of them may have been kept.
@@ -76,6 +92,8 @@ pub struct EdgeSession {
     committed_session: u64,
     session: u64,
     version: u32,
+    /// The hub knows digests, and records asked for by key.
+    repairs: bool,
     taken: u64,
     ping_ms: u64,
     silence_ms: u64,
@@ -104,6 +122,7 @@ impl EdgeSession {
             committed_session,
             session: 0,
             version: 0,
+            repairs: false,
             taken: 0,
             ping_ms: PING_MS.into(),
             silence_ms: SILENCE_MS.into(),
@@ -140,8 +159,8 @@ impl EdgeSession {
         self.liveness.bytes(total);
     }
 
-    /// Welcome was adopted: the store stands at `cursor`, and these back-fills are open.
-    pub fn adopted(&mut self, now_ms: u64, cursor: Position, fills: Vec<Fill>) {
+    /// Welcome was adopted: the store stands there.
+    pub fn adopted(&mut self, now_ms: u64, durable: Durable) {
         if self.phase != Phase::Adopting {
             return;
         }
@@ -149,22 +168,22 @@ impl EdgeSession {
         self.liveness.frame(now_ms);
         self.next_ping = now_ms;
         self.next_received = now_ms + RECEIVED_MS;
-        self.intake.start(cursor.clone());
+        self.intake.start(durable.cursor.clone());
         self.upload.start(self.taken);
         self.outgoing.push(Frame::Started { session: self.session });
-        self.outgoing.push(Frame::Ack(Ack { cursor, fills }));
+        self.say(durable);
         self.tick(now_ms);
     }
 
-    /// The last Apply is durable: the store stands at `cursor`, and these back-fills are open.
-    pub fn applied(&mut self, now_ms: u64, cursor: Position, fills: Vec<Fill>) {
+    /// The last Apply is durable: the store stands there.
+    pub fn applied(&mut self, now_ms: u64, durable: Durable) {
         if self.phase != Phase::Open {
             return;
         }
-        if self.intake.applied(cursor.clone()) {
+        if self.intake.applied(durable.cursor.clone()) {
             self.outgoing.push(Frame::Ready);
         }
-        self.outgoing.push(Frame::Ack(Ack { cursor, fills }));
+        self.say(durable);
         self.next_received = now_ms + RECEIVED_MS;
         self.pump();
     }
@@ -201,6 +220,16 @@ impl EdgeSession {
     pub fn outbox_changed(&mut self) {
         self.upload.changed();
         self.pump();
+    }
+
+    /// The user wants to know whether what is held is what the cloud has: digests come with the next batch at the head.
+    /// False: the hub of this session cannot.
+    pub fn verify(&mut self) -> bool {
+        if self.phase != Phase::Open || !self.repairs {
+            return false;
+        }
+        self.outgoing.push(Frame::Verify);
+        true
     }
 
     /// What the operator is to see of this node; it goes out with the next ping when it changed.
@@ -283,6 +312,19 @@ impl EdgeSession {
         self.version
     }
 
+    /// Says what is durable, and what follows from it.
+    fn say(&mut self, durable: Durable) {
+        let Durable { cursor, fills, answered, compared, asks } = durable;
+        self.outgoing.push(Frame::Ack(Ack { cursor, fills, answered }));
+        if !self.repairs {
+            return;
+        }
+        compared.into_iter().for_each(|compared| self.outgoing.push(Frame::Compared(compared)));
+        if !asks.is_empty() && self.intake.may_ask() {
+            self.outgoing.push(Frame::Ask(asks));
+        }
+    }
+
     fn say_alive(&mut self, now_ms: u64) {
         if now_ms >= self.next_ping {
             self.outgoing.push(Frame::Ping { sent_ms: now_ms, report: None });
@@ -325,6 +367,7 @@ impl EdgeSession {
         self.phase = Phase::Adopting;
         self.session = welcome.session;
         self.version = welcome.version;
+        self.repairs = welcome.features.iter().any(|name| name == FEATURE_REPAIR);
         self.taken = welcome.taken;
         self.ping_ms = welcome.ping_ms.max(PING_MS_MIN).into();
         self.silence_ms = welcome.silence_ms.max(PING_MS_MIN).into();

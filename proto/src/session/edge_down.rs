@@ -22,6 +22,10 @@ pub(super) struct Intake {
     queue: VecDeque<Batch>,
     bytes: usize,
     applying: bool,
+    /// What is being applied came ahead of the stream: it ends no pause.
+    applying_ahead: bool,
+    /// Records were asked for and have not come.
+    asking: bool,
     applying_grants: Option<Grants>,
     carried: Option<Grants>,
     paused: bool,
@@ -49,9 +53,15 @@ impl Intake {
         if batch.through < batch.from {
             return Err(Breach::new("out_of_order", "a batch that ends before it begins"));
         }
-        if self.paused && !asks(&batch) {
+        if self.paused && !asks(&batch) && !ahead(&batch) {
             self.carry(batch.grants);
             return Ok(());
+        }
+        if ahead(&batch) && batch.from <= self.acked {
+            // It is no stretch: where it stands does not matter, but that nothing before it is missing.
+            self.bytes += batch.wire_len();
+            self.queue.push_back(batch);
+            return self.bounded();
         }
         if self.broken || batch.from != self.tail {
             if batch.from <= self.acked {
@@ -73,6 +83,10 @@ impl Intake {
         self.tail = batch.through.clone();
         self.bytes += batch.wire_len();
         self.queue.push_back(batch);
+        self.bounded()
+    }
+
+    fn bounded(&self) -> Result<(), Breach> {
         let many = self.queue.len() > QUEUE_BATCHES;
         let much = self.queue.len() > 1 && self.bytes > QUEUE_BYTES;
         if many || much { Err(Breach::new("window", "more unacknowledged batches than the window allows")) } else { Ok(()) }
@@ -84,8 +98,12 @@ impl Intake {
             return None;
         }
         self.applying = true;
-        self.bytes = 0;
-        let batches: Vec<_> = core::mem::take(&mut self.queue).into();
+        self.applying_ahead = self.queue.front().is_some_and(ahead);
+        // While paused, what came ahead of the stream is stored apart: it ends no pause.
+        let same = self.queue.iter().take_while(|batch| !self.paused || ahead(batch) == self.applying_ahead).count();
+        let batches: Vec<_> = self.queue.drain(..same).collect();
+        self.bytes = self.queue.iter().map(Batch::wire_len).sum();
+        self.asking &= batches.iter().all(|batch| batch.asked.is_empty());
         self.applying_grants = batches.iter().rev().find_map(|batch| batch.grants.clone());
         Some(batches)
     }
@@ -95,7 +113,12 @@ impl Intake {
         self.applying = false;
         self.applying_grants = None;
         self.acked = cursor;
-        core::mem::take(&mut self.paused)
+        !core::mem::take(&mut self.applying_ahead) && core::mem::take(&mut self.paused)
+    }
+
+    /// Whether to ask for records now: not while an answer is on its way. True counts as asked.
+    pub(super) fn may_ask(&mut self) -> bool {
+        !core::mem::replace(&mut self.asking, true)
     }
 
     /// The store could not; what it was given and what came after is dropped.
@@ -115,6 +138,7 @@ impl Intake {
 
     fn drop_queue(&mut self) {
         self.bytes = 0;
+        self.asking = false;
         for batch in core::mem::take(&mut self.queue) {
             self.carry(batch.grants);
         }
@@ -125,6 +149,12 @@ impl Intake {
             self.carried = grants;
         }
     }
+}
+
+/// Whether the batch is no stretch of the stream: outcomes and records ahead of it.
+fn ahead(batch: &Batch) -> bool {
+    let brings = !batch.entries.is_empty() || !batch.asked.is_empty();
+    batch.from == batch.through && brings && !batch.at_head && batch.grants.is_none() && batch.fill.is_none()
 }
 
 /// Whether the batch asks a paused edge if it can store again: nothing is in it and it leads nowhere.
@@ -140,7 +170,7 @@ mod tests {
 
     fn batch(from: u64, through: u64) -> Batch {
         let at = |revision| Position::at(Revision(revision));
-        Batch { from: at(from), through: at(through), at_head: false, grants: None, entries: Vec::new(), fill: None }
+        Batch::empty(at(from), at(through))
     }
 
     fn granting(from: u64, through: u64, revision: u64) -> Batch {

@@ -5,11 +5,14 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::Breach;
-use super::cloud::Scan;
+use super::ahead::Lead;
+use super::checks::Checks;
+use super::cloud::{Ahead, Scan};
 use super::inflight::{Covered, InFlight};
-use crate::frame::{Ack, Batch, Fill, Reason};
+use crate::frame::{Ack, Batch, Fill, RangeSums, Reason, Share};
 use crate::ids::{Position, Revision};
 use crate::limits::{ASK_MS, BATCH_RECORDS, IDLE_HEAD_MS, RETRY_MS, STALL_MS, STALLS, WINDOW_BYTES_MIN};
+use crate::names::{CollectionName, Key};
 
 /// Open back-fills that one scan is told of; it reads the first that is still granted.
 const FILLS_PER_SCAN: usize = 16;
@@ -24,8 +27,10 @@ pub enum Mode {
     Probe,
     /// As the window allows.
     Replicate,
-    /// The edge cannot store.
+    /// The edge cannot store: only outcomes go on, and what those writes touched.
     Paused,
+    /// Outcomes go first, and some writes have none yet.
+    Answering,
 }
 
 /// One node's way down.
@@ -58,12 +63,19 @@ pub(super) struct Follower {
     ask_ms: Option<u64>,
     ask: bool,
     paused: Option<Reason>,
+    lead: Option<Lead>,
+    /// The newest read ahead of the stream that waits in `ready`.
+    ahead: bool,
+    answer_first: u64,
+    checks: Checks,
 }
 
 impl Follower {
-    /// The stream begins at `cursor`; the edge knows the grants of revision `told`.
-    pub(super) fn new(cursor: Position, told: Revision) -> Self {
-        Self { highest: cursor, told, ..Self::default() }
+    /// The stream begins at `cursor`; the edge knows the grants of revision `told`. `repairs`: it can compare digests, ask for
+    /// records, and take outcomes ahead of the stream. Writes up to `answer_first` have their outcomes before all else.
+    pub(super) fn new(cursor: Position, told: Revision, repairs: bool, answer_first: u64) -> Self {
+        let answer_first = if repairs { answer_first } else { 0 };
+        Self { highest: cursor, told, answer_first, checks: Checks::new(repairs), ..Self::default() }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -95,6 +107,59 @@ impl Follower {
     /// The head moved.
     pub(super) fn changed(&mut self) {
         self.more = true;
+        if self.mode == Mode::Paused {
+            self.lead.iter_mut().for_each(Lead::changed);
+        }
+    }
+
+    /// Everything that came of the outbox up to `number` is decided.
+    pub(super) fn decided(&mut self, number: u64) {
+        if self.mode == Mode::Answering && number >= self.answer_first {
+            self.lead.iter_mut().for_each(Lead::changed);
+        }
+    }
+
+    /// Digests with the next batch at the head.
+    pub(super) fn verify(&mut self) {
+        self.more |= self.checks.verify();
+    }
+
+    /// The edge compared digests.
+    pub(super) fn compared(&mut self, differing: Vec<RangeSums>) {
+        self.more |= self.checks.compared(differing);
+    }
+
+    /// The edge asks for records.
+    pub(super) fn asked(&mut self, records: Vec<(CollectionName, Key)>) {
+        self.more |= self.checks.asked(records);
+    }
+
+    /// What to read ahead of the stream.
+    pub(super) fn next_ahead(&mut self) -> Option<Ahead> {
+        let busy = self.scanning || self.ready.is_some() || self.retry_ms.is_some() || !self.inflight.is_empty();
+        let ahead = if busy { None } else { self.lead.as_ref()?.next(&self.acked) }?;
+        self.scanning = true;
+        Some(ahead)
+    }
+
+    /// What was read ahead, and how far it reaches.
+    pub(super) fn read_ahead(&mut self, batch: Batch, outcomes: Revision, records: Revision) {
+        self.scanning = false;
+        let Some(lead) = self.lead.as_mut().filter(|_| !core::mem::take(&mut self.discard)) else {
+            self.more = true;
+            return;
+        };
+        let none = batch.is_empty();
+        lead.read(outcomes, records, none);
+        if !none {
+            let bytes = batch.wire_len();
+            self.ahead = true;
+            self.ready = Some((batch, bytes));
+        } else if self.mode == Mode::Answering {
+            self.mode = Mode::Replicate;
+            self.lead = None;
+            self.more = true;
+        }
     }
 
     /// The next scan, when the window has room for what it reads.
@@ -103,14 +168,17 @@ impl Follower {
             return None;
         }
         let max_bytes = match self.mode {
-            Mode::Waiting | Mode::Paused => return None,
+            Mode::Waiting | Mode::Paused | Mode::Answering => return None,
             Mode::Probe => self.inflight.is_empty().then_some(WINDOW_BYTES_MIN)?,
             Mode::Replicate => self.inflight.room(now_ms)?,
         };
         self.more = false;
         self.scanning = true;
         let fills = self.fills.iter().take(FILLS_PER_SCAN).cloned().collect();
-        Some(Scan { from: self.scanned.clone(), fills, told: self.told, max_records: BATCH_RECORDS, max_bytes })
+        let digests = self.checks.wants_digests().then(|| self.open_shares());
+        let (compare, ask) = self.checks.to_answer();
+        let from = self.scanned.clone();
+        Some(Scan { from, fills, told: self.told, max_records: BATCH_RECORDS, max_bytes, digests, compare, ask })
     }
 
     /// What the scan read.
@@ -120,6 +188,7 @@ impl Follower {
             self.more = true;
             return;
         }
+        self.checks.scanned(&batch);
         if batch.is_empty() && !(batch.at_head && self.owes_head) {
             self.more |= !batch.at_head && batch.through > self.scanned;
             self.scanned = batch.through;
@@ -141,10 +210,13 @@ impl Follower {
     pub(super) fn next_batch(&mut self, now_ms: u64) -> Option<Batch> {
         if core::mem::take(&mut self.ask) {
             let at = || self.acked.clone();
-            return Some(Batch { from: at(), through: at(), at_head: false, grants: None, entries: Vec::new(), fill: None });
+            return Some(Batch::empty(at(), at()));
         }
         let (batch, bytes) = self.ready.take_if(|(_, bytes)| self.inflight.admits(*bytes, now_ms))?;
         self.inflight.push(&batch, bytes, now_ms);
+        if core::mem::take(&mut self.ahead) {
+            return Some(batch);
+        }
         self.sent = batch.through.clone();
         self.scanned = batch.through.clone();
         self.highest = self.highest.clone().max(batch.through.clone());
@@ -173,10 +245,7 @@ impl Follower {
         }
         self.progress_ms = now_ms;
         if self.mode == Mode::Waiting {
-            self.mode = Mode::Replicate;
-            self.batch_ms = now_ms;
-            self.acked = ack.cursor.clone();
-            self.start_at_ack();
+            self.begin(now_ms, ack.cursor.clone());
         }
         if ack.cursor < self.acked {
             return Ok(Covered::default());
@@ -190,6 +259,9 @@ impl Follower {
         }
         self.acked = ack.cursor;
         self.adopt_fills(&ack.fills);
+        if ack.fills.is_empty() && !self.acked_fills.is_empty() {
+            self.more |= self.checks.filled();
+        }
         self.acked_fills = ack.fills;
         Ok(covered)
     }
@@ -204,6 +276,10 @@ impl Follower {
         if self.mode == Mode::Waiting {
             return Err(Breach::new("unexpected", "Nack before the first ACK"));
         }
+        match &mut self.lead {
+            Some(lead) if self.mode == Mode::Paused => lead.refused(self.acked.revision),
+            _ => self.lead = self.checks.enabled().then(|| Lead::paused(self.acked.revision)),
+        }
         self.mode = Mode::Paused;
         self.paused = Some(reason);
         self.ask_ms = Some(now_ms + ASK_MS);
@@ -215,6 +291,7 @@ impl Follower {
     pub(super) fn ready(&mut self, now_ms: u64) {
         if self.mode == Mode::Paused {
             self.mode = Mode::Probe;
+            self.lead = None;
             self.paused = None;
             self.ask_ms = None;
             self.ask = false;
@@ -231,7 +308,9 @@ impl Follower {
         if self.ask_ms.is_some_and(|due| now_ms >= due) {
             self.ask = true;
             self.ask_ms = Some(now_ms + ASK_MS);
+            self.lead.iter_mut().for_each(Lead::ask);
         }
+        self.more |= self.checks.tick(now_ms);
         if self.idle_due().is_some_and(|due| now_ms >= due) {
             self.batch_ms = now_ms;
             self.owes_head = true;
@@ -242,7 +321,9 @@ impl Follower {
             if self.stalls > STALLS {
                 return Err(Breach::new("stalled", format!("no progress after {STALLS} scans from the last ACK")));
             }
-            self.mode = Mode::Probe;
+            if matches!(self.mode, Mode::Replicate | Mode::Probe) {
+                self.mode = Mode::Probe;
+            }
             self.progress_ms = now_ms;
             self.start_at_ack();
         }
@@ -250,7 +331,7 @@ impl Follower {
     }
 
     pub(super) fn next_tick(&self) -> Option<u64> {
-        [self.retry_ms, self.ask_ms, self.idle_due(), self.stall_due()].into_iter().flatten().min()
+        [self.retry_ms, self.ask_ms, self.idle_due(), self.stall_due(), self.checks.next_tick()].into_iter().flatten().min()
     }
 
     /// When what is on its way counts as lost.
@@ -264,11 +345,30 @@ impl Follower {
         matches!(self.mode, Mode::Probe | Mode::Replicate).then_some(self.batch_ms + IDLE_HEAD_MS)
     }
 
+    /// The edge's first word after Welcome.
+    fn begin(&mut self, now_ms: u64, cursor: Position) {
+        self.mode = if self.answer_first > 0 { Mode::Answering } else { Mode::Replicate };
+        self.batch_ms = now_ms;
+        self.acked = cursor;
+        self.checks.begin(now_ms);
+        self.start_at_ack();
+        self.lead = (self.answer_first > 0).then(Lead::answers);
+    }
+
+    /// Shares whose back-fill the edge may have open.
+    fn open_shares(&self) -> Vec<Share> {
+        self.acked_fills.iter().chain(&self.fills).map(|fill| fill.grant.share.clone()).collect()
+    }
+
     /// A new scan from the last ACK. The grants that were told stay told: an edge keeps those, whatever it drops.
     fn start_at_ack(&mut self) {
         self.inflight.clear();
         self.discard = self.scanning;
-        self.ready = None;
+        if let Some((batch, _)) = self.ready.take() {
+            self.checks.dropped(&batch);
+        }
+        self.ahead = false;
+        self.lead.iter_mut().for_each(Lead::changed);
         self.sent = self.acked.clone();
         self.scanned = self.acked.clone();
         self.fills = self.acked_fills.clone();

@@ -10,7 +10,10 @@ use crate::frame::{Reason, Refuse};
 pub const VERSIONS: (u32, u32) = (1, 1);
 
 /// Optional features of this build.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[FEATURE_REPAIR];
+
+/// Digests, repairs, records asked for by key, and outcomes ahead of the stream.
+pub const FEATURE_REPAIR: &str = "repair";
 
 /// The highest version that both ranges hold.
 pub(super) fn common_version(ours: (u32, u32), theirs: (u32, u32)) -> Option<u32> {
@@ -32,7 +35,7 @@ pub(super) fn refuse_version(theirs: (u32, u32)) -> Refuse {
         "this hub speaks protocol versions {} to {}, the edge {} to {}: upgrade {older}",
         VERSIONS.0, VERSIONS.1, theirs.0, theirs.1
     );
-    Refuse { reason: Reason { code: "version".to_string(), detail }, retry_ms: 0, versions: VERSIONS }
+    Refuse { reason: Reason { code: "version".to_string(), detail }, retry_ms: 0, versions: VERSIONS, renew: false }
 }
 
 /// The session numbers that the cloud keeps of one database: by them it tells the database from a copy of its file.

@@ -10,10 +10,13 @@
 //! - Edge: `edge` (phases, timers), `edge_down` (batches until they are applied), `edge_up` (the outbox's window).
 //! - Cloud: `cloud` (phases, timers), `cloud_words` (effects and facts), `follower` (what is scanned when), `inflight`
 //!   (what is not acknowledged), `cloud_up` (the order of writes and their commit).
+//! - `checks`: digests, repairs, records that were asked for. `ahead`: what goes to an edge that cannot take the stream.
 //! - `outgoing`: small frames overtake bulk. `liveness`: silence, and a frame that is still on its way.
 
 use crate::frame::Reason;
 
+mod ahead;
+mod checks;
 pub mod cloud;
 mod cloud_up;
 mod cloud_words;

@@ -4,7 +4,7 @@
 pub struct Frame {
     #[prost(
         oneof = "frame::Body",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     pub body: ::core::option::Option<frame::Body>,
 }
@@ -40,6 +40,12 @@ pub mod frame {
         Close(super::Close),
         #[prost(message, tag = "14")]
         Started(super::Started),
+        #[prost(message, tag = "15")]
+        Compared(super::Compared),
+        #[prost(message, tag = "16")]
+        Verify(super::Verify),
+        #[prost(message, tag = "17")]
+        Ask(super::Ask),
     }
 }
 /// The first frame of a session, edge to cloud.
@@ -87,6 +93,9 @@ pub struct Hello {
     pub outbox_writes: u64,
     #[prost(uint64, tag = "17")]
     pub outbox_oldest_ms: u64,
+    /// the database that this one takes the place of, with its numbers; empty: none
+    #[prost(bytes = "vec", tag = "18")]
+    pub previous: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EpochStart {
@@ -137,6 +146,9 @@ pub struct Fill {
     pub from: u64,
     #[prost(message, optional, tag = "5")]
     pub at: ::core::option::Option<Position>,
+    /// 32 bytes, a bit for each range of keys: only these are read again; empty: all
+    #[prost(bytes = "vec", tag = "6")]
+    pub ranges: ::prost::alloc::vec::Vec<u8>,
 }
 /// The cloud's answer, when the session may begin.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -170,6 +182,12 @@ pub struct Welcome {
     pub ping_ms: u32,
     #[prost(uint32, tag = "12")]
     pub silence_ms: u32,
+    /// up to here both have one history; what the edge holds above it, it asks for by key
+    #[prost(uint64, optional, tag = "13")]
+    pub fork: ::core::option::Option<u64>,
+    /// the node's own, for people
+    #[prost(message, repeated, tag = "14")]
+    pub labels: ::prost::alloc::vec::Vec<Label>,
 }
 /// The edge has committed the session number: the stream may begin.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -191,6 +209,9 @@ pub struct Refuse {
     pub version_min: u32,
     #[prost(uint32, tag = "5")]
     pub version_max: u32,
+    /// the edge takes a new database id, names this one as the one before, and comes back at once
+    #[prost(bool, tag = "6")]
+    pub renew: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Grants {
@@ -200,6 +221,16 @@ pub struct Grants {
     pub grants: ::prost::alloc::vec::Vec<Grant>,
     #[prost(message, repeated, tag = "3")]
     pub definitions: ::prost::alloc::vec::Vec<Definition>,
+    /// the node's own, for people
+    #[prost(message, repeated, tag = "4")]
+    pub labels: ::prost::alloc::vec::Vec<Label>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Label {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Grant {
@@ -240,6 +271,68 @@ pub struct Batch {
     pub entries: ::prost::alloc::vec::Vec<Entry>,
     #[prost(message, optional, tag = "6")]
     pub fill: ::core::option::Option<FillPart>,
+    /// of the state at `through`, which is the head
+    #[prost(message, repeated, tag = "7")]
+    pub digests: ::prost::alloc::vec::Vec<Digest>,
+    #[prost(message, repeated, tag = "8")]
+    pub repairs: ::prost::alloc::vec::Vec<Repair>,
+    /// answers to Ask, and what writes touched while the edge is paused; deleted: there is none
+    #[prost(message, repeated, tag = "9")]
+    pub asked: ::prost::alloc::vec::Vec<Record>,
+}
+/// What one grant's partition holds: a count, and the sum (mod 2^128, little endian) of the records' hashes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Digest {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub partition: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "3")]
+    pub since: u64,
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
+    #[prost(bytes = "vec", tag = "5")]
+    pub sum: ::prost::alloc::vec::Vec<u8>,
+}
+/// The answer to Compared: which ranges of a grant really differ. The edge fills those again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Repair {
+    /// `from` is the head of the state that was compared
+    #[prost(message, optional, tag = "1")]
+    pub grant: ::core::option::Option<Grant>,
+    /// 32 bytes, none set: nothing differs any more
+    #[prost(bytes = "vec", tag = "2")]
+    pub ranges: ::prost::alloc::vec::Vec<u8>,
+}
+/// The edge compared the digests of the batch that ended at `revision`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Compared {
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    /// empty: all agree
+    #[prost(message, repeated, tag = "2")]
+    pub differing: ::prost::alloc::vec::Vec<RangeSums>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RangeSums {
+    #[prost(string, tag = "1")]
+    pub collection: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub partition: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "3")]
+    pub since: u64,
+    /// 256 sums of 16 bytes, by range of keys
+    #[prost(bytes = "vec", tag = "4")]
+    pub sums: ::prost::alloc::vec::Vec<u8>,
+}
+/// The edge wants digests with the next batch at the head.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Verify {}
+/// The edge wants these records as they are now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Ask {
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<Inside>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FillPart {
@@ -326,6 +419,9 @@ pub struct Ack {
     pub cursor: ::core::option::Option<Position>,
     #[prost(message, repeated, tag = "2")]
     pub fills: ::prost::alloc::vec::Vec<Fill>,
+    /// the outcomes of all writes up to this number are durable
+    #[prost(uint64, tag = "3")]
+    pub answered: u64,
 }
 /// Alive and busy: bytes of a large frame have arrived, or (edge) a commit runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -359,6 +455,9 @@ pub struct NumberedWrite {
     /// declared: rejected before a restore, stays rejected
     #[prost(bool, tag = "3")]
     pub rejected: bool,
+    /// 16 bytes: the hash of what was committed, where parts that the node may no longer hold were cut out since
+    #[prost(bytes = "vec", tag = "4")]
+    pub hash: ::prost::alloc::vec::Vec<u8>,
 }
 /// The cloud has durably decided everything up to here; the outcomes follow in the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -157,8 +157,7 @@ impl CloudModel {
     /// The chasing scan: one batch of the present state.
     pub(crate) fn scan(&self, scan: &Scan) -> Batch {
         let grants = self.grants();
-        let mut batch =
-            Batch { from: scan.from.clone(), through: scan.from.clone(), at_head: false, grants: None, entries: Vec::new(), fill: None };
+        let mut batch = Batch::empty(scan.from.clone(), scan.from.clone());
         let mut room = Room { records: scan.max_records, bytes: scan.max_bytes, any: false };
         let mut stream: BTreeMap<u64, Vec<(&Name, &Row)>> = self.outcomes.keys().map(|at| (*at, Vec::new())).collect();
         for (name, row) in self.rows.iter().filter(|(name, _)| self.is_granted(&name.0)) {

@@ -1,0 +1,103 @@
+//! What a node's way down carries beside the stream, at the head only: digests, the answers to what the edge found by them,
+//! and records that it asked for.
+
+use alloc::vec::Vec;
+
+use crate::frame::{Batch, RangeSums};
+use crate::limits::VERIFY_MS;
+use crate::names::{CollectionName, Key};
+
+/// Comparisons in a row that may end in a repair. A difference that two repairs did not mend is shown, and looked at again
+/// when the next verification is due: a link must not be kept busy by a disk that lies.
+const REPAIRS_IN_A_ROW: u32 = 2;
+
+/// What is owed to the edge.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    enabled: bool,
+    verify: bool,
+    verify_ms: Option<u64>,
+    compare: Vec<RangeSums>,
+    ask: Vec<(CollectionName, Key)>,
+    repairs: u32,
+}
+
+impl Checks {
+    /// `enabled`: the edge knows what to do with it.
+    pub(super) fn new(enabled: bool) -> Self {
+        Self { enabled, ..Self::default() }
+    }
+
+    pub(super) fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The session has begun: the first batch at the head carries digests.
+    pub(super) fn begin(&mut self, now_ms: u64) {
+        self.verify = self.enabled;
+        self.verify_ms = self.enabled.then_some(now_ms + VERIFY_MS);
+    }
+
+    /// Somebody wants to know. Tells, as the others here do, whether there is something to scan for.
+    pub(super) fn verify(&mut self) -> bool {
+        self.repairs = 0;
+        self.verify = self.enabled;
+        self.enabled
+    }
+
+    /// The edge compared; what differs is narrowed, unless repairs do not help.
+    pub(super) fn compared(&mut self, differing: Vec<RangeSums>) -> bool {
+        self.repairs = if differing.is_empty() { 0 } else { self.repairs + 1 };
+        self.compare = if self.repairs > REPAIRS_IN_A_ROW { Vec::new() } else { differing };
+        !self.compare.is_empty()
+    }
+
+    pub(super) fn asked(&mut self, records: Vec<(CollectionName, Key)>) -> bool {
+        self.ask = records;
+        !self.ask.is_empty()
+    }
+
+    /// The last open back-fill is done: what came by it is compared too.
+    pub(super) fn filled(&mut self) -> bool {
+        self.verify |= self.enabled;
+        self.enabled
+    }
+
+    pub(super) fn tick(&mut self, now_ms: u64) -> bool {
+        if self.verify_ms.is_none_or(|due| now_ms < due) {
+            return false;
+        }
+        self.verify_ms = Some(now_ms + VERIFY_MS);
+        self.verify()
+    }
+
+    pub(super) fn next_tick(&self) -> Option<u64> {
+        self.verify_ms
+    }
+
+    pub(super) fn wants_digests(&self) -> bool {
+        self.verify
+    }
+
+    /// What the next scan answers if it reaches the head.
+    pub(super) fn to_answer(&self) -> (Vec<RangeSums>, Vec<(CollectionName, Key)>) {
+        (self.compare.clone(), self.ask.clone())
+    }
+
+    /// A scan has read: at the head, everything that was owed is in it.
+    pub(super) fn scanned(&mut self, batch: &Batch) {
+        if batch.at_head {
+            self.verify = false;
+            self.compare = Vec::new();
+            self.ask = Vec::new();
+        }
+    }
+
+    /// A batch that was read is not sent after all.
+    pub(super) fn dropped(&mut self, batch: &Batch) {
+        self.verify |= !batch.digests.is_empty() || !batch.repairs.is_empty();
+        if self.ask.is_empty() {
+            self.ask = batch.asked.iter().map(|record| (record.collection.clone(), record.key.clone())).collect();
+        }
+    }
+}
