@@ -7,14 +7,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use proto::clock::Now;
+use proto::digest::{Digest, RANGES, RangeSet};
 use proto::frame::{
-    Ack, Batch, Content, Entry, Fill, FillPart, Frame, Grant, Grants, Hello, NumberedWrite, Reason, Record, Report, Share, Welcome,
+    Ack, Batch, Compared, Content, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, NumberedWrite, RangeSums, Reason,
+    Record, Repair, Report, Share, Welcome,
 };
 use proto::ids::{Cursor, DatabaseId, Epoch, Position, Revision};
 use proto::names::{CollectionName, Key};
 use proto::op::{Outcome, Verdict};
 use proto::session::cloud::{self, Admission, CloudSession};
-use proto::session::edge::{ApplyFailure, EdgeSession};
+use proto::session::edge::{ApplyFailure, Durable, EdgeSession};
 
 mod notation;
 
@@ -59,7 +61,7 @@ impl Words {
     fn fill(&self, name: &str) -> Option<Fill> {
         let (collection, at) = self.named.get(name)?.split_once('@').unwrap();
         let share = Share { collection: CollectionName::parse(collection).unwrap(), partition: None };
-        Some(Fill { grant: Grant { share, since: Revision(1), from: Revision(100) }, at: position(at) })
+        Some(Fill { grant: Grant { share, since: Revision(1), from: Revision(100) }, at: position(at), ranges: None })
     }
 
     fn fills(&self) -> Vec<Fill> {
@@ -69,6 +71,28 @@ impl Words {
 
 fn position(text: &str) -> Position {
     Position::at(Revision(text.parse().unwrap()))
+}
+
+fn share() -> Share {
+    Share { collection: CollectionName::parse("c").unwrap(), partition: None }
+}
+
+/// `7 differing=1`
+fn compared(words: &Words) -> Compared {
+    let sums = || RangeSums { share: share(), since: Revision(1), sums: vec![0; RANGES] };
+    Compared { revision: Revision(words.numbers()[0]), differing: (0..words.number("differing")).map(|_| sums()).collect() }
+}
+
+/// `7 fill=c@5 answered=3 compared differing=1 asks`
+fn durable(words: &Words) -> Durable {
+    let ask = (CollectionName::parse("c").unwrap(), Key::parse("k").unwrap());
+    Durable {
+        cursor: Position::at(Revision(words.numbers()[0])),
+        fills: words.fills(),
+        answered: words.number("answered"),
+        compared: words.flag("compared").then(|| compared(words)),
+        asks: if words.flag("asks") { vec![ask] } else { Vec::new() },
+    }
 }
 
 fn record(revision: u64, bytes: u64) -> Record {
@@ -103,11 +127,28 @@ fn batch(words: &mut Words) -> Batch {
     entries.extend((0..words.number("records")).map(|_| one()));
     let part = |fill| FillPart { fill, done: words.flag("done"), records: vec![record(1, 10)] };
     let fill = words.fill("fill").map(part);
-    Batch { from, through, at_head: words.flag("head"), grants: grants(words.number("grants")), entries, fill }
+    let digests =
+        (0..words.number("digests")).map(|_| GrantDigest { share: share(), since: Revision(1), digest: Digest::default() }).collect();
+    let repairs = words.named.get("repair").map(|ranges| {
+        let mut set = RangeSet::default();
+        (0..ranges.parse().unwrap()).for_each(|range| set.insert(range));
+        Repair { grant: Grant { share: share(), since: Revision(1), from: through.revision }, ranges: set }
+    });
+    let asked = (0..words.number("asked")).map(|_| record(1, 10)).collect();
+    Batch {
+        at_head: words.flag("head"),
+        grants: grants(words.number("grants")),
+        entries,
+        fill,
+        digests,
+        repairs: repairs.into_iter().collect(),
+        asked,
+        ..Batch::empty(from, through)
+    }
 }
 
 fn write(number: u64) -> NumberedWrite {
-    NumberedWrite { number, bytes: vec![7; 100], rejected: false }
+    NumberedWrite { number, bytes: vec![7; 100], rejected: false, hash: None }
 }
 
 fn cursor(at: u64) -> Cursor {
@@ -133,6 +174,7 @@ fn hello(words: &Words) -> Hello {
         software: "test".into(),
         metered: words.flag("metered"),
         report: Report::default(),
+        previous: None,
     }
 }
 
@@ -141,7 +183,12 @@ fn frame(words: &mut Words) -> Vec<u8> {
         "garbage" => return b"\xff\xff GET / HTTP/1.1".to_vec(),
         "Hello" => Frame::Hello(hello(words)),
         "Started" => Frame::Started { session: words.numbers()[0] },
-        "Ack" => Frame::Ack(Ack { cursor: Position::at(Revision(words.numbers()[0])), fills: words.fills() }),
+        "Ack" => {
+            Frame::Ack(Ack { cursor: Position::at(Revision(words.numbers()[0])), fills: words.fills(), answered: words.number("answered") })
+        }
+        "Compared" => Frame::Compared(compared(words)),
+        "Verify" => Frame::Verify,
+        "Ask" => Frame::Ask(vec![(CollectionName::parse("c").unwrap(), Key::parse("k").unwrap())]),
         "Batch" => Frame::Batch(batch(words)),
         "Writes" => Frame::Writes(words.numbers().into_iter().map(write).collect()),
         "Taken" => Frame::Taken { number: words.numbers()[0] },
@@ -163,6 +210,8 @@ fn frame(words: &mut Words) -> Vec<u8> {
             now_ms: 0,
             ping_ms: 15_000,
             silence_ms: 45_000,
+            fork: None,
+            labels: Vec::new(),
         }),
         other => panic!("no frame {other}"),
     };
@@ -219,12 +268,12 @@ impl Stage {
             return;
         }
         let edge = self.edge.as_mut().unwrap();
-        let at = || Position::at(Revision(words.numbers()[0]));
         match verb.as_str() {
+            "verify" => assert!(edge.verify()),
             "gets" => edge.receive(self.now_ms, &frame(words)),
             "bytes" => edge.bytes(words.numbers()[0]),
-            "adopted" => edge.adopted(self.now_ms, at(), words.fills()),
-            "applied" => edge.applied(self.now_ms, at(), words.fills()),
+            "adopted" => edge.adopted(self.now_ms, durable(words)),
+            "applied" => edge.applied(self.now_ms, durable(words)),
             "full" => edge.apply_failed(self.now_ms, ApplyFailure::DiskFull, "400 MiB free"),
             "broken" => edge.apply_failed(self.now_ms, ApplyFailure::Broken, "edge.db: I/O error"),
             "can-store" => edge.can_store(),
@@ -258,10 +307,20 @@ impl Stage {
                     taken: words.number("taken"),
                     grants: None,
                     told: Revision(1),
+                    fork: None,
+                    answer_first: words.number("answer-first"),
+                    labels: Vec::new(),
                 },
             ),
             "refused" => cloud.refused(Reason { code: words.next(), detail: "said the store".into() }, words.number("retry")),
             "scanned" => cloud.scanned(self.now_ms, batch(words)),
+            "ahead" => {
+                let (outcomes, records) = (Revision(words.number("outcomes-to")), Revision(words.number("records-to")));
+                let mut batch = batch(words);
+                batch.at_head = false;
+                cloud.read_ahead(self.now_ms, batch, outcomes, records);
+            }
+            "verify" => cloud.verify(),
             "scan-failed" => cloud.scan_failed(self.now_ms),
             "changed" => cloud.changed(),
             "committed" => cloud.committed(words.numbers()[0]),

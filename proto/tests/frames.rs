@@ -4,9 +4,10 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proto::digest::{Digest, RANGES, RangeSet};
 use proto::frame::{
-    Ack, Batch, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, Grants, Hello, NumberedWrite, Reason, Record, Refuse, Report,
-    Share, Welcome,
+    Ack, Batch, Compared, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, NumberedWrite,
+    RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome,
 };
 use proto::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
 use proto::limits::FRAME_BYTES;
@@ -54,15 +55,28 @@ fn grant() -> impl Strategy<Value = Grant> {
 
 fn grants() -> impl Strategy<Value = Grants> {
     let definition = (collection(), revision(), text()).prop_map(|(name, revision, json)| DefinitionText { name, revision, json });
-    (revision(), vec(grant(), 0..4), vec(definition, 0..3)).prop_map(|(revision, grants, definitions)| Grants {
+    (revision(), vec(grant(), 0..4), vec(definition, 0..3), labels()).prop_map(|(revision, grants, definitions, labels)| Grants {
         revision,
         grants,
         definitions,
+        labels,
     })
 }
 
+fn ranges() -> impl Strategy<Value = RangeSet> {
+    any::<[u8; RANGES / 8]>().prop_map(|bytes| RangeSet::from_bytes(&bytes).unwrap())
+}
+
+fn range_sums() -> impl Strategy<Value = RangeSums> {
+    (grant(), any::<u128>()).prop_map(|(Grant { share, since, .. }, sum)| RangeSums { share, since, sums: vec![sum; RANGES] })
+}
+
+fn labels() -> impl Strategy<Value = Vec<(String, String)>> {
+    vec((text(), text()), 0..3)
+}
+
 fn fill() -> impl Strategy<Value = Fill> {
-    (grant(), position()).prop_map(|(grant, at)| Fill { grant, at })
+    (grant(), position(), option::of(ranges())).prop_map(|(grant, at, ranges)| Fill { grant, at, ranges })
 }
 
 fn record() -> impl Strategy<Value = Record> {
@@ -94,18 +108,36 @@ fn outcome() -> impl Strategy<Value = Entry> {
 fn batch() -> impl Strategy<Value = Batch> {
     let entry = prop_oneof![record().prop_map(Entry::Record), outcome()];
     let part = (fill(), any::<bool>(), vec(record(), 0..3)).prop_map(|(fill, done, records)| FillPart { fill, done, records });
-    (position(), position(), any::<bool>(), option::of(grants()), vec(entry, 0..5), option::of(part))
-        .prop_map(|(from, through, at_head, grants, entries, fill)| Batch { from, through, at_head, grants, entries, fill })
+    let digest = (grant(), any::<u64>(), any::<u128>()).prop_map(|(Grant { share, since, .. }, count, sum)| GrantDigest {
+        share,
+        since,
+        digest: Digest { count, sum },
+    });
+    let repair = (grant(), ranges()).prop_map(|(grant, ranges)| Repair { grant, ranges });
+    let extras = (vec(digest, 0..3), vec(repair, 0..3), vec(record(), 0..3));
+    (position(), position(), any::<bool>(), option::of(grants()), vec(entry, 0..5), option::of(part), extras).prop_map(
+        |(from, through, at_head, grants, entries, fill, (digests, repairs, asked))| Batch {
+            from,
+            through,
+            at_head,
+            grants,
+            entries,
+            fill,
+            digests,
+            repairs,
+            asked,
+        },
+    )
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
     let who = (any::<(u32, u32)>(), vec(text(), 0..3), any::<[u8; 16]>(), any::<u64>(), epochs());
     let where_it_stands = (option::of(cursor()), any::<[u8; 16]>(), vec(fill(), 0..3));
-    let outbox = (any::<u64>(), any::<u64>(), vec(any::<(u64, u64)>(), 0..3), any::<(u64, u64)>());
+    let outbox = (any::<u64>(), any::<u64>(), vec(any::<(u64, u64)>(), 0..3), any::<(u64, u64)>(), option::of(any::<[u8; 16]>()));
     (who, where_it_stands, outbox, any::<u64>(), text(), any::<bool>()).prop_map(|(who, stands, outbox, now_ms, software, metered)| {
         let (versions, features, database, session, epochs) = who;
         let (cursor, grants_hash, fills) = stands;
-        let (newest_write, outbox_first, gaps, (outbox_writes, outbox_oldest_ms)) = outbox;
+        let (newest_write, outbox_first, gaps, (outbox_writes, outbox_oldest_ms), previous) = outbox;
         Hello {
             versions,
             features,
@@ -122,6 +154,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             software,
             metered,
             report: Report { outbox_writes, outbox_oldest_ms, warnings: Vec::new() },
+            previous: previous.map(DatabaseId),
         }
     })
 }
@@ -129,10 +162,11 @@ fn hello() -> impl Strategy<Value = Hello> {
 fn welcome() -> impl Strategy<Value = Welcome> {
     let agreed = (any::<u32>(), vec(text(), 0..3), any::<u64>(), epochs());
     let stands = (revision(), cursor(), any::<bool>(), any::<u64>(), option::of(grants()));
-    (agreed, stands, any::<(u64, u32, u32)>()).prop_map(|(agreed, stands, (now_ms, ping_ms, silence_ms))| {
+    let more = (option::of(revision()), labels());
+    (agreed, stands, any::<(u64, u32, u32)>(), more).prop_map(|(agreed, stands, (now_ms, ping_ms, silence_ms), (fork, labels))| {
         let (version, features, session, epochs) = agreed;
         let (head, cursor, reset, taken, grants) = stands;
-        Welcome { version, features, session, epochs, head, cursor, reset, taken, grants, now_ms, ping_ms, silence_ms }
+        Welcome { version, features, session, epochs, head, cursor, reset, taken, grants, now_ms, ping_ms, silence_ms, fork, labels }
     })
 }
 
@@ -149,17 +183,21 @@ fn report() -> impl Strategy<Value = Report> {
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
-    let refuse = (reason(), any::<(u64, (u32, u32))>());
-    let refuse = refuse.prop_map(|(reason, (retry_ms, versions))| Frame::Refuse(Refuse { reason, retry_ms, versions }));
-    let write = (any::<u64>(), vec(any::<u8>(), 0..40), any::<bool>());
-    let write = write.prop_map(|(number, bytes, rejected)| NumberedWrite { number, bytes, rejected });
+    let refuse = (reason(), any::<(u64, (u32, u32), bool)>());
+    let refuse = refuse.prop_map(|(reason, (retry_ms, versions, renew))| Frame::Refuse(Refuse { reason, retry_ms, versions, renew }));
+    let write = (any::<u64>(), vec(any::<u8>(), 0..40), any::<bool>(), option::of(any::<[u8; 16]>()));
+    let write = write.prop_map(|(number, bytes, rejected, hash)| NumberedWrite { number, bytes, rejected, hash });
+    let compared = (revision(), vec(range_sums(), 0..2)).prop_map(|(revision, differing)| Compared { revision, differing });
     prop_oneof![
         hello().prop_map(Frame::Hello),
         welcome().prop_map(Frame::Welcome),
         refuse,
         any::<u64>().prop_map(|session| Frame::Started { session }),
         batch().prop_map(Frame::Batch),
-        (position(), vec(fill(), 0..3)).prop_map(|(cursor, fills)| Frame::Ack(Ack { cursor, fills })),
+        (position(), vec(fill(), 0..3), any::<u64>()).prop_map(|(cursor, fills, answered)| Frame::Ack(Ack { cursor, fills, answered })),
+        compared.prop_map(Frame::Compared),
+        Just(Frame::Verify),
+        vec((collection(), key()), 0..3).prop_map(Frame::Ask),
         any::<u64>().prop_map(|bytes| Frame::Received { bytes }),
         reason().prop_map(Frame::Nack),
         Just(Frame::Ready),

@@ -53,7 +53,7 @@ pub(crate) fn grants(from: u64) -> Grants {
         revision: Revision(1),
         json: (*json).to_owned(),
     };
-    Grants { revision: Revision(1), grants, definitions: all.iter().map(definition).collect() }
+    Grants { revision: Revision(1), grants, definitions: all.iter().map(definition).collect(), labels: Vec::new() }
 }
 
 pub(crate) fn welcome(session: u64, head: u64, grants: Option<Grants>) -> Welcome {
@@ -70,6 +70,8 @@ pub(crate) fn welcome(session: u64, head: u64, grants: Option<Grants>) -> Welcom
         now_ms: 0,
         ping_ms: 15_000,
         silence_ms: 45_000,
+        fork: None,
+        labels: Vec::new(),
     }
 }
 
@@ -102,11 +104,11 @@ pub(crate) fn answered(number: u64, revision: u64, verdict: Verdict) -> Entry {
 }
 
 pub(crate) fn batch(from: u64, through: u64, at_head: bool, entries: Vec<Entry>) -> Batch {
-    Batch { from: at(from), through: at(through), at_head, grants: None, entries, fill: None }
+    Batch { at_head, entries, ..Batch::empty(at(from), at(through)) }
 }
 
 pub(crate) fn filled(grant: Grant, reached: u64, done: bool, records: Vec<Record>) -> FillPart {
-    FillPart { fill: Fill { grant, at: at(reached) }, done, records }
+    FillPart { fill: Fill { grant, at: at(reached), ranges: None }, done, records }
 }
 
 /// One edge, and readers beside it.

@@ -192,12 +192,9 @@ impl Model {
         };
         let through = through.max(from.clone());
         Batch {
-            from: from.clone(),
-            through,
             at_head,
-            grants: None,
             entries: taken.into_iter().map(|(_, entry)| entry).collect(),
-            fill: None,
+            ..Batch::empty(from.clone(), through)
         }
     }
 

@@ -165,7 +165,7 @@ fn part(from: Position, keys: std::ops::Range<u32>, last: bool) -> Batch {
     let id = |number: u32| format!("k{number:03}");
     let entries = keys.clone().map(|number| is("stock", &id(number), 12, &format!(r#"{{"id":"{}","n":1}}"#, id(number)))).collect();
     let through = if last { at(12) } else { Position { revision: Revision(11), inside: Some((name("stock"), key(&id(keys.end - 1)))) } };
-    Batch { from, through, at_head: last, grants: None, entries, fill: None }
+    Batch { at_head: last, entries, ..Batch::empty(from, through) }
 }
 
 #[test]

@@ -145,7 +145,8 @@ impl Follower {
     /// What was read ahead, and how far it reaches.
     pub(super) fn read_ahead(&mut self, batch: Batch, outcomes: Revision, records: Revision) {
         self.scanning = false;
-        let Some(lead) = self.lead.as_mut().filter(|_| !core::mem::take(&mut self.discard)) else {
+        let discard = core::mem::take(&mut self.discard);
+        let Some(lead) = self.lead.as_mut().filter(|_| !discard) else {
             self.more = true;
             return;
         };

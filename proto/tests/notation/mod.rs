@@ -36,6 +36,15 @@ pub(crate) fn batch(batch: &Batch) -> String {
         text += &fills(std::slice::from_ref(&part.fill));
         text += &format!(" of {}{}", part.records.len(), if part.done { " done" } else { "" });
     }
+    if !batch.digests.is_empty() {
+        text += &format!(" digests={}", batch.digests.len());
+    }
+    for repair in &batch.repairs {
+        text += &format!(" repair={}:{}", repair.grant.share.collection, repair.ranges.len());
+    }
+    for record in &batch.asked {
+        text += &format!(" asked={}", record.key);
+    }
     text
 }
 
@@ -74,6 +83,9 @@ pub(crate) fn frame(frame: &Frame) -> String {
         Frame::Taken { number } => number.to_string(),
         Frame::Ping { sent_ms, report } => format!("{sent_ms}{}", if report.is_some() { " report" } else { "" }),
         Frame::Pong { sent_ms, .. } => sent_ms.to_string(),
+        Frame::Compared(compared) => format!("{} differing={}", compared.revision, compared.differing.len()),
+        Frame::Verify => String::new(),
+        Frame::Ask(records) => format!("{} records", records.len()),
     };
     format!("{} {rest}", frame.name()).trim_end().to_string()
 }
@@ -98,8 +110,23 @@ pub(crate) fn cloud_effect(effect: &cloud::Effect) -> String {
         cloud::Effect::Admit(hello) => format!("admit session={}", hello.session),
         cloud::Effect::ConfirmSession(session) => format!("confirm session={session}"),
         cloud::Effect::Scan(scan) => {
-            format!("scan from={} told={} bytes={}{}", position(&scan.from), scan.told, scan.max_bytes, fills(&scan.fills))
+            let mut text = format!("scan from={} told={} bytes={}{}", position(&scan.from), scan.told, scan.max_bytes, fills(&scan.fills));
+            if scan.digests.is_some() {
+                text += " digests";
+            }
+            if !scan.compare.is_empty() {
+                text += &format!(" compare={}", scan.compare.len());
+            }
+            if !scan.ask.is_empty() {
+                text += &format!(" ask={}", scan.ask.len());
+            }
+            text
         }
+        cloud::Effect::Ahead(ahead) => {
+            let records = ahead.records.map_or("none".into(), |revision| revision.to_string());
+            format!("read-ahead at={} outcomes={} records={records}", position(&ahead.at), ahead.outcomes)
+        }
+        cloud::Effect::Compared { revision, differing } => format!("compared {revision} differing={differing}"),
         cloud::Effect::Commit { session, writes: own } => format!("commit session={session} {}", writes(own)),
         cloud::Effect::Acked(at) => format!("acked {}", position(at)),
         cloud::Effect::Report(report) => format!("report outbox={}", report.outbox_writes),

@@ -6,7 +6,7 @@ use proto::frame::{Batch, Content, DefinitionText, Entry, Fill, FillPart, Grant,
 use proto::ids::{Cursor, Epoch, Position, Revision};
 use proto::names::{CollectionName, Key};
 use proto::op::{Outcome, Verdict};
-use proto::session::cloud::{Admission, Scan};
+use proto::session::cloud::{Admission, Ahead, Scan};
 use proto::session::handshake::Numbers;
 
 pub(crate) type Name = (CollectionName, Key);
@@ -102,7 +102,12 @@ impl CloudModel {
             from: Revision(self.head),
         };
         let definitions = Vec::<DefinitionText>::new();
-        Grants { revision: Revision(self.grants_revision), grants: self.granted.iter().map(grant).collect(), definitions }
+        Grants {
+            revision: Revision(self.grants_revision),
+            grants: self.granted.iter().map(grant).collect(),
+            definitions,
+            labels: Vec::new(),
+        }
     }
 
     pub(crate) fn admit(&mut self, hello: &Hello) -> Result<Admission, Reason> {
@@ -122,6 +127,9 @@ impl CloudModel {
             taken: self.taken,
             told: grants.revision,
             grants: (!known).then_some(grants),
+            fork: None,
+            answer_first: 0,
+            labels: Vec::new(),
         })
     }
 
@@ -193,6 +201,26 @@ impl CloudModel {
             batch.grants = Some(grants);
         }
         batch
+    }
+
+    /// Outcomes above what was read; where none is left, the records that were changed since.
+    pub(crate) fn ahead(&self, ahead: &Ahead) -> (Batch, Revision, Revision) {
+        let mut batch = Batch::empty(ahead.at.clone(), ahead.at.clone());
+        let outcomes = self.outcomes.range(ahead.outcomes.0 + 1..).take(ahead.max_records);
+        let mut reached = ahead.outcomes;
+        for (at, (number, verdict)) in outcomes {
+            batch.entries.push(outcome(*number, *at, *verdict));
+            reached = Revision(*at);
+        }
+        let after = ahead.records.unwrap_or_default();
+        if !batch.entries.is_empty() || ahead.records.is_none() {
+            return (batch, reached, after);
+        }
+        let mut rows: Vec<_> = self.rows.iter().filter(|(name, row)| self.is_granted(&name.0) && row.revision > after.0).collect();
+        rows.sort_by_key(|(_, row)| row.revision);
+        let whole = rows.iter().take(ahead.max_records).last().map_or(self.head, |(_, row)| row.revision);
+        batch.asked = rows.into_iter().take(ahead.max_records).map(|(name, row)| record(name, row)).collect();
+        (batch, reached, Revision(whole))
     }
 
     fn fill(&self, fill: &Fill, room: &mut Room) -> Option<FillPart> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::frame::{Batch, Content, Entry, Fill, Grant, Grants, Hello, NumberedWrite, Record, Report, Welcome};
 use proto::ids::{Cursor, DatabaseId, Epoch, Position, Revision};
 use proto::op::{Outcome, Verdict};
+use proto::session::edge::Durable;
 
 use crate::cloud_model::{Change, Name, name};
 
@@ -53,11 +54,13 @@ impl EdgeModel {
             software: "model".into(),
             metered: false,
             report: Report::default(),
+            previous: None,
         }
     }
 
-    pub(crate) fn fills(&self) -> Vec<Fill> {
-        self.fills.clone()
+    pub(crate) fn durable(&self) -> Durable {
+        let answered = (1..).take_while(|number| self.outcomes.contains_key(number)).last().unwrap_or(0);
+        Durable { cursor: self.cursor(), fills: self.fills.clone(), answered, ..Durable::default() }
     }
 
     pub(crate) fn cursor(&self) -> Position {
@@ -92,7 +95,7 @@ impl EdgeModel {
             if self.outcomes.contains_key(number) {
                 continue;
             }
-            let write = NumberedWrite { number: *number, bytes: change.encode(*pad), rejected: false };
+            let write = NumberedWrite { number: *number, bytes: change.encode(*pad), rejected: false, hash: None };
             if !writes.is_empty() && bytes + write.wire_len() > max_bytes {
                 return (writes, true);
             }
@@ -130,6 +133,9 @@ impl EdgeModel {
         }
         if let Some(part) = &batch.fill {
             self.fill(part);
+        }
+        for record in &batch.asked {
+            self.record(record);
         }
         self.cursor = Some(self.cursor().max(batch.through.clone()));
     }
@@ -204,7 +210,7 @@ impl EdgeModel {
             if !self.grants.grants.iter().any(|own| same(own, grant)) {
                 self.fills.retain(|fill| fill.grant.share != grant.share);
                 self.filled.retain(|own, _| own.share != grant.share);
-                self.fills.push(Fill { grant: grant.clone(), at: Position::default() });
+                self.fills.push(Fill { grant: grant.clone(), at: Position::default(), ranges: None });
             }
         }
         self.fills.retain(|fill| grants.grants.iter().any(|grant| same(grant, &fill.grant)));

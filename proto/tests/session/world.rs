@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use proto::clock::Now;
 use proto::frame::{Batch, Frame, Hello, NumberedWrite, Welcome};
 use proto::limits::{WINDOW_BATCHES, WINDOW_BYTES_MAX};
-use proto::session::cloud::{CloudSession, Scan};
+use proto::session::cloud::{Ahead, CloudSession, Scan};
 use proto::session::edge::EdgeSession;
 use proto::session::{End, Mode};
 
@@ -31,6 +31,7 @@ enum Job {
     Read(u64, usize),
     Admit(Hello),
     Scan(Scan),
+    Ahead(Ahead),
     Commit(u64, Vec<NumberedWrite>),
 }
 

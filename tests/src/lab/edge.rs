@@ -161,6 +161,7 @@ impl Edge {
             software: String::new(),
             metered: false,
             report: facts.report,
+            previous: None,
         }
     }
 

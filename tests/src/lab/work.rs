@@ -55,6 +55,8 @@ impl Lab {
             cloud::Effect::Admit(hello) => self.job(at, Side::Cloud, Job::Admit(*hello)),
             cloud::Effect::ConfirmSession(session) => self.job(at, Side::Cloud, Job::Confirm(session)),
             cloud::Effect::Scan(scan) => self.job(at, Side::Cloud, Job::Scan(scan)),
+            cloud::Effect::Ahead(ahead) => self.job(at, Side::Cloud, Job::Ahead(ahead)),
+            cloud::Effect::Compared { revision, differing } => self.note(&format!("compared at {revision}: {differing} differ")),
             cloud::Effect::Commit { session, writes } => self.job(at, Side::Cloud, Job::Take(session, writes)),
             cloud::Effect::Acked(cursor) => {
                 let node = self.wires[at].node;
@@ -111,7 +113,9 @@ impl Lab {
                 let now = edge.now(now_ms);
                 edge.store().observe_cloud_time(welcome.now_ms).unwrap();
                 let adopted = edge.store().adopt(&welcome, now).unwrap();
-                self.on_edge(wire, |session| session.adopted(now_ms, adopted.cursor, adopted.fills));
+                self.on_edge(wire, |session| {
+                    session.adopted(now_ms, Durable { cursor: adopted.cursor, fills: adopted.fills, ..Durable::default() });
+                });
             }
             Job::Apply(batches) => self.apply(wire, node, &batches),
             Job::Read(after, max_bytes) => {
@@ -125,6 +129,11 @@ impl Lab {
                 let _refused = self.cloud.decide(CloudJob::Confirm { peer, session }, now_ms);
             }
             Job::Scan(scan) => self.scan(wire, peer, &scan),
+            Job::Ahead(ahead) => {
+                let Some(peer) = peer else { return };
+                let ReadAhead { batch, outcomes, records } = self.cloud.reader().ahead(peer, &ahead).unwrap();
+                self.on_cloud(wire, |session| session.read_ahead(now_ms, batch, outcomes, records));
+            }
             Job::Take(session, writes) => self.take_writes(wire, peer, session, writes),
         }
     }
@@ -135,7 +144,9 @@ impl Lab {
         let now = edge.now(now_ms);
         let result = edge.store().apply(batches, now);
         self.on_edge(wire, |session| match result {
-            Ok(applied) => session.applied(now_ms, applied.cursor, applied.fills),
+            Ok(applied) => {
+                session.applied(now_ms, Durable { cursor: applied.cursor, fills: applied.fills, ..Durable::default() });
+            }
             Err(ApplyError::DiskLow { .. }) => session.apply_failed(now_ms, ApplyFailure::DiskFull, ""),
             Err(error) => session.apply_failed(now_ms, ApplyFailure::Broken, &error.to_string()),
         });
@@ -163,21 +174,20 @@ impl Lab {
 
     fn admitted(&mut self, wire: u64, admitted: Admitted, held: Option<Hash>) {
         let now_ms = self.now_ms;
-        let Admitted { peer, session, epochs, head, cursor, reset, taken, grants, told, .. } = admitted;
+        let Admitted { peer, session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, .. } = admitted;
         if let Some(own) = self.wire(wire) {
             own.peer = Some(peer);
             own.shares = grants.iter().flat_map(|grants| &grants.grants).map(|grant| grant.share.clone()).collect();
         }
         let grants = grants.filter(|grants| reset || held != Some(grants.hash()));
-        self.on_cloud(wire, |own| own.admitted(now_ms, Admission { session, epochs, head, cursor, reset, taken, grants, told }));
+        let admission = Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels };
+        self.on_cloud(wire, |own| own.admitted(now_ms, admission));
     }
 
     fn scan(&mut self, wire: u64, peer: Option<Peer>, scan: &Scan) {
         let now_ms = self.now_ms;
         let Some(peer) = peer else { return };
-        let Scan { from, fills, told, max_records, max_bytes } = scan;
-        let request = ScanRequest { peer, from, fills, told: *told, max_records: *max_records, max_bytes: *max_bytes };
-        let batch = self.cloud.reader().scan(&request).unwrap();
+        let batch = self.cloud.reader().scan(&ScanRequest { peer, scan }).unwrap();
         let Some(own) = self.wire(wire) else { return };
         let regranted = batch.grants.as_ref().map(|grants| grants.grants.iter().map(|grant| grant.share.clone()).collect());
         let changed = regranted.is_some();

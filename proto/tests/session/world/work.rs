@@ -27,6 +27,8 @@ impl World {
             cloud::Effect::Admit(hello) => self.job(id, Job::Admit(*hello)),
             cloud::Effect::ConfirmSession(session) => self.cloud.confirm(session),
             cloud::Effect::Scan(scan) => self.job(id, Job::Scan(scan)),
+            cloud::Effect::Ahead(ahead) => self.job(id, Job::Ahead(ahead)),
+            cloud::Effect::Compared { .. } => {}
             cloud::Effect::Commit { session, writes } => self.job(id, Job::Commit(session, writes)),
             cloud::Effect::Acked(cursor) => assert!(cursor <= self.edge.cursor(), "the cloud believes in more than is durable"),
             cloud::Effect::Report(_) => {}
@@ -65,16 +67,17 @@ impl World {
         match job {
             Job::Adopt(welcome) => {
                 self.edge.adopt(&welcome);
-                let (cursor, fills) = (self.edge.cursor(), self.edge.fills());
-                self.on_edge(wire, |session| session.adopted(now_ms, cursor, fills));
+                let durable = self.edge.durable();
+                self.on_edge(wire, |session| session.adopted(now_ms, durable));
             }
-            Job::Apply(_) if self.disk_full => {
+            // Outcomes ahead of the stream need no room to speak of.
+            Job::Apply(batches) if self.disk_full && batches.iter().any(|batch| batch.from < batch.through || batch.is_empty()) => {
                 self.on_edge(wire, |session| session.apply_failed(now_ms, ApplyFailure::DiskFull, "for the test"));
             }
             Job::Apply(batches) => {
                 self.edge.apply(&batches);
-                let (cursor, fills) = (self.edge.cursor(), self.edge.fills());
-                self.on_edge(wire, |session| session.applied(now_ms, cursor, fills));
+                let durable = self.edge.durable();
+                self.on_edge(wire, |session| session.applied(now_ms, durable));
             }
             Job::Read(after, max_bytes) => {
                 let (writes, more) = self.edge.outbox(after, max_bytes);
@@ -84,6 +87,10 @@ impl World {
             Job::Scan(scan) => {
                 let batch = self.cloud.scan(&scan);
                 self.on_cloud(wire, |session| session.scanned(now_ms, batch));
+            }
+            Job::Ahead(ahead) => {
+                let (batch, outcomes, records) = self.cloud.ahead(&ahead);
+                self.on_cloud(wire, |session| session.read_ahead(now_ms, batch, outcomes, records));
             }
             Job::Commit(_, writes) if self.failing_commits > 0 => {
                 self.failing_commits -= 1;
