@@ -14,6 +14,7 @@ fn store(folder: &Path) -> Store {
         revision: Revision(1),
         grants: vec![Grant { share, since: Revision(1), from: Revision(1) }],
         definitions: vec![DefinitionText { name, revision: Revision(1), json: "{}".to_owned() }],
+        labels: Vec::new(),
     };
     let welcome = Welcome {
         version: 1,
@@ -28,6 +29,8 @@ fn store(folder: &Path) -> Store {
         now_ms: 0,
         ping_ms: 1,
         silence_ms: 1,
+        fork: None,
+        labels: Vec::new(),
     };
     store.adopt(&welcome, Now::default()).unwrap();
     store

@@ -101,7 +101,7 @@ impl RangeSet {
     }
 
     /// A bit for each range, the lowest first.
-    pub fn to_bytes(&self) -> [u8; RANGES / 8] {
+    pub fn to_bytes(self) -> [u8; RANGES / 8] {
         self.0
     }
 

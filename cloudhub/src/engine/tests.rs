@@ -7,6 +7,7 @@ use std::time::Duration;
 use proto::frame::{Batch, Fill, Hello};
 use proto::ids::{DatabaseId, Epoch, EpochStart, Position, Revision, WriteId};
 use proto::names::{CollectionName, Key, NodeName};
+use proto::session::cloud::Ahead;
 
 use super::*;
 use crate::store::{
@@ -88,6 +89,7 @@ impl Store for FakeStore {
 impl StoreRead for FakeReader {
     fn head(&mut self) -> Result<Revision, StoreError> { Ok(Revision(self.0)) }
     fn scan(&mut self, _: &ScanRequest<'_>) -> Result<Batch, StoreError> { unreachable!() }
+    fn ahead(&mut self, _: crate::store::Peer, _: &Ahead) -> Result<crate::store::ReadAhead, StoreError> { unreachable!() }
     fn outcomes_above(&mut self, _: crate::store::Peer, _: Revision) -> Result<u64, StoreError> { unreachable!() }
     fn behind(&mut self, _: &NodeName, _: &Position, _: &[Fill]) -> Result<u64, StoreError> { unreachable!() }
     fn record(&mut self, _: &CollectionName, _: &Key) -> Result<Option<RecordRow>, StoreError> { unreachable!() }
@@ -278,6 +280,7 @@ fn hello(node: &str) -> Job {
         software: String::new(),
         metered: false,
         report: Default::default(),
+        previous: None,
     };
     let node = NodeName::parse(node).unwrap();
     Job::Admit(Box::new(AdmitJob { node, serial: None, hello: Box::new(hello), live: None, address: String::new(), transport: "memory" }))

@@ -9,7 +9,7 @@ use proto::frame::{Batch, Content, Entry, Fill, Grants, Hello, NumberedWrite, We
 use proto::ids::{Cursor, DatabaseId, EpochStart, Position};
 use proto::op::{Op, Outcome, Write};
 use proto::session::End;
-use proto::session::edge::{EdgeSession, Effect};
+use proto::session::edge::{Durable, EdgeSession, Effect};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ impl Memory {
     pub(crate) fn write(&mut self, op: Op) {
         let write = Write { hlc: Hlc::from_ms(1), at_ms: 1, actor: Some("till".into()), request_id: None, ops: vec![op] };
         let number = self.outbox.len() as u64 + 1;
-        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false });
+        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None });
     }
 
     fn hello(&self) -> Hello {
@@ -126,6 +126,7 @@ impl Memory {
             software: "test".into(),
             metered: false,
             report: Default::default(),
+            previous: None,
         }
     }
 
@@ -134,7 +135,7 @@ impl Memory {
         self.epochs = welcome.epochs;
         self.cursor = Some(welcome.cursor);
         if let Some(grants) = welcome.grants {
-            self.fills = grants.grants.iter().map(|grant| Fill { grant: grant.clone(), at: Position::default() }).collect();
+            self.fills = grants.grants.iter().map(|grant| Fill { grant: grant.clone(), at: Position::default(), ranges: None }).collect();
             self.grants = grants;
         }
     }
@@ -142,7 +143,7 @@ impl Memory {
     fn apply(&mut self, batch: Batch) {
         if let Some(grants) = batch.grants {
             let new = grants.grants.iter().filter(|grant| self.grants.grants.iter().all(|old| old.share != grant.share));
-            self.fills.extend(new.map(|grant| Fill { grant: grant.clone(), at: Position::default() }));
+            self.fills.extend(new.map(|grant| Fill { grant: grant.clone(), at: Position::default(), ranges: None }));
             self.grants = grants;
         }
         for entry in batch.entries {
@@ -255,12 +256,12 @@ impl Session {
                 Effect::Adopt(welcome) => {
                     self.memory.adopt(*welcome);
                     let (at, fills) = self.reached();
-                    self.session.adopted(now, at, fills);
+                    self.session.adopted(now, Durable { cursor: at, fills, ..Durable::default() });
                 }
                 Effect::Apply(batches) => {
                     batches.into_iter().for_each(|batch| self.memory.apply(batch));
                     let (at, fills) = self.reached();
-                    self.session.applied(now, at, fills);
+                    self.session.applied(now, Durable { cursor: at, fills, ..Durable::default() });
                 }
                 Effect::ReadOutbox { after, .. } => {
                     let pending = self.memory.outbox.iter().filter(|write| write.number > after);

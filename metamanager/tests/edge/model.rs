@@ -191,11 +191,7 @@ impl Model {
             _ => at(self.cloud.head),
         };
         let through = through.max(from.clone());
-        Batch {
-            at_head,
-            entries: taken.into_iter().map(|(_, entry)| entry).collect(),
-            ..Batch::empty(from.clone(), through)
-        }
+        Batch { at_head, entries: taken.into_iter().map(|(_, entry)| entry).collect(), ..Batch::empty(from.clone(), through) }
     }
 
     /// What the edge knows once it has applied everything up to `through`.

@@ -71,6 +71,13 @@ pub struct Scan {
     pub ask: Vec<(CollectionName, Key)>,
 }
 
+impl Scan {
+    /// A stretch of the stream and a part of a back-fill, and nothing beside them.
+    pub fn plain(from: Position, fills: Vec<Fill>, told: Revision, max_records: usize, max_bytes: usize) -> Self {
+        Self { from, fills, told, max_records, max_bytes, digests: None, compare: Vec::new(), ask: Vec::new() }
+    }
+}
+
 /// What to read ahead of the stream, for an edge that cannot store records, or whose outcomes go first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ahead {

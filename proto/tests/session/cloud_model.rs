@@ -218,7 +218,7 @@ impl CloudModel {
         }
         let mut rows: Vec<_> = self.rows.iter().filter(|(name, row)| self.is_granted(&name.0) && row.revision > after.0).collect();
         rows.sort_by_key(|(_, row)| row.revision);
-        let whole = rows.iter().take(ahead.max_records).last().map_or(self.head, |(_, row)| row.revision);
+        let whole = rows.iter().take(ahead.max_records).next_back().map_or(self.head, |(_, row)| row.revision);
         batch.asked = rows.into_iter().take(ahead.max_records).map(|(name, row)| record(name, row)).collect();
         (batch, reached, Revision(whole))
     }

@@ -22,15 +22,12 @@ pub fn every() -> Vec<(&'static str, Frame)> {
         ),
         ("Welcome: every member", Frame::Welcome(welcome())),
         ("Welcome: nothing new", Frame::Welcome(Welcome { grants: None, reset: false, features: Vec::new(), ..welcome() })),
-        ("Refuse", Frame::Refuse(Refuse { reason: reason("copied_database"), retry_ms: 2_000, versions: (1, 3) })),
+        ("Refuse", Frame::Refuse(Refuse { reason: reason("copied_database"), retry_ms: 2_000, versions: (1, 3), renew: false })),
         ("Started", Frame::Started { session: 7 }),
         ("Batch: records, outcomes, grants and a part of a back-fill", Frame::Batch(batch())),
-        (
-            "Batch: nothing but the cursor",
-            Frame::Batch(Batch { from: at(41), through: at(50), at_head: true, grants: None, entries: Vec::new(), fill: None }),
-        ),
-        ("Ack: inside a revision, with an open back-fill", Frame::Ack(Ack { cursor: inside(41), fills: vec![fill()] })),
-        ("Ack: at a revision", Frame::Ack(Ack { cursor: at(50), fills: Vec::new() })),
+        ("Batch: nothing but the cursor", Frame::Batch(Batch { at_head: true, ..Batch::empty(at(41), at(50)) })),
+        ("Ack: inside a revision, with an open back-fill", Frame::Ack(Ack { cursor: inside(41), fills: vec![fill()], answered: 0 })),
+        ("Ack: at a revision", Frame::Ack(Ack { cursor: at(50), fills: Vec::new(), answered: 0 })),
         ("Received", Frame::Received { bytes: 1 << 40 }),
         ("Nack", Frame::Nack(reason("disk_full"))),
         ("Ready", Frame::Ready),
@@ -69,7 +66,7 @@ fn grant(partition: Option<&str>) -> Grant {
 }
 
 fn fill() -> Fill {
-    Fill { grant: grant(Some("lyon")), at: inside(12) }
+    Fill { grant: grant(Some("lyon")), at: inside(12), ranges: None }
 }
 
 fn grants() -> Grants {
@@ -79,6 +76,7 @@ fn grants() -> Grants {
         revision: Revision(40),
         grants: vec![grant(None), grant(Some("")), grant(Some("lyon"))],
         definitions: vec![conflicts, definition],
+        labels: Vec::new(),
     }
 }
 
@@ -91,7 +89,7 @@ fn hello() -> Hello {
         epochs: epochs(),
         cursor: Some(Cursor { epoch: Epoch(u64::MAX), position: inside(41) }),
         grants_hash: [0xfe; 16],
-        fills: vec![fill(), Fill { grant: grant(None), at: at(0) }],
+        fills: vec![fill(), Fill { grant: grant(None), at: at(0), ranges: None }],
         newest_write: 1_052,
         outbox_first: 1_041,
         gaps: vec![(1_043, 1_043), (1_045, 1_047)],
@@ -99,6 +97,7 @@ fn hello() -> Hello {
         software: "0.1.0".to_owned(),
         metered: true,
         report: Report { warnings: Vec::new(), ..report() },
+        previous: None,
     }
 }
 
@@ -116,6 +115,8 @@ fn welcome() -> Welcome {
         now_ms: 1_800_000_000_001,
         ping_ms: 15_000,
         silence_ms: 45_000,
+        fork: None,
+        labels: Vec::new(),
     }
 }
 
@@ -158,11 +159,11 @@ fn batch() -> Batch {
     let records = records.into_iter().chain([record("c", Content::Deleted), record("d", Content::Left)]);
     let part = FillPart { fill: fill(), done: true, records: vec![record("e", Content::Value(r#"{"x":[1,2]}"#.to_owned()))] };
     let entries = outcomes.chain(records.map(Entry::Record)).collect();
-    Batch { from: at(41), through: inside(42), at_head: true, grants: Some(grants()), entries, fill: Some(part) }
+    Batch { at_head: true, grants: Some(grants()), entries, fill: Some(part), ..Batch::empty(at(41), inside(42)) }
 }
 
 fn writes() -> Vec<NumberedWrite> {
-    let numbered = |number, bytes, rejected| NumberedWrite { number, bytes, rejected };
+    let numbered = |number, bytes, rejected| NumberedWrite { number, bytes, rejected, hash: None };
     let mut all: Vec<_> = every_write().iter().zip(1..).map(|((_, write), number)| numbered(number, write.encode(), false)).collect();
     all.push(numbered(9, Vec::new(), true));
     all

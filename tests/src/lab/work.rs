@@ -1,12 +1,12 @@
 //! What the drivers of the two hubs do: effects become work of the stores, and its results answers.
 
-use cloudhub::store::{AdmitJob, Admitted, Answer, Job as CloudJob, Peer, Refused, ScanRequest, StoreRead};
+use cloudhub::store::{AdmitJob, Admitted, Answer, Job as CloudJob, Peer, ReadAhead, Refused, ScanRequest, StoreRead};
 use metamanager::ApplyError;
 use proto::frame::{Batch, Hello, NumberedWrite, Welcome};
 use proto::op::Hash;
 use proto::session::End;
-use proto::session::cloud::{self, Admission, CloudSession, Scan};
-use proto::session::edge::{self, ApplyFailure, EdgeSession};
+use proto::session::cloud::{self, Admission, Ahead, CloudSession, Scan};
+use proto::session::edge::{self, ApplyFailure, Durable, EdgeSession};
 
 use super::{Fault, Lab, Side, Wire, check};
 
@@ -22,6 +22,7 @@ pub(super) enum Job {
     Admit(Hello),
     Confirm(u64),
     Scan(Scan),
+    Ahead(Ahead),
     Take(u64, Vec<NumberedWrite>),
 }
 

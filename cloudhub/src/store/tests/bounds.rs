@@ -2,6 +2,7 @@
 
 use proto::frame::{Fill, Grant, Share};
 use proto::ids::{Position, Revision, WriteId};
+use proto::session::cloud::Scan;
 
 use super::bench::{Bench, Fixture, name, node, revision};
 use super::edge::{Edge, increment, set};
@@ -31,7 +32,7 @@ pub(super) fn old_writes_go_when_acknowledged<F: Fixture>() {
     assert!(known(&mut bench, &lyon, 1), "nothing was acknowledged");
     lyon.sync(&mut bench);
     let at_ms = bench.now_ms;
-    bench.done(Job::Seen(vec![Seen { peer: lyon.peer(), at_ms, cursor: Some(lyon.position()), report: None }]));
+    bench.done(Job::Seen(vec![Seen { peer: lyon.peer(), at_ms, cursor: Some(lyon.position()), report: None, verified_ms: None }]));
     take(&mut bench, &mut lyon, 300);
     assert!(!known(&mut bench, &lyon, 1));
     assert!(known(&mut bench, &lyon, 601), "the newest stay");
@@ -98,10 +99,10 @@ pub(super) fn absurd_numbers_are_harmless<F: Fixture>() {
     absurd.hello.cursor.as_mut().unwrap().position.revision = Revision(u64::MAX);
     assert!(bench.admit(absurd).unwrap().reset);
     let grant = Grant { share: Share { collection: name("products"), partition: None }, since: Revision(1), from: Revision(u64::MAX) };
-    let fills = [Fill { grant, at: Position::at(Revision(u64::MAX)) }];
+    let fills = [Fill { grant, at: Position::at(Revision(u64::MAX)), ranges: None }];
     let from = lyon.position();
-    let request = ScanRequest { peer: lyon.peer(), from: &from, fills: &fills, told: revision(0), max_records: 1, max_bytes: 0 };
-    let batch = bench.reader().scan(&request).unwrap();
+    let scan = Scan::plain(from.clone(), fills.to_vec(), revision(0), 1, 0);
+    let batch = bench.reader().scan(&ScanRequest { peer: lyon.peer(), scan: &scan }).unwrap();
     assert!(batch.fill.is_none_or(|part| part.done && part.records.is_empty()));
     assert!(bench.reader().behind(&node("lyon"), &from, &fills).unwrap() <= 1);
     bench.put("products", "1", r#"{"ProductID":1}"#);

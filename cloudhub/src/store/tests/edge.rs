@@ -8,6 +8,7 @@ use proto::ids::{Cursor, DatabaseId, EpochStart, Position, Revision};
 use proto::json::{Raw, Value};
 use proto::names::{CollectionName, Key};
 use proto::op::{Body, Change, Op, Outcome, To, Was, Write};
+use proto::session::cloud::Scan;
 
 use super::bench::{Bench, Fixture, key, name, node, value};
 use crate::store::{AdmitJob, Admitted, Answer, Job, ListRequest, Peer, Refused, ScanRequest, StoreRead, Taken};
@@ -75,6 +76,7 @@ impl Edge {
             software: "0.1.0".to_owned(),
             metered: false,
             report: Report::default(),
+            previous: None,
         }
     }
 
@@ -131,7 +133,7 @@ impl Edge {
         self.staged.retain(|record| held.contains(&share_of(record)));
         self.fills.retain(|fill| held.contains(&fill.grant.share));
         for grant in grants.grants.iter().filter(|grant| !held.contains(&grant.share)) {
-            self.fills.push(Fill { grant: grant.clone(), at: Position::default() });
+            self.fills.push(Fill { grant: grant.clone(), at: Position::default(), ranges: None });
         }
         self.told = grants.revision;
         self.grants = grants.clone();
@@ -146,16 +148,8 @@ impl Edge {
 
     /// Reads and applies one batch; tells whether it stands at the head.
     pub(super) fn step<F: Fixture>(&mut self, bench: &mut Bench<F>) -> bool {
-        let from = self.position();
-        let request = ScanRequest {
-            peer: self.peer(),
-            from: &from,
-            fills: &self.fills,
-            told: self.told,
-            max_records: self.bounds.0,
-            max_bytes: self.bounds.1,
-        };
-        let batch = bench.reader().scan(&request).unwrap();
+        let scan = Scan::plain(self.position(), self.fills.clone(), self.told, self.bounds.0, self.bounds.1);
+        let batch = bench.reader().scan(&ScanRequest { peer: self.peer(), scan: &scan }).unwrap();
         self.apply(&batch);
         let at_head = batch.at_head;
         self.batches.push(batch);
@@ -267,7 +261,7 @@ impl Edge {
         let number = self.outbox.last().map_or(self.taken, |write| write.number) + 1;
         let hlc = Hlc::from_ms(1_800_000_000_000 + number);
         let write = Write { hlc, at_ms: hlc.ms(), actor: Some(format!("till-{}", self.node)), request_id: None, ops };
-        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false });
+        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None });
         number
     }
 

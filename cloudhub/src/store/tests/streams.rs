@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use proto::frame::{Content, Entry};
 use proto::ids::Position;
+use proto::session::cloud::Scan;
 
 use super::bench::{Bench, Fixture, name, node, put_op, revision};
 use super::edge::{Edge, increment, put, set};
@@ -226,10 +227,8 @@ pub(super) fn every_prefix_of_a_random_history_converges<F: Fixture>() {
         fresh.connect(&mut bench);
         fresh.sync(&mut bench);
         fresh.same_as_cloud(&mut bench);
-        let request = ScanRequest {
-            peer: lyon.peer(), from: &lyon.position(), fills: &[], told: revision(0), max_records: 10, max_bytes: 1_000,
-        };
-        let batch = bench.reader().scan(&request).unwrap();
+        let scan = Scan::plain(lyon.position(), Vec::new(), revision(0), 10, 1_000);
+        let batch = bench.reader().scan(&ScanRequest { peer: lyon.peer(), scan: &scan }).unwrap();
         prop_assert!(batch.at_head && batch.entries.is_empty());
     });
 }
