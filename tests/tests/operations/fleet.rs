@@ -1,8 +1,10 @@
 //! The fleet at a glance, why a node is behind, and nodes that no collection selects.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 use tests::http::Client;
-use tests::shops::World;
+use tests::shops::{Edge, World};
 use tests::until::until_shown;
 
 const SHOPS: &str = "[[collection]]\nname = \"products\"\nnodes = { role = \"shop\" }\n";
@@ -73,4 +75,36 @@ fn a_node_that_is_away_is_behind_by_a_number_and_for_a_reason() {
     assert!(status["certificates"]["ca_not_after"].as_str() > status["certificates"]["hub_not_after"].as_str(), "{status}");
     let table = world.cloud.cli(&["status"]).done();
     assert!(table.contains("\nfleet.behind ") && table.ends_with("\nno warnings\n"), "{table}");
+}
+
+#[test]
+fn a_copied_card_beside_the_rightful_one_is_shown_on_both_sides() {
+    let mut world = World::new(&[("lyon", &["role=shop"])]);
+    world.cloud.define(SHOPS);
+    world.settle();
+    world.edges[0].stop();
+    let mut copy = Edge::new(world.folder(), "lyon-copy");
+    let copied = Command::new("cp").arg("-r").arg(&world.edges[0].data).arg(&copy.data).status().unwrap();
+    assert!(copied.success());
+    world.edges[0].start();
+    world.settle();
+    copy.start();
+    wait(&mut copy.client(), "/v1/status", |status| status["sync"]["reason"] == "refused-copied-database");
+    let said = copy.cli(&["status"]).done();
+    assert!(said.contains("because it was refused: its database is a copy of one in use"), "{said}");
+    let doctor = String::from_utf8(copy.cli(&["doctor"]).output.stdout).unwrap();
+    assert!(doctor.contains("another machine runs with a copy of this card"), "{doctor}");
+    let mut cloud = world.cloud.client();
+    let lyon = get(&mut cloud, "/v1/nodes/lyon");
+    assert_eq!((&lyon["state"], &lyon["reason"]), (&json!("online"), &Value::Null), "the rightful one is not disturbed");
+    assert!(
+        lyon["warnings"][0].as_str().unwrap().contains("another machine that says it is this node was refused (copied_database)"),
+        "{lyon}"
+    );
+    assert_eq!(get(&mut cloud, "/v1/status")["fleet"]["warned"]["nodes"], json!(["lyon"]));
+    // Remembered until the node is let in again.
+    copy.stop();
+    world.edges[0].stop();
+    world.edges[0].start();
+    wait(&mut cloud, "/v1/nodes/lyon", |node| node["state"] == "online" && node["warnings"] == json!([]));
 }
