@@ -5,9 +5,8 @@
 //! never wait for another answer of the same database.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use proto::clock::Now;
@@ -16,10 +15,11 @@ use proto::names::{CollectionName, Key};
 
 use crate::apply::Applied;
 use crate::error::{ApplyError, OpenError, ReadError, Refusal, WriteError};
-use crate::limits::{GROUP_WRITES, QUEUE, READERS};
+use crate::limits::{CALM, GROUP_WRITES, QUEUE};
 use crate::list::{ListPage, ListQuery};
 use crate::local::{Committed, LocalWrite};
 use crate::reader::Reader;
+use crate::readers::Readers;
 use crate::store::{Options, Store};
 use crate::view::ViewRow;
 
@@ -34,6 +34,8 @@ enum Command {
     Write(LocalWrite, WriteReply),
     Apply(Vec<Batch>, ApplyReply),
     Run(Work),
+    /// Somebody reads again after a calm.
+    Warm,
     Stop,
 }
 
@@ -45,8 +47,7 @@ pub struct Metamanager {
 
 struct Shared {
     commands: SyncSender<Command>,
-    readers: [Mutex<Reader>; READERS],
-    turn: AtomicUsize,
+    readers: Arc<Readers>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -54,13 +55,14 @@ impl Metamanager {
     /// Opens the database and starts its writer.
     pub fn open(path: &Path, options: Options, clock: ReadClock) -> Result<Self, OpenError> {
         let store = Store::open(path, options, clock())?;
-        let readers = [Mutex::new(store.reader()?), Mutex::new(store.reader()?)];
+        let readers = Arc::new(Readers::open(&store)?);
         let (commands, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("edge-db-writer".to_owned());
+        let warm = Arc::clone(&readers);
         let writer = thread
-            .spawn(move || run(store, &queue, &clock))
+            .spawn(move || run(store, &queue, &clock, &warm))
             .map_err(|source| OpenError::Folder { folder: crate::lock::folder_of(path), source })?;
-        let shared = Shared { commands, readers, turn: AtomicUsize::new(0), writer: Mutex::new(Some(writer)) };
+        let shared = Shared { commands, readers, writer: Mutex::new(Some(writer)) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -109,7 +111,11 @@ impl Metamanager {
 
     /// Reads, on the caller's thread: whichever reader is free.
     pub fn read<T>(&self, question: impl FnOnce(&mut Reader) -> T) -> T {
-        question(&mut self.shared.reader())
+        if self.shared.readers.begin_use() {
+            // A full queue is no calm either.
+            drop(self.shared.commands.try_send(Command::Warm));
+        }
+        question(&mut self.shared.readers.any())
     }
 
     /// A record as local readers see it.
@@ -130,18 +136,6 @@ impl Metamanager {
 }
 
 impl Shared {
-    fn reader(&self) -> MutexGuard<'_, Reader> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % READERS;
-        for place in [first, (first + 1) % READERS] {
-            match self.readers[place].try_lock() {
-                Ok(reader) => return reader,
-                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => {}
-            }
-        }
-        self.readers[first].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn stop(&self) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
@@ -159,11 +153,27 @@ impl Drop for Shared {
     }
 }
 
-/// The writer's life.
-fn run(mut store: Store, queue: &Receiver<Command>, clock: &ReadClock) {
-    while let Ok(first) = queue.recv() {
-        if !Round::gather(first, queue).work(&mut store, clock) {
-            break;
+/// The writer's life. What the connections keep of the file serves a busy node; one that is at rest for [`CALM`] gives
+/// it back, and sleeps until something happens.
+fn run(mut store: Store, queue: &Receiver<Command>, clock: &ReadClock, readers: &Readers) {
+    let mut warm = true;
+    loop {
+        let next = if warm { queue.recv_timeout(CALM) } else { queue.recv().map_err(|_| RecvTimeoutError::Disconnected) };
+        match next {
+            Ok(first) => {
+                warm = true;
+                if !Round::gather(first, queue).work(&mut store, clock) {
+                    break;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                warm = readers.take_used();
+                if !warm {
+                    store.release_memory();
+                    readers.release_memory();
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     // What came behind the stop is dropped: whoever waits for it sees that nobody will answer.
@@ -191,6 +201,7 @@ impl Round {
                 Command::Write(write, reply) => round.writes.push((write, reply)),
                 Command::Apply(batches, reply) => round.batches.push((batches, reply)),
                 Command::Run(work) => round.last = Some(work),
+                Command::Warm => {}
                 Command::Stop => round.stop = true,
             }
             let full = round.writes.len() + round.batches.len() >= GROUP_WRITES;
@@ -220,7 +231,10 @@ fn apply(store: &mut Store, now: Now, waiting: Vec<(Vec<Batch>, ApplyReply)>) {
     if replies.is_empty() {
         return;
     }
-    let mut result = store.apply(&batches.concat(), now);
+    let batches: Vec<Batch> = batches.into_iter().flatten().collect();
+    let mut result = store.apply(&batches, now);
+    // Before the answer: what it lets the session ask for needs the room.
+    drop(batches);
     for reply in replies {
         reply(result.clone());
         if let Ok(applied) = &mut result {

@@ -2,7 +2,7 @@
 //! up or not (docs/design.md §4, §5, §9).
 //!
 //! [`Store`] is the one writer and [`Reader`] a read-only connection, both plain synchronous objects; [`Metamanager`]
-//! puts threads around them for applications in the same process. Read the inside in this order: `schema` (the
+//! (`handle`, `readers`) puts threads around them for applications in the same process. Read the inside in this order: `schema` (the
 //! tables), `open` and `lock` (whose file it is), `ledger` (the small tables in memory), `store` (one transaction),
 //! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `apply`,
 //! `staging`, `grants`, `fill` (what comes down), `overlay` and `relay` (pending ops over base), `trim` (what is kept how long),
@@ -31,6 +31,7 @@ mod outbox;
 mod overlay;
 mod plan;
 mod reader;
+mod readers;
 mod relay;
 mod schema;
 mod staging;

@@ -203,6 +203,11 @@ impl Store {
         self.ask(|conn, _| Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?))
     }
 
+    /// Gives back what the connection holds of the file: for a node that is at rest.
+    pub fn release_memory(&self) {
+        crate::reader::release_memory(&self.conn);
+    }
+
     /// After rights were lost: the log still holds what the file does not any more.
     pub(crate) fn empty_log(&mut self, lost_rights: u64) {
         if lost_rights == 0 {
