@@ -192,6 +192,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them, in their order: for tables that have a place for each.
+    pub const ALL: [Self; 5] = [Self::Applied, Self::Merged, Self::Flagged, Self::Rejected, Self::Lost];
+
     /// The word in every interface.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -104,6 +104,8 @@ pub struct Tally {
     pub failures: AtomicU64,
     /// Jobs in the committed groups.
     pub jobs: AtomicU64,
+    /// Writes decided in the committed groups, by verdict, in the order of [`proto::op::Verdict`].
+    pub verdicts: [AtomicU64; 5],
 }
 
 /// What tasks and threads share.

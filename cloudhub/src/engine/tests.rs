@@ -67,7 +67,7 @@ impl Store for FakeStore {
             Tell::Commit => {
                 self.head += 1;
                 let touched = Touched { head: Revision(self.head), ..Touched::default() };
-                Ok(Decided { answers: group.iter().map(|_| Ok(Answer::Done)).collect(), touched })
+                Ok(Decided { answers: group.iter().map(|_| Ok(Answer::Done)).collect(), touched, verdicts: [0; 5] })
             }
             Tell::Fail(error) => Err(error),
             Tell::Panic => panic!("told to"),

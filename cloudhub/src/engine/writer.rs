@@ -138,6 +138,9 @@ impl<S: Store<Reader: 'static>> Writer<S> {
             Ok(Ok(decided)) => {
                 self.shared.tally.commits.fetch_add(1, Ordering::Relaxed);
                 self.shared.tally.jobs.fetch_add(replies.len() as u64, Ordering::Relaxed);
+                for (total, new) in self.shared.tally.verdicts.iter().zip(decided.verdicts) {
+                    total.fetch_add(new, Ordering::Relaxed);
+                }
                 self.setup.witness.touched(&decided.touched);
                 for (reply, answer) in replies.into_iter().zip(decided.answers) {
                     reply(answer.map_err(Failed::from));

@@ -8,6 +8,7 @@ use api::metrics::{self as m, MetricsWriter};
 use api::problem::Problem;
 use api::shapes::{CloudStatus, DatabaseStatus, DiskStatus, HubCertificates, NodeCounts, OpenConflicts, Time};
 use proto::names::NodeName;
+use proto::op::Verdict;
 use transport::identity::CertificateFacts;
 
 use super::CloudHub;
@@ -95,6 +96,9 @@ impl CloudHub {
         let tally = self.engine.tally();
         figure(&m::COMMITS, &[], tally.commits.load(Ordering::Relaxed));
         figure(&m::COMMIT_FAILURES, &[], tally.failures.load(Ordering::Relaxed));
+        for (verdict, count) in Verdict::ALL.iter().zip(&tally.verdicts) {
+            figure(&m::WRITES, &[verdict.as_str()], count.load(Ordering::Relaxed));
+        }
         figure(&m::HEAD, &[], figures.head.0);
         figure(&m::CONFLICTS_OPEN, &[], figures.conflicts_open);
         figure(&m::DATABASE_BYTES, &[], figures.database_bytes + log_bytes(&self.data));

@@ -19,7 +19,8 @@ pub(super) fn content(op: &Op, value: Option<&Value>) -> Vec<Figures> {
         Body::Put(put) => put.fields().map(|(field, raw)| Figures { edge: Some(raw.clone()), ..figures(field) }).collect(),
         Body::Merge(changes) => changes.iter().map(|change| change_figures(change, value)).collect(),
         Body::Increment(by) => by.iter().map(|(field, delta)| Figures { delta: Some(*delta), ..figures(field) }).collect(),
-        Body::Delete { .. } => Vec::new(),
+        // It speaks of all that is there.
+        Body::Delete { .. } => value.into_iter().flat_map(Value::fields).map(|(field, _)| figures(field)).collect(),
         Body::Check(expected) => {
             let base = |expected: &Option<Raw>| Some(Was::of(expected.as_ref()));
             expected.iter().map(|(field, expected)| Figures { base: base(expected), ..figures(field) }).collect()

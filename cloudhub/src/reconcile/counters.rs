@@ -21,7 +21,7 @@ pub(super) fn increment<W: World>(case: &mut Case<'_, W>, site: &mut Site<'_>, b
         if !site.record.defined.definition.is_counter(field) {
             return rejected(site.malformed(&format!("field {field:?} is no counter")));
         }
-        add(case, site, field, *delta)?;
+        add(case, site, field, *delta, None)?;
     }
     Ok(())
 }
@@ -50,7 +50,7 @@ pub(super) fn count<W: World>(case: &mut Case<'_, W>, site: &mut Site<'_>, chang
     }
     let missed = missed(case, site, field)?;
     let before = site.get(field).cloned();
-    add(case, site, field, delta)?;
+    add(case, site, field, delta, Some((&change.was, observed)))?;
     site.record.claim(field);
     if change.to == To::Remove && site.get(field).is_some_and(|raw| raw.as_i64() == Some(0)) {
         take_away(case, site, field);
@@ -99,7 +99,15 @@ fn missed<W: World>(case: &Case<'_, W>, site: &Site<'_>, field: &str) -> Result<
     Ok(false)
 }
 
-fn add<W: World>(case: &mut Case<'_, W>, site: &mut Site<'_>, field: &str, delta: i64) -> Result<(), Stop<W::Error>> {
+/// Adds `delta`; a count names what was there for its writer and what was counted. An increment speaks of neither: it
+/// stands on whatever it meets.
+fn add<W: World>(
+    case: &mut Case<'_, W>,
+    site: &mut Site<'_>,
+    field: &str,
+    delta: i64,
+    counted: Option<(&Was, i64)>,
+) -> Result<(), Stop<W::Error>> {
     let before = site.get(field).cloned();
     let Some(old) = before.as_ref().map_or(Some(0), whole) else {
         return rejected(site.malformed(&format!("field {field:?} holds no whole number to add to")));
@@ -117,8 +125,21 @@ fn add<W: World>(case: &mut Case<'_, W>, site: &mut Site<'_>, field: &str, delta
     }
     site.record.claim(field);
     site.record.changed(case.write);
-    let past = old.checked_add(delta).is_none() || past_bound(site, field, new, delta);
-    if past { bound(case, site, field, before, Some(delta)) } else { Ok(()) }
+    if old.checked_add(delta).is_some() && !past_bound(site, field, new, delta) {
+        return Ok(());
+    }
+    let (base, edge) = match counted {
+        Some((was, observed)) => (was.clone(), Raw::integer(observed)),
+        None => (Was::of(before.as_ref()), sum(old, delta)),
+    };
+    let result = site.get(field).cloned();
+    bound(case, site, Figures { name: field.to_owned(), base: Some(base), cloud: before, edge: Some(edge), result, delta: Some(delta) })
+}
+
+/// What adding would have made, also beyond 64 bits.
+fn sum(old: i64, delta: i64) -> Raw {
+    let text = (i128::from(old) + i128::from(delta)).to_string();
+    Raw::parse(&text).expect("digits are JSON")
 }
 
 fn whole(raw: &Raw) -> Option<i64> {
@@ -148,23 +169,23 @@ pub(super) fn first<W: World>(case: &mut Case<'_, W>, site: &mut Site<'_>, field
         return rejected(site.malformed(&format!("field {field:?} is a counter: a whole 64-bit number, please")));
     };
     let past = past_bound(site, field, value, -1) || past_bound(site, field, value, 1);
-    if past { bound(case, site, field, Some(raw.clone()), None) } else { Ok(()) }
+    if !past {
+        return Ok(());
+    }
+    let (edge, result) = (Some(raw.clone()), Some(site.get(field).unwrap_or(raw).clone()));
+    bound(case, site, Figures { name: field.to_owned(), edge, result, ..Figures::default() })
 }
 
-/// A bound was passed. Beyond 64 bits the counter stops at its end, and the row keeps the whole delta.
-fn bound<W: World>(
-    case: &mut Case<'_, W>,
-    site: &Site<'_>,
-    field: &str,
-    before: Option<Raw>,
-    delta: Option<i64>,
-) -> Result<(), Stop<W::Error>> {
-    let rule = site.record.defined.definition.rule(field);
+/// A bound was passed. Beyond 64 bits the counter stops at its end, and the row keeps the whole delta. `figures` as if it
+/// applies.
+fn bound<W: World>(case: &mut Case<'_, W>, site: &Site<'_>, mut figures: Figures) -> Result<(), Stop<W::Error>> {
+    let field = figures.name.clone();
+    let rule = site.record.defined.definition.rule(&field);
     let rejects = rule.and_then(|rule| rule.on_violation) == Some(OnViolation::Reject) && !case.write.is_forced();
-    let (cloud, edge) = if delta.is_some() { (before, None) } else { (None, before) };
-    let result = if rejects { cloud.clone() } else { site.get(field).or(edge.as_ref()).cloned() };
-    let figures = Figures { name: field.to_owned(), base: None, cloud, edge, result, delta };
-    let finding = site.finding(ConflictKind::Bound, field, RowState::Open, vec![figures]);
+    if rejects {
+        figures.result.clone_from(&figures.cloud);
+    }
+    let finding = site.finding(ConflictKind::Bound, &field, RowState::Open, vec![figures]);
     let detail = format!("{}: {field:?} passed its bound", site.name());
     if rejects {
         return rejected(Rejection::new("bound", detail, Some(finding)));

@@ -157,8 +157,9 @@ pub(super) struct WriteEntry<'a> {
     pub(super) payload: &'a [u8],
 }
 
-pub(super) fn put_write(work: &Work<'_>, entry: &WriteEntry<'_>) -> Result<(), StoreError> {
+pub(super) fn put_write(work: &mut Work<'_>, entry: &WriteEntry<'_>) -> Result<(), StoreError> {
     let outcome = entry.outcome;
+    work.marks.verdicts[outcome.verdict as usize] += 1;
     // A list of strings always serialises.
     let conflicts = (!outcome.conflicts.is_empty()).then(|| serde_json::to_string(&outcome.conflicts).unwrap_or_default());
     work.conn

@@ -93,7 +93,7 @@ pub(super) fn refusal(outcome: Outcome) -> Refused {
 }
 
 /// Remembers what was decided under `cloud:REVISION`.
-pub(super) fn keep(work: &Work<'_>, write: &Write, outcome: &Outcome) -> Result<(), StoreError> {
+pub(super) fn keep(work: &mut Work<'_>, write: &Write, outcome: &Outcome) -> Result<(), StoreError> {
     let payload = if write.ops.is_empty() { Vec::new() } else { write.encode() };
     let entry = WriteEntry {
         database: 0,

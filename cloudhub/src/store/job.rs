@@ -9,6 +9,7 @@ use proto::frame::{Grants, Hello, NumberedWrite, Reason, Report, Share};
 use proto::ids::{Cursor, DatabaseId, EpochStart, Position, Revision};
 use proto::json::Value;
 use proto::names::{CollectionName, Key, NodeName};
+use proto::op::Verdict;
 
 use super::refused::Refused;
 use super::rows::{AccessTokenRow, JoinTokenRow, RecordRow, WriteRow};
@@ -137,7 +138,12 @@ pub struct Decided {
     pub answers: Vec<Result<Answer, Refused>>,
     /// Whom to wake.
     pub touched: Touched,
+    /// How many writes it decided.
+    pub verdicts: Verdicts,
 }
+
+/// How many of each [`Verdict`], in its order.
+pub type Verdicts = [u64; Verdict::ALL.len()];
 
 /// Which sessions have something to read now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -126,8 +126,11 @@ impl Store for SqliteStore {
     }
 
     fn decide(&mut self, group: Vec<Job>, now_ms: u64) -> Result<Decided, StoreError> {
-        let (answers, touched) = self.commit(now_ms, |work| group.into_iter().map(|job| alone(work, job)).collect())?;
-        Ok(Decided { answers, touched })
+        let ((answers, verdicts), touched) = self.commit(now_ms, |work| {
+            let answers = group.into_iter().map(|job| alone(work, job)).collect::<Result<_, _>>()?;
+            Ok((answers, work.marks.verdicts))
+        })?;
+        Ok(Decided { answers, touched, verdicts })
     }
 
     fn tidy(&mut self, now_ms: u64) -> Result<(Touched, bool), StoreError> {

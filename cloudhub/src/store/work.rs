@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::catalog::Catalog;
 use super::error::StoreError;
 use super::heads::Shared;
-use super::job::Touched;
+use super::job::{Touched, Verdicts};
 use super::refused::{Refused, TokenRefused};
 use super::share;
 
@@ -71,6 +71,8 @@ pub(super) struct Marks {
     pub(super) shares: BTreeSet<(i64, String)>,
     pub(super) names: BTreeMap<i64, proto::names::CollectionName>,
     pub(super) nodes: BTreeSet<NodeName>,
+    /// Writes that were decided, by verdict.
+    pub(super) verdicts: Verdicts,
 }
 
 impl Work<'_> {
@@ -84,10 +86,10 @@ impl Work<'_> {
     /// Runs `body` so that a failure undoes what it changed.
     pub(super) fn savepoint<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T, JobError>) -> Result<T, JobError> {
         self.conn.prepare_cached("SAVEPOINT job")?.execute([])?;
-        let (head, hlc) = (self.head, self.hlc);
+        let (head, hlc, verdicts) = (self.head, self.hlc, self.marks.verdicts);
         let result = body(self);
         if result.is_err() {
-            (self.head, self.hlc) = (head, hlc);
+            (self.head, self.hlc, self.marks.verdicts) = (head, hlc, verdicts);
             self.catalog.begin();
             self.conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
         }

@@ -14,9 +14,6 @@ use proto::op::Verdict;
 use super::{LocalHub, shape};
 use crate::link::LinkView;
 
-/// The outcomes in the order of [`Verdict`].
-const VERDICTS: [Verdict; 5] = [Verdict::Applied, Verdict::Merged, Verdict::Flagged, Verdict::Rejected, Verdict::Lost];
-
 impl LocalHub {
     pub(super) fn present_status(&self) -> Result<EdgeStatus, Problem> {
         let status = self.store.read(Reader::status).map_err(shape::read_problem)?;
@@ -97,7 +94,7 @@ impl LocalHub {
             gauge(&m::RECORDS, &[collection.name.as_str()], collection.view);
         }
         gauge(&m::WRITES, &["pending"], self.tally.committed.load(Ordering::Relaxed));
-        for (verdict, count) in VERDICTS.iter().zip(&self.tally.verdicts) {
+        for (verdict, count) in Verdict::ALL.iter().zip(&self.tally.verdicts) {
             gauge(&m::WRITES, &[verdict.as_str()], count.load(Ordering::Relaxed));
         }
         if let Some(space) = SystemDisk.space(&self.data) {
