@@ -24,6 +24,11 @@ impl Backoff {
         self.last_session_ms = Some(now_ms);
     }
 
+    /// What was tried on another network says nothing about this one.
+    pub(super) fn network_changed(&mut self) {
+        self.tries = 0;
+    }
+
     /// The wait before the next try, milliseconds; `random` is uniform over all `u64`.
     pub(super) fn next(&mut self, now_ms: u64, random: u64) -> u64 {
         let recent = self.last_session_ms.is_some_and(|last| now_ms.saturating_sub(last) < RECENT_MS);
@@ -48,6 +53,14 @@ mod tests {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.next(0, 12_345), FLOOR_MS);
         assert!((0..200).map(|random| backoff.next(0, random * 7_919)).all(|wait| (FLOOR_MS..=CEILING_MS).contains(&wait)));
+    }
+
+    #[test]
+    fn begins_anew_on_another_network() {
+        let mut backoff = Backoff::default();
+        assert!(longest(&mut backoff, 0, 50) > RECENT_CEILING_MS);
+        backoff.network_changed();
+        assert_eq!(backoff.next(0, 12_345), FLOOR_MS);
     }
 
     #[test]

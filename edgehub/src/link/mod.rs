@@ -1,12 +1,15 @@
 //! The one outbound connection: tried for as long as the process runs, one session after another.
 //!
-//! `driver` runs a session, `backoff` decides when to try again, `board` is what everyone else sees of it.
+//! `driver` runs a session, `backoff` decides when to try again, `network` sees when that may be sooner, `board` is what
+//! everyone else sees of it.
 
 mod backoff;
 mod board;
 mod driver;
+mod network;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::shapes::LinkState;
 use metamanager::Metamanager;
@@ -14,6 +17,7 @@ use proto::clock::Now;
 use proto::frame::Hello;
 use proto::session::End;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 use transport::address::HostPort;
 use transport::link::Link;
@@ -25,6 +29,10 @@ use crate::clock::SystemClock;
 use backoff::Backoff;
 pub use board::{Board, LinkView};
 use driver::{EVENTS, EdgeDriver};
+use network::Network;
+
+/// How often the network is looked at while the link waits for its next try.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the link needs to know, and whom it tells.
 pub struct Linker {
@@ -58,6 +66,7 @@ impl Linker {
     /// Runs until `stop` says so.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::default();
+        let mut network = Network::new();
         let mut next_server = 0usize;
         while !*stop.borrow() {
             let Some(server) = self.servers.get(next_server % self.servers.len().max(1)) else {
@@ -69,17 +78,21 @@ impl Linker {
             if *stop.borrow() {
                 break;
             }
-            let wait = self.judge(tried, &mut backoff, &mut next_server);
-            tokio::select! {
-                () = tokio::time::sleep(std::time::Duration::from_millis(wait)) => {}
-                _ = stop.changed() => {}
+            let (wait, hinted) = self.judge(tried, &mut backoff, &mut next_server);
+            // A hub that names its time means it, on whatever network.
+            let watched = (!hinted).then_some(&mut network);
+            if rest(wait, watched, &mut stop).await == Rested::OnAnotherNetwork {
+                info!("the network has changed: trying again");
+                backoff.network_changed();
+                let settling = Duration::from_millis(backoff.next(self.now().mono_ms, random()));
+                rest(settling, None, &mut stop).await;
             }
         }
         self.board.enter(LinkState::Offline, self.now().wall_ms);
     }
 
-    /// Shows how a try went; returns the wait before the next one, milliseconds.
-    fn judge(&self, tried: Try, backoff: &mut Backoff, next_server: &mut usize) -> u64 {
+    /// Shows how a try went; returns the wait before the next one, and whether the hub asked for it.
+    fn judge(&self, tried: Try, backoff: &mut Backoff, next_server: &mut usize) -> (Duration, bool) {
         let now = self.now();
         self.board.enter(LinkState::Offline, now.wall_ms);
         let (text, refused, hint) = match tried {
@@ -99,7 +112,7 @@ impl Linker {
         });
         warn!(error = %text, "link down");
         let wait = backoff.next(now.mono_ms, random());
-        wait.max(hint)
+        (Duration::from_millis(wait.max(hint)), hint > 0)
     }
 
     async fn attempt(&self, server: &HostPort, stop: &mut watch::Receiver<bool>) -> Try {
@@ -166,6 +179,32 @@ impl Linker {
 
     fn now(&self) -> Now {
         self.clock.now()
+    }
+}
+
+/// Why a wait is over.
+#[derive(Debug, PartialEq, Eq)]
+enum Rested {
+    /// All of it, or the process stops.
+    Enough,
+    OnAnotherNetwork,
+}
+
+/// Waits, at most until the network changes or the process stops.
+async fn rest(wait: Duration, mut network: Option<&mut Network>, stop: &mut watch::Receiver<bool>) -> Rested {
+    let due = Instant::now() + wait;
+    loop {
+        let step = if network.is_some() { due.min(Instant::now() + LOOK) } else { due };
+        tokio::select! {
+            () = tokio::time::sleep_until(step) => {}
+            _ = stop.changed() => return Rested::Enough,
+        }
+        if network.as_mut().is_some_and(|network| network.has_changed()) {
+            return Rested::OnAnotherNetwork;
+        }
+        if Instant::now() >= due {
+            return Rested::Enough;
+        }
     }
 }
 
