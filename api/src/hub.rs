@@ -353,7 +353,8 @@ pub struct Etag {
 pub struct MutationAnswer {
     /// The write: pending at the edge, final on the cloud.
     pub write: Write,
-    /// One entry per changed record, in the order of the ops.
+    /// One entry a record that the ops touch (a check touches none), where the first of them stands: what the write as a
+    /// whole made of it.
     pub results: Vec<OpResult>,
 }
 

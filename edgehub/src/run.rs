@@ -60,7 +60,6 @@ struct Node {
 impl Node {
     async fn start(config: RunConfig) -> anyhow::Result<()> {
         let data = config.data.clone();
-        make_folder(&data)?;
         let identity = Identity::load(&data)?;
         // Only a machine without an identity needs the token: its file may be gone after the join.
         if identity.is_none() && config.join_options()?.is_none() {
@@ -71,6 +70,8 @@ impl Node {
                 data.display()
             );
         }
+        // Not before: who is sent away finds no folder that was not there.
+        make_folder(&data)?;
         let clock = SystemClock::new();
         let outbox_grew = Arc::new(Notify::new());
         let tally = Arc::new(Tally::default());

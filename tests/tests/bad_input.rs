@@ -232,6 +232,9 @@ fn folders_ports_and_configuration() {
     assert!(!output.status.success() && error.contains("edge.toml line 3") && error.contains("servers"), "{error}");
     let error = second("edgehub", &["run", "--data", &fresh]);
     assert!(error.contains("has not joined") && error.contains("edgehub join"), "{error}");
+    let nowhere = world.folder().join("nowhere");
+    let error = second("edgehub", &["run", "--data", &nowhere.display().to_string()]);
+    assert!(error.contains("has not joined") && !nowhere.exists(), "who is sent away leaves no folder behind: {error}");
     assert_eq!(run("edgehub", &["fly"]).status.code(), Some(2), "bad usage");
     let error = world.edges[0].cli(&["record", "get", "products", "none"]).failed(1);
     assert!(error.contains("none"), "{error}");

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tests::http::Client;
 use tests::northwind::{DEFINITIONS, TABLES, rows, same, tables};
 use tests::shops::{World, escape};
 use tests::until::until;
@@ -103,6 +104,37 @@ fn offline_reads_and_an_atomic_sale() {
     assert_eq!((stock(&world, 0), stock(&world, 1)), (before - 4, before - 4));
     let cloud = world.cloud.record("products", "11").unwrap();
     assert_eq!(cloud["UnitsInStock"], before - 4);
+}
+
+#[test]
+fn a_write_tells_each_record_once_on_both_sides() {
+    let world = two_shops();
+    world.settle();
+    let counted = |api: &mut Client, line: &str| String::from_utf8_lossy(&api.get("/metrics").unwrap().body).contains(line);
+    for (name, mut api) in [("cloud", world.cloud.client()), ("lyon", world.edges[0].client())] {
+        let order = format!("once-{name}");
+        let ops = json!({"ops": [
+            {"op": "increment", "collection": "products", "key": "11", "by": {"UnitsInStock": -1}},
+            {"op": "check", "collection": "products", "key": "5", "fields": {"ProductID": 5}},
+            {"op": "put", "collection": "orders", "key": order, "value": {"CustomerID": "ALFKI"}},
+            {"op": "increment", "collection": "products", "key": "11", "by": {"UnitsInStock": -2}},
+            {"op": "merge", "collection": "orders", "key": order, "value": {"Freight": 3}},
+            {"op": "put", "collection": "orders", "key": "gone", "value": {}, "if": "absent"},
+            {"op": "delete", "collection": "orders", "key": "gone"},
+        ]});
+        let stored = api.get("/v1/collections/products/records/11").unwrap().ok(200);
+        let before = stored["value"]["UnitsInStock"].as_i64().unwrap();
+        let told = api.json("POST", "/v1/writes", &ops).unwrap().ok(201);
+        let records = told["records"].as_array().unwrap();
+        let keys: Vec<_> = records.iter().map(|record| record["key"].as_str().unwrap()).collect();
+        assert_eq!(keys, ["11", order.as_str(), "gone"], "{name}: {told}");
+        assert_eq!(records[0]["value"]["UnitsInStock"], before - 3, "{name}: as the whole write left it");
+        assert_eq!(records[1]["value"]["Freight"], 3, "{name}");
+        assert_eq!(records[2], json!({"collection": "orders", "key": "gone", "deleted": true}), "{name}");
+    }
+    world.settle();
+    assert!(counted(&mut world.cloud.client(), "tombolo_writes_total{state=\"applied\"}"), "the cloud counts what it decides");
+    assert!(counted(&mut world.edges[0].client(), "tombolo_writes_total{state=\"applied\"} 1\n"), "the edge counts what it was told");
 }
 
 #[test]

@@ -55,7 +55,8 @@ pub(crate) async fn commit<H: Hub>(State(app): State<Shared<H>>, query: Query, o
 pub(crate) struct CommittedWrite {
     /// The write.
     write: Write,
-    /// The records, in the order of the ops; of a deleted one `{"collection","key","deleted":true}`.
+    /// Each record that the ops touch, once, in the order in which they first do (a check touches none), as the whole write
+    /// left it; of a deleted one `{"collection","key","deleted":true}`.
     records: Vec<Record>,
 }
 

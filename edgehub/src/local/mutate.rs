@@ -1,5 +1,6 @@
 //! Local writes: taken when they are durable here, whatever the link does.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -27,21 +28,22 @@ impl LocalHub {
         let write = self.write_of(&committed, request.wait).await?;
         // Who waited for the outcome is answered with what it has left of the records.
         let outdated = request.wait.is_some() && write.is_final();
-        let results = committed.results.into_iter().filter_map(|mut laid| {
-            if outdated && laid.did != Did::Checked {
+        // One entry a record, where the first op touched it: what the write as a whole made of it.
+        let mut told = BTreeSet::new();
+        let touched = committed.results.into_iter().filter(|laid| laid.did != Did::Checked);
+        let results = touched.filter(|laid| told.insert((laid.collection.clone(), laid.key.clone()))).map(|mut laid| {
+            if outdated && laid.view.is_some() {
                 match self.store.read(|reader| reader.get(&laid.collection, &laid.key)) {
                     // Where the outcome took the record away again, the answer shows what was asked for, and the write why.
                     Ok(view) => laid.view = view.or(laid.view),
-                    Err(error) => return Some(Err(shape::read_problem(error))),
+                    Err(error) => return Err(shape::read_problem(error)),
                 }
             }
-            let result = match (laid.did, laid.view) {
-                (Did::Checked, _) => return None,
+            match (laid.did, laid.view) {
                 (Did::Created, Some(row)) => self.shape_record(&laid.collection, row).map(OpResult::Created),
-                (Did::Changed, Some(row)) => self.shape_record(&laid.collection, row).map(OpResult::Changed),
-                _ => Ok(OpResult::Deleted { collection: laid.collection.to_string(), key: laid.key.to_string() }),
-            };
-            Some(result)
+                (_, Some(row)) => self.shape_record(&laid.collection, row).map(OpResult::Changed),
+                (_, None) => Ok(OpResult::Deleted { collection: laid.collection.to_string(), key: laid.key.to_string() }),
+            }
         });
         Ok(MutationAnswer { write, results: results.collect::<Result<_, _>>()? })
     }
