@@ -52,6 +52,7 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<(Adopted, u64)>
     if let Some(new) = welcome.grants.as_ref().or(held.as_ref()) {
         grants::replace(&mut applying, new, welcome.reset)?;
     }
+    grants::set_labels(applying.tx.conn, &welcome.labels)?;
     if welcome.reset || repended > 0 {
         relay::again(&mut applying)?;
     }

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use proto::frame::{DefinitionText, Grant, Grants, Share};
 use proto::ids::{Position, Revision};
 use proto::names::CollectionName;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use crate::apply::Applying;
 use crate::conflicts;
-use crate::error::Done;
+use crate::error::{Done, Fault};
 use crate::ledger::{Granted, record_key, stored};
 
 /// Takes new grants and definitions. One that the node has under the same (share, since) keeps its progress, unless
@@ -31,6 +31,14 @@ pub(crate) fn replace(applying: &mut Applying<'_, '_>, new: &Grants, reset: bool
         }
     }
     applying.tx.ledger.meta.grants_revision = Some(new.revision);
+    set_labels(applying.tx.conn, &new.labels)
+}
+
+/// The node's own labels, which the cloud tells for people to read; nothing is decided by them here.
+pub(crate) fn set_labels(conn: &Connection, labels: &[(String, String)]) -> Done<()> {
+    let labels: BTreeMap<_, _> = labels.iter().map(|(name, value)| (name, value)).collect();
+    let json = serde_json::to_string(&labels).map_err(|error| Fault::damaged("labels", error))?;
+    conn.prepare_cached("UPDATE meta SET labels = ?1 WHERE labels IS NOT ?1")?.execute([json])?;
     Ok(())
 }
 

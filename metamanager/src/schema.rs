@@ -12,7 +12,7 @@ use crate::error::Done;
 pub(crate) const APPLICATION_ID: i32 = 0x546d_626c;
 
 /// The statements that lead from format N to N + 1.
-const MIGRATIONS: &[&str] = &[FORMAT_1];
+const MIGRATIONS: &[&str] = &[FORMAT_1, FORMAT_2];
 
 /// The newest format that this version knows.
 pub(crate) const FORMAT: i32 = MIGRATIONS.len() as i32;
@@ -154,6 +154,12 @@ CREATE TABLE conflicts (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX conflicts_open ON conflicts (collection, key, id) WHERE state = 0;
 CREATE INDEX conflicts_state ON conflicts (state, id);
+";
+
+/// Format 2.
+const FORMAT_2: &str = "
+-- The node's own, as a JSON object; null until the cloud told them.
+ALTER TABLE meta ADD COLUMN labels TEXT;
 ";
 
 /// Brings a file of format `from` to [`FORMAT`], all or nothing.

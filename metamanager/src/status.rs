@@ -7,7 +7,7 @@ use proto::ids::{Cursor, DatabaseId, Position, Revision};
 use proto::names::CollectionName;
 use rusqlite::Connection;
 
-use crate::error::Done;
+use crate::error::{Done, Fault};
 use crate::ledger::{self, collection_name, number};
 use crate::limits::BLOCKED_LISTED;
 use crate::store::first_pending;
@@ -31,6 +31,8 @@ pub struct Status {
     pub rejected: u64,
     /// The newest number ever given to a write.
     pub newest_write: u64,
+    /// The node's labels, as the cloud told them last; none: it has not.
+    pub labels: Option<BTreeMap<String, String>>,
     /// What the node gets, in (collection, partition) order.
     pub grants: Vec<GrantStatus>,
     /// What is here, in name order.
@@ -96,6 +98,7 @@ pub(crate) fn read(conn: &Connection) -> Done<Status> {
         outbox_oldest_ms: first_pending(&state)?.map(|(_, at_ms)| at_ms),
         rejected: meta.rejected_writes,
         newest_write: meta.newest,
+        labels: labels(&state)?,
         grants: grants.into_iter().map(|granted| GrantStatus { grant: granted.grant, at: granted.at, done: granted.done }).collect(),
         collections,
         conflicts_open: meta.conflicts_open,
@@ -104,6 +107,11 @@ pub(crate) fn read(conn: &Connection) -> Done<Status> {
     };
     state.finish()?;
     Ok(status)
+}
+
+fn labels(conn: &Connection) -> Done<Option<BTreeMap<String, String>>> {
+    let json: Option<String> = conn.prepare_cached("SELECT labels FROM meta")?.query_row([], |row| row.get(0))?;
+    json.map(|json| serde_json::from_str(&json).map_err(|error| Fault::damaged("labels", error))).transpose()
 }
 
 type Collections = (BTreeMap<i64, CollectionName>, Vec<CollectionStatus>);

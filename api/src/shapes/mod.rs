@@ -17,7 +17,7 @@ pub use admin::{AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, J
 pub use conflict::{Conflict, ConflictField, ConflictKind, ConflictState};
 pub(crate) use json_text::Object;
 pub use json_text::RawJson;
-pub use node::{Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync};
+pub use node::{Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, unselected};
 pub use record::{Record, RecordSync};
 pub use status::{
     ClockSource, ClockStatus, CloudStatus, CollectionStatus, DatabaseStatus, DiskStatus, EdgeStatus, EdgeSync, FleetStatus,

@@ -73,6 +73,12 @@ pub struct Node {
     pub warnings: Vec<String>,
 }
 
+/// The warning about a node that gets nothing, in the same words on both sides.
+pub fn unselected(labels: &BTreeMap<String, String>) -> String {
+    let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!("no collection selects this node; labels: {}", if labels.is_empty() { "none".to_owned() } else { labels.join(",") })
+}
+
 /// A node's certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Certificate {

@@ -51,6 +51,8 @@ pub struct EdgeStatus {
     pub database_id: String,
     /// The software.
     pub version: String,
+    /// The node's labels, as the cloud told them last.
+    pub labels: std::collections::BTreeMap<String, String>,
     /// The link.
     pub link: LinkStatus,
     /// What came down.

@@ -1,7 +1,6 @@
 //! What an operator should know of one node.
 
-use api::shapes::{NodeReason, NodeState, Time};
-use proto::definition::Labels;
+use api::shapes::{NodeReason, NodeState, Time, unselected};
 use proto::limits::CLOCK_AHEAD_MS;
 
 use super::nodes::Seen;
@@ -16,7 +15,7 @@ pub(super) fn warnings(seen: &Seen, now_ms: u64) -> Vec<String> {
     }
     let mut all = Vec::new();
     if !seen.row.selected {
-        all.push(format!("no collection selects this node; labels: {}", labels(&seen.row.labels)));
+        all.push(unselected(&seen.row.labels));
     }
     all.extend(refused(seen, reason));
     all.extend(behind(seen, now_ms));
@@ -25,14 +24,6 @@ pub(super) fn warnings(seen: &Seen, now_ms: u64) -> Vec<String> {
     let told: Vec<_> = seen.report().warnings.iter().filter(|warning| !all.contains(warning)).cloned().collect();
     all.extend(told);
     all
-}
-
-/// `role=till,site=lyon`, as commands take them.
-pub(super) fn labels(labels: &Labels) -> String {
-    if labels.is_empty() {
-        return "none".to_owned();
-    }
-    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// A refusal that `reason` does not show: the node itself is online, or the code has no reason of its own.

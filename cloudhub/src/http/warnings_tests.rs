@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use proto::definition::Labels;
 use proto::frame::Report;
 use proto::ids::Revision;
 use proto::names::NodeName;

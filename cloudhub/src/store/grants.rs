@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{StoreError, counted, stored};
 use super::heads::Shared;
+use super::nodes::parse_labels;
 use super::refused::Refused;
 use super::share;
 use super::work::{JobError, Work};
@@ -19,6 +20,7 @@ use crate::limits::GRANTS_PER_NODE;
 /// The grants of one node, conflict rows included, as one state of the store has them.
 #[derive(Debug)]
 pub(super) struct NodeShares {
+    node: i64,
     /// The transaction that last changed them.
     pub(super) revision: u64,
     /// In (collection, partition) order.
@@ -62,8 +64,16 @@ impl NodeShares {
             let (revision, json) = read.query_row([row.collection], |r| Ok((r.get::<_, i64>(0)?, r.get(1)?)))?;
             definitions.push(DefinitionText { name: row.name.clone(), revision: Revision(counted(revision)?), json });
         }
-        Ok(Grants { revision: Revision(self.revision), grants: grants.collect(), definitions, labels: Vec::new() })
+        let labels = labels(conn, self.node)?;
+        Ok(Grants { revision: Revision(self.revision), grants: grants.collect(), definitions, labels })
     }
+}
+
+/// A node's labels as they travel, in name order; a node that is gone has none.
+pub(super) fn labels(conn: &Connection, node: i64) -> Result<Vec<(String, String)>, StoreError> {
+    let json: Option<String> =
+        conn.prepare_cached("SELECT labels FROM nodes WHERE id = ?1")?.query_row([node], |row| row.get(0)).optional()?;
+    Ok(json.map(|json| parse_labels(&json)).transpose()?.unwrap_or_default().into_iter().collect())
 }
 
 /// Reads a node's grants, from memory where they are still these. A node that is gone has none. What is read above
@@ -72,7 +82,7 @@ pub(super) fn load(conn: &Connection, shared: &Shared, node: i64, committed: u64
     let revision: Option<i64> =
         conn.prepare_cached("SELECT grants FROM nodes WHERE id = ?1 AND revoked = 0")?.query_row([node], |row| row.get(0)).optional()?;
     let Some(revision) = revision.map(counted).transpose()? else {
-        return Ok(Arc::new(NodeShares { revision: 0, grants: Vec::new(), set: BTreeSet::new() }));
+        return Ok(Arc::new(NodeShares { node, revision: 0, grants: Vec::new(), set: BTreeSet::new() }));
     };
     if let Some(known) = shared.grants(node, revision) {
         return Ok(known);
@@ -108,7 +118,7 @@ fn read(conn: &Connection, node: i64, revision: u64) -> Result<NodeShares, Store
     }
     grants.sort();
     let set = grants.iter().map(|row| (row.collection, row.share.clone())).collect();
-    Ok(NodeShares { revision, grants, set })
+    Ok(NodeShares { node, revision, grants, set })
 }
 
 /// The id of `_conflicts`, which exists from the first migration on.

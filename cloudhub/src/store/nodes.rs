@@ -78,9 +78,11 @@ fn set_labels(work: &mut Work<'_>, id: i64, node: &NodeName, labels: &Labels) ->
     }
     let revision = work.head + 1;
     work.conn.prepare_cached("UPDATE nodes SET labels = ?2 WHERE id = ?1")?.execute((id, labels_json(labels)))?;
-    if grants::recompute(work, id, labels, revision)? {
-        work.marks.nodes.insert(node.clone());
+    if !grants::recompute(work, id, labels, revision)? {
+        // The node is told its labels all the same: it names them when no collection selects it.
+        grants::mark(work.conn, id, revision)?;
     }
+    work.marks.nodes.insert(node.clone());
     work.head = revision;
     Ok(())
 }

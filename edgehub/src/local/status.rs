@@ -6,7 +6,7 @@ use api::metrics::{self as m, MetricsWriter};
 use api::problem::Problem;
 use api::shapes::{
     ClockSource, ClockStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, LinkState, LinkStatus, OpenConflicts, OutboxStatus,
-    SyncState, Time,
+    SyncState, Time, unselected,
 };
 use metamanager::{Disk, Reader, Status, SystemDisk};
 use proto::op::Verdict;
@@ -23,6 +23,7 @@ impl LocalHub {
             node: self.node.get().map(ToString::to_string),
             database_id: self.database.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
+            labels: status.labels.clone().unwrap_or_default(),
             sync: EdgeSync {
                 state,
                 reason,
@@ -65,7 +66,7 @@ impl LocalHub {
             warnings.push("this node has not joined a cloud".to_owned());
         }
         if status.cursor.is_some() && status.grants.is_empty() {
-            warnings.push("no collection selects this node; ask the operator for its labels (cloudhub node show)".to_owned());
+            warnings.push(unselected(&status.labels.clone().unwrap_or_default()));
         }
         if status.blocked_count > 0 {
             warnings.push(format!("{} records cannot be stored by this version", status.blocked_count));
