@@ -18,6 +18,7 @@ use crate::base::{self, NewBase, Stored};
 use crate::conflicts::{self, About};
 use crate::error::{ApplyError, Done};
 use crate::ledger::stored;
+use crate::limits::TRIM_STEP_APPLIED;
 use crate::outbox::{self, Writes};
 use crate::overlay;
 use crate::staging::Staging;
@@ -198,7 +199,7 @@ impl<'t, 'c> Applying<'t, 'c> {
         };
         let stored = base::store(self.tx.conn, collection, &record.key, &new)?;
         if stored == Stored::Kept {
-            return Ok(());
+            return self.unblock(record);
         }
         self.done.records += 1;
         let laid = self.has_overlay(collection, &record.key)?;
@@ -246,8 +247,9 @@ impl<'t, 'c> Applying<'t, 'c> {
         Ok(())
     }
 
+    /// This version of the record, or a newer one than was put aside, is stored.
     fn unblock(&mut self, record: &Record) -> Done<()> {
-        let mut statement = self.tx.conn.prepare_cached("DELETE FROM blocked WHERE collection = ?1 AND key = ?2 AND revision < ?3")?;
+        let mut statement = self.tx.conn.prepare_cached("DELETE FROM blocked WHERE collection = ?1 AND key = ?2 AND revision <= ?3")?;
         statement.execute(params![record.collection.as_str(), record.key.as_str(), stored(record.revision.0)])?;
         Ok(())
     }
@@ -262,7 +264,7 @@ impl<'t, 'c> Applying<'t, 'c> {
         for ((collection, key), arrived) in unsettled {
             overlay::settle(self.tx.conn, self.tx.ledger, self.tx.own, &mut self.writes, (collection, &key), arrived)?;
         }
-        trim::step(self.tx.conn, &mut self.tx.ledger.meta, self.at_ms)?;
+        trim::step(self.tx.conn, &mut self.tx.ledger.meta, self.at_ms, TRIM_STEP_APPLIED)?;
         self.done.cursor = self.tx.ledger.position().cloned().unwrap_or_default();
         self.done.fills = self.tx.ledger.fills();
         Ok(self.done)

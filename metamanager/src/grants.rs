@@ -30,6 +30,7 @@ pub(crate) fn replace(applying: &mut Applying<'_, '_>, new: &Grants, reset: bool
             insert(applying, grant)?;
         }
     }
+    forget_blocked(applying)?;
     applying.tx.ledger.meta.grants_revision = Some(new.revision);
     set_labels(applying.tx.conn, &new.labels)
 }
@@ -39,6 +40,16 @@ pub(crate) fn set_labels(conn: &Connection, labels: &[(String, String)]) -> Done
     let labels: BTreeMap<_, _> = labels.iter().map(|(name, value)| (name, value)).collect();
     let json = serde_json::to_string(&labels).map_err(|error| Fault::damaged("labels", error))?;
     conn.prepare_cached("UPDATE meta SET labels = ?1 WHERE labels IS NOT ?1")?.execute([json])?;
+    Ok(())
+}
+
+/// What was put aside because it belongs to no partition of this node is not waited for: rows are of grants alone.
+fn forget_blocked(applying: &Applying<'_, '_>) -> Done<()> {
+    applying.tx.conn.execute(
+        "DELETE FROM blocked WHERE NOT EXISTS (SELECT 1 FROM grants JOIN collections ON collections.id = grants.collection \
+         WHERE collections.name = blocked.collection AND grants.share IS blocked.share)",
+        [],
+    )?;
     Ok(())
 }
 

@@ -294,6 +294,18 @@ pub(crate) fn begin(conn: &Connection) -> Done<()> {
     Ok(tx.commit()?)
 }
 
+/// Removes the names of collections that nothing mentions any more; how many. Only at a start: while the process runs,
+/// readers remember ids.
+pub(crate) fn forget_names(conn: &Connection) -> Done<usize> {
+    Ok(conn.execute(
+        "DELETE FROM collections WHERE definition IS NULL AND name NOT LIKE '\\_%' ESCAPE '\\' AND NOT EXISTS (SELECT 1 FROM grants WHERE collection = collections.id) \
+         AND NOT EXISTS (SELECT 1 FROM base WHERE base.collection = collections.id) \
+         AND NOT EXISTS (SELECT 1 FROM overlay WHERE overlay.collection = collections.id) \
+         AND NOT EXISTS (SELECT 1 FROM held WHERE held.collection = collections.id)",
+        [],
+    )?)
+}
+
 fn load_epochs(conn: &Connection) -> Done<Vec<EpochStart>> {
     let mut statement = conn.prepare_cached("SELECT epoch, first FROM epochs ORDER BY place")?;
     let epochs = statement.query_map([], |row| Ok(EpochStart { epoch: Epoch(number(row, 0)?), first: Revision(number(row, 1)?) }))?;

@@ -11,8 +11,11 @@ pub const DELIVERED_KEPT: Duration = Duration::from_hours(7 * 24);
 pub const DELIVERED_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a rejected write stays readable, inside the outbox bound.
 pub const REJECTED_KEPT: Duration = Duration::from_hours(90 * 24);
-/// Old writes that one commit looks at: trimming never makes a commit slow.
+/// Old writes that a commit of local writes looks at: trimming never makes an answer slow.
 pub const TRIM_STEP: usize = 32;
+/// Old writes that a commit of what the cloud sent looks at: more, because nobody waits for it, and a node that writes
+/// no more gets rid of what it kept within days.
+pub const TRIM_STEP_APPLIED: usize = 256;
 /// Downstream pauses below this much free disk, bytes, or below a tenth of it, whichever is less.
 pub const PAUSE_FREE_BYTES: u64 = 512 * 1024 * 1024;
 /// Local writes are refused below this much free disk, bytes, or below a twentieth of it, whichever is less.

@@ -12,6 +12,7 @@ use proto::op::Write;
 
 use crate::error::{Done, Refusal, WriteError};
 use crate::group::{Group, Laid};
+use crate::limits::TRIM_STEP;
 use crate::outbox;
 use crate::plan::{self, Plan};
 use crate::store::{Event, Store, Tx};
@@ -120,7 +121,7 @@ fn commit(tx: &mut Tx<'_>, now: Now, batch: Vec<LocalWrite>) -> Done<Answers> {
     }
     group.store(tx)?;
     let at_ms = tx.clock.time_ms(now);
-    trim::step(tx.conn, &mut tx.ledger.meta, at_ms)?;
+    trim::step(tx.conn, &mut tx.ledger.meta, at_ms, TRIM_STEP)?;
     Ok((answers, Some(newest)))
 }
 

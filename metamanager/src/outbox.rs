@@ -128,7 +128,11 @@ fn insert(conn: &Connection, of: u64, outcome: &Outcome, at_ms: u64) -> Done<()>
 
 /// Moves a write's bytes from the outbox's account to that of what is kept.
 fn move_out(conn: &Connection, meta: &mut Meta, of: u64, verdict: Verdict) -> Done<()> {
-    let Some(bytes) = length(conn, of)? else { return Ok(()) };
+    let Some(bytes) = length(conn, of)? else {
+        // The number of a declared gap: only its outcome is kept, as long as that of a rejected write.
+        meta.rejected_writes += u64::from(without_effect(verdict));
+        return Ok(());
+    };
     meta.outbox_writes = meta.outbox_writes.saturating_sub(1);
     meta.outbox_bytes = meta.outbox_bytes.saturating_sub(bytes);
     if without_effect(verdict) {

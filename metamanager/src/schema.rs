@@ -47,7 +47,8 @@ CREATE TABLE meta (
     conflicts_open INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE epochs (place INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, first INTEGER NOT NULL) STRICT;
--- A row is never removed, so an id always means the same name; without a definition the node does not get it (any more).
+-- While a process runs an id means the same name; without a definition the node does not get it (any more), and a start
+-- removes the row when nothing mentions it.
 CREATE TABLE collections (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,

@@ -123,7 +123,11 @@ impl Store {
     /// `DATABASE.lock` beside it keeps other processes out.
     pub fn open(path: &Path, options: Options, now: Now) -> Result<Self, OpenError> {
         let lock = lock::take(path)?;
-        let (conn, ledger) = load(path)?;
+        let (conn, mut ledger) = load(path)?;
+        let forgotten = ledger::forget_names(&conn).and_then(|gone| if gone > 0 { Ledger::load(&conn).map(Some) } else { Ok(None) });
+        if let Some(fewer) = forgotten.map_err(|fault| StoreError::of(fault, path))? {
+            ledger = fewer;
+        }
         let mut clock = Clock::new(Hlc(ledger.meta.clock));
         let own = Own { node: options.node.clone(), database: ledger.meta.database };
         tracing::debug!(path = %path.display(), database = %own.database, time_ms = clock.time_ms(now), "edge database opened");

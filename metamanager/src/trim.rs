@@ -6,15 +6,17 @@ use rusqlite::{Connection, params};
 
 use crate::error::Done;
 use crate::ledger::{Meta, number, stored};
-use crate::limits::{DELIVERED_BYTES, DELIVERED_KEPT, REJECTED_KEPT, TRIM_STEP};
+use crate::limits::{DELIVERED_BYTES, DELIVERED_KEPT, REJECTED_KEPT};
 use crate::outbox::{self, without_effect};
 
-/// One step: at most [`TRIM_STEP`] old writes of either kind.
-pub(crate) fn step(conn: &Connection, meta: &mut Meta, now_ms: u64) -> Done<()> {
+/// One step: at most `rows` writes of either kind whose time is over. The bound on bytes holds whatever that takes: one
+/// commit may bring many more outcomes than a step removes.
+pub(crate) fn step(conn: &Connection, meta: &mut Meta, now_ms: u64, rows: usize) -> Done<()> {
     if meta.delivered_bytes > 0 {
-        delivered(conn, meta, now_ms)?;
+        delivered(conn, meta, now_ms, rows)?;
+        while meta.delivered_bytes > DELIVERED_BYTES && delivered(conn, meta, now_ms, rows)? {}
     }
-    let mut left = TRIM_STEP;
+    let mut left = rows;
     while left > 0 && meta.rejected_writes > 0 && rejected(conn, meta, Some(now_ms))? {
         left -= 1;
     }
@@ -34,8 +36,10 @@ struct Old {
     at_ms: u64,
 }
 
-fn delivered(conn: &Connection, meta: &mut Meta, now_ms: u64) -> Done<()> {
-    for old in after(conn, meta.trimmed)? {
+/// Removes the oldest delivered writes that may go; whether it came further.
+fn delivered(conn: &Connection, meta: &mut Meta, now_ms: u64, rows: usize) -> Done<bool> {
+    let before = meta.trimmed;
+    for old in after(conn, meta.trimmed, rows)? {
         // A write whose op may still be laid, or that goes up again, is not old.
         if old.number > meta.answered || old.revision > meta.reached.0 {
             break;
@@ -48,17 +52,17 @@ fn delivered(conn: &Connection, meta: &mut Meta, now_ms: u64) -> Done<()> {
         }
         meta.trimmed = old.number;
     }
-    Ok(())
+    Ok(meta.trimmed > before)
 }
 
 fn expired(at_ms: u64, now_ms: u64, kept: std::time::Duration) -> bool {
     u128::from(now_ms.saturating_sub(at_ms)) > kept.as_millis()
 }
 
-fn after(conn: &Connection, trimmed: u64) -> Done<Vec<Old>> {
+fn after(conn: &Connection, trimmed: u64, rows: usize) -> Done<Vec<Old>> {
     let mut statement =
         conn.prepare_cached("SELECT number, verdict, revision, at_ms FROM outcomes WHERE number > ?1 ORDER BY number LIMIT ?2")?;
-    let mut rows = statement.query(params![stored(trimmed), TRIM_STEP as i64])?;
+    let mut rows = statement.query(params![stored(trimmed), rows as i64])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let verdict = outbox::verdict(row.get(1)?)?;

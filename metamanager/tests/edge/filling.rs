@@ -178,3 +178,52 @@ fn facts_hash_what_is_held() {
     assert_eq!(edge.store().facts().unwrap().grants_hash, Grants { revision: Revision(99), ..grants(77) }.hash());
     assert_eq!(edge.store().facts().unwrap().session, 1);
 }
+
+/// What was put aside is stored when the same version comes in a form that can be, or goes with the rights of the node.
+#[test]
+fn what_was_put_aside_heals_or_goes() {
+    let mut edge = Edge::new();
+    let entries = ["a", "b"].iter().map(|id| is("stock", id, 11, "no object")).collect();
+    let applied = edge.apply(vec![batch(10, 11, true, entries)]);
+    let elsewhere = proto::frame::Record { partition: Some("oslo".to_owned()), ..record("cut", "c", 12, Content::Value("{}".to_owned())) };
+    edge.apply(vec![batch(11, 12, true, vec![Entry::Record(elsewhere)])]);
+    assert_eq!((applied.blocked, edge.store().status().unwrap().blocked_count), (2, 3));
+    // As a back-fill that reads the same state again brings it.
+    let mut anew = grants(10);
+    let place = anew.grants.iter().position(|grant| grant.share.collection.as_str() == "stock").unwrap();
+    anew.grants[place] = grant("stock", None, 13, 13);
+    anew.revision = Revision(13);
+    edge.apply(vec![Batch { grants: Some(anew.clone()), ..batch(12, 13, true, Vec::new()) }]);
+    let keys = |edge: &mut Edge| edge.store().status().unwrap().blocked.into_iter().map(|row| row.key).collect::<Vec<_>>();
+    assert_eq!(keys(&mut edge), ["a", "b"], "what is no right of this node is not waited for");
+    edge.apply(vec![part(13, filled(anew.grants[place].clone(), 11, false, vec![thing("a", 11, 1)]))]);
+    assert_eq!((keys(&mut edge), edge.n("a")), (vec!["b".to_owned()], Some(1)));
+    let mut fewer = grants(10);
+    fewer.revision = Revision(14);
+    fewer.grants.retain(|grant| grant.share.collection.as_str() != "stock");
+    edge.apply(vec![Batch { grants: Some(fewer), ..batch(13, 14, true, Vec::new()) }]);
+    assert!(keys(&mut edge).is_empty());
+}
+
+/// Names of collections that nothing mentions go at a start; those with a write that waits stay.
+#[test]
+fn names_that_nothing_mentions_go_at_a_start() {
+    let mut edge = Edge::new();
+    edge.write(vec![create("cut", "mine", r#"{"W":"lyon"}"#)]);
+    let mut fewer = grants(10);
+    fewer.revision = Revision(11);
+    fewer.grants.retain(|grant| ["fixed", "stock"].contains(&grant.share.collection.as_str()));
+    fewer.definitions.retain(|definition| ["fixed", "stock"].contains(&definition.name.as_str()));
+    edge.apply(vec![Batch { grants: Some(fewer), ..batch(10, 11, true, Vec::new()) }]);
+    let names = |edge: &Edge| {
+        let conn = rusqlite::Connection::open(edge.path()).unwrap();
+        let mut names = conn.prepare("SELECT name FROM collections WHERE name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY name").unwrap();
+        names.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&edge), ["cut", "fixed", "sales", "stock"]);
+    edge.reopen();
+    assert_eq!(names(&edge), ["cut", "fixed", "stock"]);
+    assert!(edge.view("cut", "mine").is_some());
+    edge.apply(vec![Batch { grants: Some(Grants { revision: Revision(12), ..grants(12) }), ..batch(11, 12, true, Vec::new()) }]);
+    assert_eq!(edge.store().status().unwrap().collections.len(), 4);
+}

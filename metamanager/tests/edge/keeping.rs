@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metamanager::limits::{DELIVERED_KEPT, REJECTED_KEPT};
+use metamanager::limits::{DELIVERED_BYTES, DELIVERED_KEPT, REJECTED_KEPT};
 use metamanager::{ApplyError, Disk, LocalWrite, Space, WriteState};
 use proto::clock::Now;
 use proto::frame::Entry;
 use proto::op::Verdict;
+use rusqlite::Connection;
 
 use crate::kit::{Edge, answered, at, batch, create, is, merge, now, sell, welcome};
 
@@ -62,6 +63,56 @@ fn old_writes_go_in_their_time() {
     assert_eq!(kept(&mut edge), [2, 4, 5], "delivered ones went, the rejected one stays");
     assert!(edge.store().commit(later(REJECTED_KEPT), vec![sale])[0].is_ok());
     assert_eq!(kept(&mut edge), [4, 5, 6], "what waits stays for ever");
+}
+
+/// However much is answered at once, not more than 64 MiB of delivered writes stay, and the newest do.
+#[test]
+fn delivered_bytes_are_bounded_whatever_comes_at_once() {
+    let mut edge = counted();
+    let large = "x".repeat(1024 * 1024 - 100);
+    let count = DELIVERED_BYTES / (1024 * 1024) + 20;
+    let write = |id: u64| LocalWrite {
+        requests: vec![create("cut", &id.to_string(), &format!(r#"{{"W":"lyon","p":"{large}"}}"#))],
+        actor: None,
+        request_id: None,
+    };
+    for first in (1..=count).step_by(20) {
+        let batch = (first..(first + 20).min(count + 1)).map(write).collect();
+        assert!(edge.store().commit(now(5), batch).iter().all(Result::is_ok));
+    }
+    let verdicts: Vec<_> = (0..count).map(|_| Verdict::Applied).collect();
+    answer(&mut edge, 1, &verdicts, now(6));
+    let kept: Vec<_> = edge.reader().writes(None, 0, 1_000).unwrap().writes.iter().map(|write| write.number).collect();
+    let page_first = kept[0];
+    let rows = Connection::open(edge.path()).unwrap().query_row("SELECT count(*), sum(length(bytes)) FROM writes", [], |row| {
+        Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
+    });
+    let (rows, bytes) = rows.unwrap();
+    assert!(bytes <= DELIVERED_BYTES && bytes > DELIVERED_BYTES - 3 * 1024 * 1024, "{bytes} bytes of {rows} writes");
+    assert_eq!(page_first, count - rows + 1, "the oldest went");
+}
+
+/// The answer to a number whose write is gone is kept as long as that of a rejected write.
+#[test]
+fn outcomes_of_gaps_go_too() {
+    let mut edge = counted();
+    for _ in 0..3 {
+        edge.write(vec![sell("1", 1)]);
+    }
+    edge.store = None;
+    Connection::open(edge.path()).unwrap().execute_batch("DELETE FROM writes WHERE number = 2; UPDATE meta SET outbox_writes = 2").unwrap();
+    edge.reopen();
+    assert_eq!(edge.store().facts().unwrap().gaps, [(2, 2)]);
+    answer(&mut edge, 1, &[Verdict::Applied, Verdict::Lost, Verdict::Applied], now(5));
+    assert_eq!(edge.store().status().unwrap().rejected, 1);
+    let outcomes = |edge: &Edge| {
+        let conn = Connection::open(edge.path()).unwrap();
+        conn.query_row("SELECT count(*) FROM outcomes", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(outcomes(&edge), 3);
+    let sale = LocalWrite { requests: vec![sell("1", 1)], actor: None, request_id: None };
+    assert!(edge.store().commit(now(6 + REJECTED_KEPT.as_millis() as u64), vec![sale])[0].is_ok());
+    assert_eq!((outcomes(&edge), edge.store().status().unwrap().rejected), (0, 0));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Local writes: what is refused, with which code, and that a refusal leaves nothing behind.
 
-use metamanager::{Did, LocalRequest, LocalWrite, Precondition, WriteRef};
+use std::collections::BTreeSet;
+
+use metamanager::{Did, ListQuery, LocalRequest, LocalWrite, Precondition, ViewRow, WriteRef};
 use proto::build::Action;
 use proto::ids::Revision;
 use proto::op::{Body, Write};
@@ -191,4 +193,35 @@ fn an_unreadable_definition_is_readable_data() {
     edge.apply(vec![proto::frame::Batch { grants: Some(newer), ..batch(11, 12, true, Vec::new()) }]);
     assert_eq!(edge.try_write(vec![sell("1", 1)]).unwrap_err().code(), "unavailable");
     assert!(value(&edge.view("stock", "1").unwrap()).get("n").is_some());
+}
+
+/// A reader that never rests sees each write of a thousand ops whole or not at all.
+#[test]
+fn a_thousand_ops_are_seen_together() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mut edge = Edge::new();
+    let write =
+        |round: u32| (0..1_000).map(|id| put("stock", &format!("{id:04}"), &format!(r#"{{"id":"{id:04}","r":{round}}}"#))).collect();
+    edge.write(write(0));
+    let (mut reader, done) = (edge.reader(), AtomicBool::new(false));
+    let query = ListQuery { collection: name("stock"), after: None, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 1_000 };
+    std::thread::scope(|scope| {
+        let hammer = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !done.load(Ordering::Acquire) {
+                let rows = reader.list(&query).unwrap().records;
+                let round = |row: &ViewRow| value(&row.value).get("r").unwrap().to_string();
+                let rounds: BTreeSet<_> = rows.iter().map(round).collect();
+                assert_eq!((rows.len(), rounds.len()), (1_000, 1), "{rounds:?}");
+                seen.extend(rounds);
+            }
+            seen
+        });
+        for round in 1..20 {
+            edge.write(write(round));
+        }
+        done.store(true, Ordering::Release);
+        let seen = hammer.join().unwrap();
+        assert!(!seen.is_empty());
+    });
 }
