@@ -38,7 +38,7 @@ pub(super) fn put(work: &mut Work<'_>, change: &ConflictChange, by: &By<'_>) -> 
             by.node,
             stored(work.now_ms)?,
         ))?;
-    if change.state == RowState::Auto {
+    if change.state != RowState::Open {
         trim(work, &entry, change.row.key.as_str(), by)?;
     }
     Ok(())
@@ -49,7 +49,7 @@ fn trim(work: &mut Work<'_>, entry: &Entry, key: &str, by: &By<'_>) -> Result<()
     let old: Option<String> = work
         .conn
         .prepare_cached(
-            "SELECT id FROM conflicts WHERE collection = ?1 AND key = ?2 AND state = 'auto' ORDER BY seq DESC LIMIT 1 OFFSET ?3",
+            "SELECT id FROM conflicts WHERE collection = ?1 AND key = ?2 AND state <> 'open' ORDER BY seq DESC LIMIT 1 OFFSET ?3",
         )?
         .query_row((entry.id, key, stored(CLOSED_CONFLICTS_PER_RECORD)?), |row| row.get(0))
         .optional()?;

@@ -6,20 +6,26 @@ use super::apply::By;
 use super::conflicts;
 use super::error::{StoreError, limit, stored};
 use super::work::Work;
-use crate::limits::{CLOSED_CONFLICT_MS, CLOUD_WRITES, TIDY_ROWS};
+use crate::limits::{CLOSED_CONFLICT_MS, CLOUD_WRITES, TIDY_ROWS, WRITES_PER_DATABASE};
 
-/// How long a join token that cannot be used any more is kept, milliseconds.
+/// How long a token that cannot be used any more is kept, milliseconds: its holder is told that it expired.
 const TOKEN_GRACE_MS: u64 = 86_400_000;
+
+/// Databases that were used within this time are looked at for writes to remove, milliseconds.
+const LATELY_MS: u64 = 7 * 86_400_000;
 
 /// One step. Tells whether there is more to do.
 pub(super) fn step(work: &mut Work<'_>) -> Result<bool, StoreError> {
     let doomed = doomed(work)?;
     let closed = closed_conflicts(work)?;
     let writes = cloud_writes(work)?;
-    work.conn
-        .prepare_cached("DELETE FROM join_tokens WHERE expires_ms < ?1")?
-        .execute([stored(work.now_ms.saturating_sub(TOKEN_GRACE_MS))?])?;
-    Ok(doomed || closed || writes)
+    let acknowledged = acknowledged_writes(work)?;
+    for table in ["join_tokens", "access_tokens"] {
+        work.conn
+            .prepare_cached(&format!("DELETE FROM {table} WHERE expires_ms < ?1"))?
+            .execute([stored(work.now_ms.saturating_sub(TOKEN_GRACE_MS))?])?;
+    }
+    Ok(doomed || closed || writes || acknowledged)
 }
 
 /// Records and exit markers of deleted collections.
@@ -67,5 +73,18 @@ fn cloud_writes(work: &Work<'_>) -> Result<bool, StoreError> {
             "DELETE FROM writes WHERE revision IN (SELECT revision FROM writes WHERE database = 0 ORDER BY revision DESC LIMIT ?1 OFFSET ?2)",
         )?
         .execute((limit(TIDY_ROWS), stored(CLOUD_WRITES)?))?;
+    Ok(gone == TIDY_ROWS)
+}
+
+/// Old writes of databases that took part lately: where the last ACKs came after the last write, nothing else removes
+/// what they freed.
+fn acknowledged_writes(work: &Work<'_>) -> Result<bool, StoreError> {
+    let gone = work
+        .conn
+        .prepare_cached(
+            "DELETE FROM writes WHERE revision IN (SELECT w.revision FROM databases d CROSS JOIN writes w
+             WHERE d.last_used_ms >= ?1 AND w.database = d.id AND w.number <= d.taken - ?2 AND w.revision <= d.acked LIMIT ?3)",
+        )?
+        .execute((stored(work.now_ms.saturating_sub(LATELY_MS))?, stored(WRITES_PER_DATABASE)?, limit(TIDY_ROWS)))?;
     Ok(gone == TIDY_ROWS)
 }

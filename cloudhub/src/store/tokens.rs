@@ -63,17 +63,24 @@ pub(super) fn use_up(conn: &Connection, id: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn room(conn: &Connection, table: &str) -> Result<(), JobError> {
-    let count: i64 = conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
-    if counted(count)? >= TOKENS {
-        return Err(Refused::Full(format!("there are {TOKENS} tokens already; revoke some")).into());
+/// Room for one more token. At the bound those that nobody can use any more (`spent`) go first.
+fn room(work: &Work<'_>, table: &str, spent: &str) -> Result<(), JobError> {
+    let full = || -> Result<bool, JobError> {
+        let count: i64 = work.conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+        Ok(counted(count)? >= TOKENS)
+    };
+    if full()? {
+        work.conn.execute(&format!("DELETE FROM {table} WHERE {spent}"), [stored(work.now_ms)?])?;
+        if full()? {
+            return Err(Refused::Full(format!("there are {TOKENS} tokens already; revoke some")).into());
+        }
     }
     Ok(())
 }
 
 /// Keeps a join token.
 pub(super) fn new_join(work: &Work<'_>, token: &JoinTokenRow, hash: &[u8; 32]) -> Result<(), JobError> {
-    room(work.conn, "join_tokens")?;
+    room(work, "join_tokens", "used >= uses OR expires_ms <= ?1")?;
     for (name, value) in &token.labels {
         check_label(name, value)?;
     }
@@ -97,7 +104,7 @@ pub(super) fn new_join(work: &Work<'_>, token: &JoinTokenRow, hash: &[u8; 32]) -
 
 /// Keeps an access token.
 pub(super) fn new_access(work: &Work<'_>, token: &AccessTokenRow, hash: &[u8; 32]) -> Result<(), JobError> {
-    room(work.conn, "access_tokens")?;
+    room(work, "access_tokens", "expires_ms <= ?1")?;
     let names = token.collections.as_ref().map(|names| names.iter().map(CollectionName::as_str).collect::<Vec<_>>());
     work.conn
         .prepare_cached(

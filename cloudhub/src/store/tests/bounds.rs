@@ -7,8 +7,8 @@ use proto::session::cloud::Scan;
 use super::bench::{Bench, Fixture, name, node, revision};
 use super::edge::{Edge, increment, set};
 use super::shops;
-use crate::limits::{CLOSED_CONFLICT_MS, CLOSED_CONFLICTS_PER_RECORD, EVENTS_PER_NODE, WRITES_PER_DATABASE};
-use crate::store::{ConflictsRequest, Job, ScanRequest, Seen, Store, StoreRead};
+use crate::limits::{CLOSED_CONFLICT_MS, CLOSED_CONFLICTS_PER_RECORD, EVENTS_PER_NODE, TOKENS, WRITES_PER_DATABASE};
+use crate::store::{AccessTokenRow, ConflictsRequest, Job, Refused, ScanRequest, Seen, Store, StoreRead};
 
 fn known<F: Fixture>(bench: &mut Bench<F>, lyon: &Edge, number: u64) -> bool {
     bench.reader().write(&WriteId::edge(&node("lyon"), &lyon.database, number)).unwrap().is_some()
@@ -41,6 +41,62 @@ pub(super) fn old_writes_go_when_acknowledged<F: Fixture>() {
     assert_eq!((taken.taken, taken.stop, bench.head()), (WRITES_PER_DATABASE + 600, None, head), "forgotten, and not applied again");
     let row = bench.reader().node(&node("lyon")).unwrap().unwrap();
     assert_eq!((row.position(), row.last_seen_ms), (lyon.position(), at_ms));
+}
+
+/// The last ACKs came after the last write: housekeeping removes what they freed.
+pub(super) fn acknowledged_writes_go_without_another_write<F: Fixture>() {
+    let mut bench = shops::<F>();
+    bench.put("products", "1", r#"{"ProductID":1,"UnitsInStock":0}"#);
+    let mut lyon = Edge::new("lyon", 1);
+    lyon.connect(&mut bench);
+    lyon.sync(&mut bench);
+    let seen = bench.head();
+    for _ in 0..WRITES_PER_DATABASE + 1_500 {
+        lyon.commit(increment("1", seen, 1));
+    }
+    lyon.upload(&mut bench).unwrap();
+    let tidy = |bench: &mut Bench<F>| {
+        let now_ms = bench.now_ms;
+        while bench.store().tidy(now_ms).unwrap().1 {}
+    };
+    tidy(&mut bench);
+    assert!(known(&mut bench, &lyon, 1), "nothing was acknowledged");
+    lyon.sync(&mut bench);
+    let at_ms = bench.now_ms;
+    bench.done(Job::Seen(vec![Seen { peer: lyon.peer(), at_ms, cursor: Some(lyon.position()), report: None, verified_ms: None }]));
+    tidy(&mut bench);
+    assert!(!known(&mut bench, &lyon, 1_500));
+    assert!(known(&mut bench, &lyon, 1_501), "the newest stay");
+}
+
+/// Tokens that nobody can use any more make room, and go after a day.
+pub(super) fn spent_tokens_go<F: Fixture>() {
+    let mut bench = Bench::<F>::new();
+    let begin_ms = bench.now_ms;
+    let hash = |id: u64| {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&id.to_le_bytes());
+        hash
+    };
+    let access = |id: u64, expires_ms| {
+        let (name, role) = ("till".to_owned(), "viewer".to_owned());
+        let row = AccessTokenRow { id: id.to_string(), name, role, collections: None, created_ms: begin_ms, expires_ms };
+        Job::NewAccessToken(Box::new(row), hash(id))
+    };
+    for first in (0..TOKENS - 1).step_by(1_000) {
+        let jobs = (first..(first + 1_000).min(TOKENS - 1)).map(|id| access(id, Some(begin_ms + 1_000_000))).collect();
+        assert!(bench.group(jobs).iter().all(Result::is_ok));
+    }
+    bench.done(access(TOKENS, None));
+    assert!(matches!(bench.job(access(TOKENS + 1, None)), Err(Refused::Full(_))));
+    bench.now_ms = begin_ms + 1_000_000;
+    bench.done(access(TOKENS + 1, Some(begin_ms + 2_000_000)));
+    let left = |bench: &mut Bench<F>, now_ms| bench.reader().access_tokens(now_ms).unwrap().len();
+    assert_eq!(left(&mut bench, 0), 2, "the expired ones made room");
+    bench.now_ms = begin_ms + 2_000_000 + 86_400_000 + 1;
+    let now_ms = bench.now_ms;
+    bench.store().tidy(now_ms).unwrap();
+    assert_eq!(left(&mut bench, 0), 1, "the one that never expires");
 }
 
 pub(super) fn settled_conflicts_go<F: Fixture>() {

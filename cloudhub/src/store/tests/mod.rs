@@ -51,6 +51,8 @@ mod embedded {
         api::writes_and_conflicts_are_found,
         api::one_refusal_leaves_the_group_alone,
         bounds::old_writes_go_when_acknowledged,
+        bounds::acknowledged_writes_go_without_another_write,
+        bounds::spent_tokens_go,
         bounds::settled_conflicts_go,
         bounds::events_are_bounded,
         bounds::events_are_told_in_their_order,
