@@ -172,7 +172,8 @@ impl<'a, W: World> Case<'a, W> {
 
     fn unknown_collection(&self, op: &Op) -> Box<Rejection> {
         if self.write.is_edge() {
-            return not_entitled(op);
+            // A conflict row belongs to a collection: of one that is not there nothing is kept but the answer.
+            return Box::new(Rejection { finding: None, ..*not_entitled(op) });
         }
         Rejection::new("malformed", format!("there is no collection {}", op.collection), None)
     }
