@@ -68,8 +68,13 @@ impl LocalHub {
         if status.cursor.is_some() && status.grants.is_empty() {
             warnings.push(unselected(&status.labels.clone().unwrap_or_default()));
         }
-        if status.blocked_count > 0 {
-            warnings.push(format!("{} records cannot be stored by this version", status.blocked_count));
+        if let Some(first) = status.blocked.first() {
+            let metamanager::Blocked { collection, key, revision, why, .. } = first;
+            let count = status.blocked_count;
+            warnings.push(format!(
+                "records that cannot be stored by this version: {count}, the first is {collection}/{key} at revision {revision} ({why}); \
+                 it is stored when a newer version of it comes"
+            ));
         }
         if status.rejected > 0 {
             warnings.push(format!("{} writes were rejected; see `edgehub write list --state rejected`", status.rejected));
