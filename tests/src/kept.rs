@@ -2,6 +2,7 @@
 //! so that a review sees what is in them; `make fixtures` writes those of the present version.
 
 pub mod frames;
+pub mod newer;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -215,6 +215,7 @@ fn folders_ports_and_configuration() {
         std::fs::write(&path, &newer).unwrap();
         let error = second(name, &args);
         assert!(error.contains("newer") && error.contains("9999"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), newer, "{name} changed a file that it refused");
         std::fs::write(&path, b"this is something else, and not an SQLite database at all").unwrap();
         let error = second(name, &args);
         assert!(error.contains(folder.as_str()) || error.contains(file), "{error}");
@@ -287,4 +288,39 @@ fn a_node_of_another_ca_gets_no_session() {
     assert!(status["link"]["last_error"].as_str().is_some_and(|error| error.contains("CA") || error.contains("certificate")), "{status}");
     let node = world.cloud.client().get("/v1/nodes/lyon").unwrap().ok(200);
     assert_eq!(node["state"], "online", "the rightful lyon is undisturbed: {node}");
+}
+
+/// `poison-record` from outside: a value in the cloud's file is no JSON any more. The shop gets everything else, goes on
+/// writing, and says which record it lacks and why; the next version of it heals that.
+#[test]
+fn a_record_that_cannot_be_stored_stops_nothing() {
+    let mut world = world();
+    world.cloud.stop();
+    let file = rusqlite::Connection::open(world.cloud.data.join("cloudhub.db")).unwrap();
+    let spoilt = "UPDATE records SET value = '{\"Name\":', revision = (SELECT head + 1 FROM meta) WHERE key = '11'";
+    assert_eq!(file.execute(spoilt, []).unwrap(), 1);
+    file.execute_batch("UPDATE meta SET head = head + 1").unwrap();
+    drop(file);
+    world.cloud.start();
+    world.cloud.cli(&["record", "put", "products", "12", r#"{"Name":"Chang"}"#]).done();
+    let mut edge = world.edges[0].client();
+    until("the record behind it", || world.edges[0].record("products", "12"));
+    edge.json("PUT", "/v1/collections/products/records/13", &json!({"Name": "Syrup"})).unwrap().ok(201);
+    until("the shop's own write", || world.cloud.record("products", "13"));
+    let status = edge.get("/v1/status").unwrap().ok(200);
+    let warnings = status["warnings"].to_string();
+    assert!(warnings.contains("products/11") && warnings.contains("not valid JSON"), "{status}");
+    assert_eq!(status["sync"]["state"], "blocked", "{status}");
+    assert_eq!(world.edges[0].record("products", "11").unwrap()["Name"], "Chai", "what was there stays");
+    let file = rusqlite::Connection::open(world.cloud.data.join("cloudhub.db")).unwrap();
+    world.cloud.stop();
+    assert_eq!(file.execute("UPDATE records SET value = '{\"Name\":\"Chai\",\"ProductID\":11}' WHERE key = '11'", []).unwrap(), 1);
+    drop(file);
+    world.cloud.start();
+    let newer = world.cloud.client().json("PATCH", "/v1/collections/products/records/11", &json!({"Name": "Masala"}));
+    newer.unwrap().ok(200);
+    world.settle();
+    assert_eq!(world.edges[0].record("products", "11").unwrap()["Name"], "Masala");
+    let status = edge.get("/v1/status").unwrap().ok(200);
+    assert!(!status["warnings"].to_string().contains("cannot be stored"), "{status}");
 }

@@ -1,7 +1,8 @@
 //! The main job from outside: two shops on a trading company's tables.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use tests::http::Client;
@@ -261,4 +262,69 @@ partition = { field = "Warehouse", label = "site" }
     let foreign = json!({"Id": "x", "Warehouse": "oslo"});
     let answer = world.edges[0].client().json("PUT", "/v1/collections/shelves/records/x", &foreign).unwrap();
     assert_eq!(answer.ok(403)["code"], "not_entitled");
+}
+
+/// A write of a thousand ops is atomic to whoever reads beside it, and so is a cloud transaction to a shop in steady
+/// state that fits one batch.
+#[test]
+fn transactions_are_seen_whole() {
+    let world = World::new(&[("lyon", &[])]);
+    world.cloud.define("[[collection]]\nname = \"shelf\"\n");
+    world.settle();
+    let ops = |round: u32, count: u32| {
+        let op = |id: u32| json!({"op": "put", "collection": "shelf", "key": format!("{id:04}"), "value": {"r": round}});
+        json!({"ops": (0..count).map(op).collect::<Vec<_>>()})
+    };
+    let mut api = world.edges[0].client();
+    let write = |client: &mut tests::http::Client, round, count| {
+        assert_eq!(client.json("POST", "/v1/writes", &ops(round, count)).unwrap().status / 100, 2, "round {round}");
+    };
+    write(&mut api, 0, 1_000);
+    let (done, looks) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        let hammer = scope.spawn(|| {
+            let mut reader = world.edges[0].client();
+            while !done.load(Ordering::Acquire) {
+                let page = reader.get("/v1/collections/shelf/records?limit=1000").unwrap().ok(200);
+                let rounds: BTreeSet<u64> =
+                    page["records"].as_array().unwrap().iter().map(|row| row["value"]["r"].as_u64().unwrap()).collect();
+                assert_eq!((page["records"].as_array().unwrap().len(), rounds.len()), (1_000, 1), "{rounds:?}");
+                looks.fetch_add(1, Ordering::Release);
+            }
+        });
+        for round in 1..=5 {
+            let before = looks.load(Ordering::Acquire);
+            write(&mut api, round, 1_000);
+            until("another look", || (hammer.is_finished() || looks.load(Ordering::Acquire) > before).then_some(()));
+        }
+        done.store(true, Ordering::Release);
+        hammer.join().unwrap();
+    });
+    // The same of the cloud's transactions: up to 256 records of the newest round.
+    world.settle();
+    world.cloud.cli(&["collection", "apply", "-f", &second_collection(&world)]).done();
+    world.settle();
+    let mut cloud = world.cloud.client();
+    let of = |round: u32| {
+        let op = |id: u32| json!({"op": "put", "collection": "rack", "key": format!("{id:04}"), "value": {"r": round}});
+        json!({"ops": (0..200).map(op).collect::<Vec<_>>()})
+    };
+    let mut seen: BTreeSet<u64> = BTreeSet::new();
+    for round in 1..=5 {
+        assert_eq!(cloud.json("POST", "/v1/writes", &of(round)).unwrap().status / 100, 2);
+        until("the round", || {
+            let page = api.get("/v1/collections/rack/records?limit=1000").unwrap().ok(200);
+            let rounds: BTreeSet<u64> = page["records"].as_array().unwrap().iter().map(|row| row["value"]["r"].as_u64().unwrap()).collect();
+            assert!(rounds.len() <= 1, "{rounds:?}");
+            seen.extend(&rounds);
+            rounds.contains(&u64::from(round)).then_some(())
+        });
+    }
+    assert!(!seen.is_empty());
+}
+
+fn second_collection(world: &World) -> String {
+    let file = world.folder().join("rack.toml");
+    std::fs::write(&file, "[[collection]]\nname = \"rack\"\n").unwrap();
+    file.display().to_string()
 }

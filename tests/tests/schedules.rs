@@ -2,6 +2,8 @@
 //! one outcome for every write; while it runs no record of a node goes back, and no increment counts twice.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "schedules/bounds.rs"]
+mod bounds;
 #[path = "schedules/creating.rs"]
 mod creating;
 #[path = "schedules/judging.rs"]
@@ -10,10 +12,14 @@ mod judging;
 mod large;
 #[path = "schedules/links.rs"]
 mod links;
+#[path = "schedules/poison.rs"]
+mod poison;
 #[path = "schedules/seeds.rs"]
 mod seeds;
 #[path = "schedules/streams.rs"]
 mod streams;
+#[path = "schedules/versions.rs"]
+mod versions;
 
 use tests::lab::Lab;
 use tests::lab::words::{number, put};

@@ -97,6 +97,18 @@ impl Cloud {
         touched
     }
 
+    /// All steps of housekeeping that are due, and whom each touched.
+    pub(super) fn tidy(&mut self, now_ms: u64) -> Vec<Touched> {
+        let mut all = Vec::new();
+        loop {
+            let (touched, more) = self.store.as_mut().unwrap().tidy(WALL_MS + now_ms).unwrap();
+            all.push(touched);
+            if !more {
+                return all;
+            }
+        }
+    }
+
     pub(super) fn undefine(&mut self, name: &str, now_ms: u64) -> Touched {
         self.definitions.remove(name);
         let (answer, touched) = self.decide(Job::DeleteCollection { name: collection(name) }, now_ms);

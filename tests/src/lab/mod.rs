@@ -22,9 +22,10 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
-use cloudhub::store::{Peer, Refused, Touched, Written};
+use cloudhub::store::{Job, Peer, Refused, Seen, Touched, Written};
 use metamanager::{Committed, LocalRequest, WriteError};
-use proto::frame::Share;
+use proto::frame::{Frame, Share};
+use proto::ids::Position;
 use proto::names::Key;
 use proto::session::End;
 use proto::session::cloud::CloudSession;
@@ -98,6 +99,10 @@ pub struct Lab {
     pub edges: Vec<Edge>,
     /// How new links are.
     pub road: Road,
+    /// How nodes put a frame into bytes: as this version does, unless a test lets them be of another one.
+    pub edge_says: fn(Frame) -> Vec<u8>,
+    /// The same of the hub.
+    pub cloud_says: fn(Frame) -> Vec<u8>,
     /// How long each piece of work of a store takes.
     pub store_ms: u64,
     /// Everything that was said and done, with its time.
@@ -107,6 +112,8 @@ pub struct Lab {
     /// What cloud writes put into and added to counters of [`edge::TALLY`].
     promised: Vec<(Key, i64)>,
     faults: BTreeMap<Side, Fault>,
+    /// What a hub saves lazily: where each node's last ACK was.
+    acked: BTreeMap<Peer, Position>,
     wires: VecDeque<Wire>,
     wire_count: u64,
     jobs: BTreeMap<(u64, u64), Task>,
@@ -127,11 +134,14 @@ impl Lab {
             cloud: Cloud::new(),
             edges: Vec::new(),
             road: LAN,
+            edge_says: |frame| frame.encode(),
+            cloud_says: |frame| frame.encode(),
             store_ms: 2,
             trace: Vec::new(),
             ends: Vec::new(),
             promised: Vec::new(),
             faults: BTreeMap::new(),
+            acked: BTreeMap::new(),
             wires: VecDeque::new(),
             wire_count: 0,
             jobs: BTreeMap::new(),
@@ -241,6 +251,24 @@ impl Lab {
             }
         }
         self.drain();
+    }
+
+    /// Does what the hub does between its groups: saves what it learned of the nodes, then all the housekeeping.
+    pub fn tidy(&mut self) {
+        let at_ms = cloud::WALL_MS + self.now_ms;
+        let acked = std::mem::take(&mut self.acked).into_iter();
+        let seen = acked.map(|(peer, cursor)| Seen { peer, at_ms, cursor: Some(cursor), report: None, verified_ms: None }).collect();
+        self.cloud.decide(Job::Seen(seen), self.now_ms).0.unwrap();
+        for touched in self.cloud.tidy(self.now_ms) {
+            self.wake(&touched);
+        }
+    }
+
+    /// Lets a job of the hub's API happen.
+    pub fn hub(&mut self, job: Job) {
+        let (answer, touched) = self.cloud.decide(job, self.now_ms);
+        answer.unwrap();
+        self.wake(&touched);
     }
 
     /// A node's links break, and both ends see it.

@@ -68,7 +68,7 @@ impl Lab {
     }
 
     fn drain_edge(&mut self, at: usize) -> bool {
-        let now_ms = self.now_ms;
+        let (now_ms, says) = (self.now_ms, self.edge_says);
         let wire = &mut self.wires[at];
         let Some(session) = &mut wire.edge else { return false };
         if let Some(effect) = session.poll_effect() {
@@ -76,15 +76,15 @@ impl Lab {
             return true;
         }
         let Some(frame) = (wire.up.free_ms() <= now_ms).then(|| session.poll_send(now_ms)).flatten() else { return false };
-        let (id, bytes) = (wire.id, frame.encode());
-        let line = format!("edge {id} says {} {:02x?}", frame.name(), &hash(&bytes)[..4]);
+        let (id, name, bytes) = (wire.id, frame.name(), says(frame));
+        let line = format!("edge {id} says {name} {:02x?}", &hash(&bytes)[..4]);
         wire.up.send(now_ms, bytes);
         self.note(&line);
         true
     }
 
     fn drain_cloud(&mut self, at: usize) -> bool {
-        let now_ms = self.now_ms;
+        let (now_ms, says) = (self.now_ms, self.cloud_says);
         let wire = &mut self.wires[at];
         let Some(session) = &mut wire.cloud else { return false };
         if let Some(effect) = session.poll_effect() {
@@ -93,8 +93,8 @@ impl Lab {
         }
         let now = Now { wall_ms: WALL_MS + now_ms, mono_ms: now_ms };
         let Some(frame) = (wire.down.free_ms() <= now_ms).then(|| session.poll_send(now)).flatten() else { return false };
-        let (id, bytes) = (wire.id, frame.encode());
-        let line = format!("cloud {id} says {} {:02x?}", frame.name(), &hash(&bytes)[..4]);
+        let (id, name, bytes) = (wire.id, frame.name(), says(frame));
+        let line = format!("cloud {id} says {name} {:02x?}", &hash(&bytes)[..4]);
         wire.down.send(now_ms, bytes);
         self.note(&line);
         true
@@ -102,14 +102,14 @@ impl Lab {
 
     /// What a closing session still says, and then it is gone.
     pub(super) fn last_word(&mut self, at: usize, edge: bool) {
-        let now_ms = self.now_ms;
+        let (now_ms, edge_says, cloud_says) = (self.now_ms, self.edge_says, self.cloud_says);
         let wire = &mut self.wires[at];
         if edge {
             if let Some(frame) = wire.edge.take().and_then(|mut session| session.poll_send(now_ms)) {
-                wire.up.send(now_ms, frame.encode());
+                wire.up.send(now_ms, edge_says(frame));
             }
         } else if let Some(frame) = wire.cloud.take().and_then(|mut session| session.poll_send(Now { wall_ms: WALL_MS, mono_ms: now_ms })) {
-            wire.down.send(now_ms, frame.encode());
+            wire.down.send(now_ms, cloud_says(frame));
         }
     }
 }

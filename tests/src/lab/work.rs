@@ -11,7 +11,7 @@ use proto::session::edge::{self, ApplyFailure, Durable, EdgeSession};
 use super::{Fault, Lab, Side, Wire, check};
 
 /// Ends that the laboratory causes itself; any other end is a finding.
-const EXPECTED_ENDS: [&str; 3] = ["silence", "handshake_timeout", "replaced"];
+const EXPECTED_ENDS: [&str; 4] = ["silence", "handshake_timeout", "replaced", "version"];
 
 /// A store's work, done when its time has come. Its answer goes to the session that asked, if that still lives.
 #[derive(Debug)]
@@ -63,6 +63,7 @@ impl Lab {
                 let node = self.wires[at].node;
                 let durable = self.edges[node].reader().status().unwrap().cursor.unwrap().position;
                 assert!(cursor <= durable, "the cloud believes that {cursor:?} is durable, and it is {durable:?}");
+                self.acked.extend(self.wires[at].peer.map(|peer| (peer, cursor)));
             }
             cloud::Effect::Report(_) => {}
             cloud::Effect::Closed(end) => {

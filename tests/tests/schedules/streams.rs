@@ -162,3 +162,22 @@ fn staged_cut() {
     lab.converge(60_000);
     assert_eq!(lab.edges[0].reader().count(&tests::lab::words::collection("stock")).unwrap(), 600);
 }
+
+/// In steady state no reader sees a part of a cloud transaction; behind by more than a batch, a large one comes through
+/// staging and becomes visible at once.
+#[test]
+fn cloud_transactions_are_whole() {
+    let mut lab = shop(&["lyon"]);
+    let stock = tests::lab::words::collection("stock");
+    let all =
+        |round: u32, count: u32| (0..count).map(move |id| put("stock", &format!("{id:03}"), &format!(r#"{{"W":"lyon","r":{round}}}"#)));
+    for (round, count) in (1..6).map(|round| (round, 250)).chain((6..9).map(|round| (round, 900))) {
+        lab.in_cloud(all(round, count).collect());
+        lab.converge_seeing(60_000, |lab| {
+            let rounds: std::collections::BTreeSet<_> =
+                lab.edges[0].all(&stock).iter().filter_map(|row| tests::lab::words::number(&row.value, "r")).collect();
+            assert!(rounds.len() <= 1, "records of rounds {rounds:?} at one moment");
+        });
+    }
+    assert_eq!(lab.edges[0].reader().count(&stock).unwrap(), 900);
+}
