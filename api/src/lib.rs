@@ -15,4 +15,5 @@ pub mod openapi;
 mod page_token;
 pub mod problem;
 mod refusals;
+pub mod reserve;
 pub mod shapes;

@@ -1,8 +1,11 @@
 //! The room on the data folder's disk (docs/design.md §9): refused in time, a write costs nobody anything.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::limits::REFUSE_FREE_BYTES;
+use api::reserve::Reserve;
+use tokio::sync::watch;
+
+use crate::limits::{REFUSE_FREE_BYTES, RESERVE_LOOK, TIGHT_FREE_BYTES};
 
 /// How much room a disk has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +24,47 @@ impl Space {
         Some(Self { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
     }
 
+    /// Below so many free bytes writes are refused.
+    pub(crate) fn refuse_bytes(self) -> u64 {
+        REFUSE_FREE_BYTES.min(self.total / 20)
+    }
+
+    /// Whether the next commit may fail.
+    pub(crate) fn is_tight(self) -> bool {
+        self.free < TIGHT_FREE_BYTES
+    }
+
     /// Whether writes are refused, so that what is left serves what must be stored.
     pub(crate) fn refuses_writes(self) -> bool {
-        self.free < REFUSE_FREE_BYTES.min(self.total / 20)
+        self.free < self.refuse_bytes()
+    }
+}
+
+/// Whether what is stored on somebody's wish finds room. Where even what must be stored would not, the reserve is given back.
+pub(crate) fn has_room(folder: &Path) -> bool {
+    let Some(space) = Space::of(folder) else { return true };
+    let reserve = Reserve::of(folder);
+    if space.is_tight() && reserve.give_back() {
+        tracing::warn!(data = %folder.display(), "the disk is full: the reserve was given back");
+    }
+    !Space { free: space.free.saturating_sub(reserve.owed()), ..space }.refuses_writes()
+}
+
+/// Holds the reserve as soon as there is room for it, and again after it was given back.
+pub(crate) async fn hold_reserve(data: PathBuf, mut stop: watch::Receiver<bool>) {
+    loop {
+        let folder = data.clone();
+        let held = tokio::task::spawn_blocking(move || {
+            // As much as writes leave alone is left beside it, twice: giving it back must not be the next thing.
+            Space::of(&folder).map(|space| Reserve::of(&folder).hold(space.free, 2 * space.refuse_bytes()))
+        });
+        if let Ok(Some(Err(error))) = held.await {
+            tracing::debug!(data = %data.display(), %error, "the disk reserve cannot be made");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RESERVE_LOOK) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use transport::ws::WsListener;
 use crate::backup::check_interrupted;
 use crate::clock::SystemClock;
 use crate::config::ServeConfig;
-use crate::disk::Space;
+use crate::disk;
 use crate::engine::{Engine, Setup, Threads};
 use crate::http::{Access, CloudHub, JoinAnswers};
 use crate::limits::{DRAIN, REOPEN_PAUSE};
@@ -155,6 +155,7 @@ impl Running {
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_api(Listening::Tls(api_listener, certificates.acceptor()), router, stopped.clone()));
         tasks.spawn(peers.accept(links, stopped.clone()));
+        tasks.spawn(disk::hold_reserve(data.clone(), stopped.clone()));
         tasks.spawn(Arc::clone(&ledger).keep(engine, stopped.clone()));
         tasks.spawn(certificates.keep(stopped));
         Ok(Parts { websocket, api, ledger, tasks, stop })
@@ -215,7 +216,7 @@ async fn open_store(data: &Path, clock: SystemClock, registry: Arc<Registry>) ->
         open: Box::new(move || SqliteStore::open(&options, clock.wall_ms(), &mut random)),
         clock,
         witness: registry,
-        has_room: Box::new(move || !Space::of(&folder).is_some_and(Space::refuses_writes)),
+        has_room: Box::new(move || disk::has_room(&folder)),
         reopen_pause: REOPEN_PAUSE,
     };
     // A large log of a store that was killed is read here.

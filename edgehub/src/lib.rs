@@ -15,4 +15,5 @@ pub mod join;
 pub mod link;
 pub mod local;
 mod renew;
+mod reserve;
 pub mod run;

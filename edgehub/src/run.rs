@@ -27,6 +27,7 @@ use crate::join::{join_now, make_folder};
 use crate::link::{Board, Linker};
 use crate::local::{LocalHub, Tally};
 use crate::renew;
+use crate::reserve::{self, NodeDisk};
 
 /// The link's port, where an address names none.
 const LINK_PORT: u16 = 10000;
@@ -82,7 +83,7 @@ impl Node {
             node: identity.as_ref().map(|identity| identity.node().clone()),
             max_outbox_bytes: config.outbox.max_bytes.0,
             observer: Some(observer(Arc::clone(&outbox_grew), answered, Arc::clone(&tally))),
-            ..Options::default()
+            disk: Arc::new(NodeDisk),
         };
         let store = Metamanager::open(&data.join("edge.db"), options, Arc::new(move || clock.now()))?;
         let (database, stored_ms) =
@@ -111,6 +112,7 @@ impl Node {
         let listening = node.listen(hub, &mut tasks, &stopped).await?;
         info!(data = %data.display(), api = %listening.join(" "), "serving");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tasks.spawn(reserve::hold(data.clone(), stopped.clone()));
         tasks.spawn(node.connect(identity, stopped.clone()));
         let ended = until_told(&mut tasks).await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::limits::{PAUSE_FREE_BYTES, REFUSE_FREE_BYTES};
+use crate::limits::{PAUSE_FREE_BYTES, REFUSE_FREE_BYTES, TIGHT_FREE_BYTES};
 
 /// How much room a disk has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,13 @@ pub struct Space {
 pub trait Disk: Send + Sync {
     /// The room, or none where it cannot be told: then no threshold applies.
     fn space(&self, folder: &Path) -> Option<Space>;
+
+    /// The disk is as good as full, and something must be stored: gives
+    /// back what was kept for that. Tells whether there was any.
+    fn make_room(&self, folder: &Path) -> bool {
+        let _ = folder;
+        false
+    }
 }
 
 /// What the operating system says (`statvfs`).
@@ -41,9 +48,19 @@ impl SystemDisk {
 }
 
 impl Space {
+    /// Below so many free bytes what the cloud sends has to wait.
+    pub fn pause_bytes(self) -> u64 {
+        PAUSE_FREE_BYTES.min(self.total / 10)
+    }
+
     /// Whether what the cloud sends has to wait.
     pub fn pauses_downstream(self) -> bool {
-        self.free < PAUSE_FREE_BYTES.min(self.total / 10)
+        self.free < self.pause_bytes()
+    }
+
+    /// Whether the next commit may fail.
+    pub fn is_tight(self) -> bool {
+        self.free < TIGHT_FREE_BYTES
     }
 
     /// Whether local writes are refused.

@@ -18,6 +18,8 @@ pub const TRIM_STEP: usize = 32;
 pub const TRIM_STEP_APPLIED: usize = 256;
 /// Downstream pauses below this much free disk, bytes, or below a tenth of it, whichever is less.
 pub const PAUSE_FREE_BYTES: u64 = 512 * 1024 * 1024;
+/// With less free disk than this, bytes, the reserve is given back: a batch of outcomes with its log fits.
+pub const TIGHT_FREE_BYTES: u64 = 4 * 1024 * 1024;
 /// Local writes are refused below this much free disk, bytes, or below a twentieth of it, whichever is less.
 pub const REFUSE_FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// The newest laid writes that a record names, to readers and in ops that count: a hot record's list stays short.

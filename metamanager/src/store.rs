@@ -234,6 +234,10 @@ impl Store {
 
     /// Runs `work` in one transaction and commits it: `Ok` means durable. After an error nothing of it is stored.
     pub(crate) fn transaction<T>(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Done<T>) -> Result<T, StoreError> {
+        // What gets as far as here must be stored: what may wait was refused before.
+        if self.space().is_some_and(Space::is_tight) && self.options.disk.make_room(&lock::folder_of(&self.path)) {
+            tracing::warn!(path = %self.path.display(), "the disk is full: the reserve was given back");
+        }
         self.heal()?;
         let result = self.try_transaction(work);
         result.map_err(|fault| {

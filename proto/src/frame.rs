@@ -297,6 +297,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Whether it is no stretch of the stream: outcomes and records ahead of it, which move no cursor.
+    pub fn is_ahead(&self) -> bool {
+        let brings = !self.entries.is_empty() || !self.asked.is_empty();
+        self.from == self.through && brings && !self.at_head && self.grants.is_none() && self.fill.is_none()
+    }
+
     /// A stretch with nothing in it.
     pub fn empty(from: Position, through: Position) -> Self {
         Self {

@@ -8,4 +8,5 @@ pub mod lab;
 pub mod northwind;
 pub mod process;
 pub mod shops;
+pub mod small_disk;
 pub mod until;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::http::Client;
 use crate::process::{Process, command};
+use crate::small_disk::SmallDisk;
 use crate::until::until_shown;
 
 /// A port that was free a moment ago: below the range that the kernel gives to outgoing connections, or one of those
@@ -59,16 +60,24 @@ pub struct World {
     pub cloud: Cloud,
     /// The shops, in the order they joined.
     pub edges: Vec<Edge>,
+    /// Small disks under data folders, in the order they were asked for.
+    pub disks: Vec<SmallDisk>,
     folder: TempDir,
 }
 
 impl World {
     /// A running cloud, and a joined and running node for each (name, labels).
     pub fn new(nodes: &[(&str, &[&str])]) -> Self {
+        Self::on_small_disks(nodes, &[])
+    }
+
+    /// The same, where these data folders (`cloud`, or a node's name) are disks of so many MiB.
+    pub fn on_small_disks(nodes: &[(&str, &[&str])], disks: &[(&str, u32)]) -> Self {
         let folder = tempfile::Builder::new().prefix("tombolo-").tempdir().expect("a scratch folder");
+        let disks = disks.iter().map(|(name, mib)| SmallDisk::mount(&folder.path().join(name), *mib)).collect();
         let mut cloud = Cloud::new(folder.path());
         cloud.start();
-        let mut world = Self { cloud, edges: Vec::new(), folder };
+        let mut world = Self { cloud, edges: Vec::new(), disks, folder };
         for (name, labels) in nodes {
             let mut edge = world.join(name, labels);
             edge.start();

@@ -4,6 +4,8 @@
 
 #[path = "operations/copies.rs"]
 mod copies;
+#[path = "operations/disk.rs"]
+mod disk;
 #[path = "operations/doctor.rs"]
 mod doctor;
 #[path = "operations/drill.rs"]

@@ -116,7 +116,7 @@ impl<S: Store<Reader: 'static>> Writer<S> {
         let Some(store) = &mut self.store else {
             return commands.into_iter().for_each(|command| (command.reply)(Err(Failed::Unavailable)));
         };
-        let has_room = !commands.iter().any(|command| needs_room(&command.job)) || (self.setup.has_room)();
+        let has_room = (self.setup.has_room)();
         let mut jobs = Vec::with_capacity(commands.len());
         let mut replies = Vec::with_capacity(commands.len());
         for Command { mut job, reply } in commands {

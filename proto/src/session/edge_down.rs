@@ -53,11 +53,11 @@ impl Intake {
         if batch.through < batch.from {
             return Err(Breach::new("out_of_order", "a batch that ends before it begins"));
         }
-        if self.paused && !asks(&batch) && !ahead(&batch) {
+        if self.paused && !asks(&batch) && !batch.is_ahead() {
             self.carry(batch.grants);
             return Ok(());
         }
-        if ahead(&batch) && batch.from <= self.acked {
+        if batch.is_ahead() && batch.from <= self.acked {
             // It is no stretch: where it stands does not matter, but that nothing before it is missing.
             self.bytes += batch.wire_len();
             self.queue.push_back(batch);
@@ -98,9 +98,9 @@ impl Intake {
             return None;
         }
         self.applying = true;
-        self.applying_ahead = self.queue.front().is_some_and(ahead);
+        self.applying_ahead = self.queue.front().is_some_and(Batch::is_ahead);
         // While paused, what came ahead of the stream is stored apart: it ends no pause.
-        let same = self.queue.iter().take_while(|batch| !self.paused || ahead(batch) == self.applying_ahead).count();
+        let same = self.queue.iter().take_while(|batch| !self.paused || batch.is_ahead() == self.applying_ahead).count();
         let batches: Vec<_> = self.queue.drain(..same).collect();
         self.bytes = self.queue.iter().map(Batch::wire_len).sum();
         self.asking &= batches.iter().all(|batch| batch.asked.is_empty());
@@ -149,12 +149,6 @@ impl Intake {
             self.carried = grants;
         }
     }
-}
-
-/// Whether the batch is no stretch of the stream: outcomes and records ahead of it.
-fn ahead(batch: &Batch) -> bool {
-    let brings = !batch.entries.is_empty() || !batch.asked.is_empty();
-    batch.from == batch.through && brings && !batch.at_head && batch.grants.is_none() && batch.fill.is_none()
 }
 
 /// Whether the batch asks a paused edge if it can store again: nothing is in it and it leads nowhere.

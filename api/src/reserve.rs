@@ -1,0 +1,92 @@
+//! A reserve of disk space (docs/design.md §9): a file that is only there to be given back when the disk is full, so that what
+//! must be stored still is: outcomes at a node, which empty its outbox, and at the hub what records that something ended.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Its size, bytes: thousands of outcomes, and a checkpoint of the log.
+pub const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// The reserve of one data folder.
+#[derive(Debug, Clone)]
+pub struct Reserve {
+    path: PathBuf,
+}
+
+impl Reserve {
+    /// That of a data folder: `DATA/reserve`. Nothing is made yet.
+    pub fn of(data: &Path) -> Self {
+        Self { path: data.join("reserve") }
+    }
+
+    /// Whether it is there.
+    pub fn is_held(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|file| file.len() == RESERVE_BYTES)
+    }
+
+    /// Makes it where it is missing and `free` bytes leave more than `keep` beside it. Tells whether it is there.
+    ///
+    /// # Errors
+    /// The file cannot be made; nothing of it is left behind.
+    pub fn hold(&self, free: u64, keep: u64) -> io::Result<bool> {
+        if self.is_held() {
+            return Ok(true);
+        }
+        if free < keep.saturating_add(RESERVE_BYTES) {
+            return Ok(false);
+        }
+        let made = self.make();
+        if made.is_err() {
+            // A part of a reserve takes room and gives none.
+            let _ = std::fs::remove_file(&self.path);
+        }
+        made.map(|()| true)
+    }
+
+    fn make(&self) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+        // A file with holes would hold nothing back.
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES)?;
+        Ok(())
+    }
+
+    /// The disk is full: gives it back. Tells whether there was one. An empty file says that it is owed.
+    pub fn give_back(&self) -> bool {
+        self.is_held() && OpenOptions::new().write(true).truncate(true).open(&self.path).is_ok()
+    }
+
+    /// Bytes of free space that are not anybody's: what was given back is for what must be stored, on small disks too, where
+    /// it is more than the room that is left alone anyway.
+    pub fn owed(&self) -> u64 {
+        if std::fs::metadata(&self.path).is_ok_and(|file| file.len() < RESERVE_BYTES) { RESERVE_BYTES } else { 0 }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn it_takes_real_room_and_gives_it_back_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let reserve = Reserve::of(folder.path());
+        assert!(!reserve.hold(RESERVE_BYTES + 9, 10).unwrap(), "the rest would be too little");
+        assert!(!reserve.is_held());
+        assert!(reserve.hold(RESERVE_BYTES + 10, 10).unwrap());
+        let file = std::fs::metadata(folder.path().join("reserve")).unwrap();
+        assert!(file.blocks() * 512 >= RESERVE_BYTES, "{} blocks", file.blocks());
+        assert!(reserve.hold(0, 10).unwrap(), "it is there already");
+        assert_eq!(reserve.owed(), 0);
+        assert!(reserve.give_back());
+        assert!(!reserve.give_back() && !reserve.is_held());
+        assert_eq!(reserve.owed(), RESERVE_BYTES);
+        assert_eq!(std::fs::metadata(folder.path().join("reserve")).unwrap().blocks(), 0);
+        assert!(reserve.hold(RESERVE_BYTES, 0).unwrap());
+        assert_eq!(reserve.owed(), 0);
+    }
+}
