@@ -30,6 +30,9 @@ use super::hub::{Hub, Id};
 use super::shop::{Shop, cloud_op};
 use crate::reconcile::{Author, Row};
 
+/// How a script begins in a page for people.
+const BLOCK: &str = "\n```script ";
+
 #[derive(Default)]
 struct Stage {
     hub: Hub,
@@ -37,9 +40,15 @@ struct Stage {
     time: u64,
 }
 
-/// The sections of a file: `== name`, then lines.
+/// The sections of a file: `== name`, then lines; or, in a page for people, blocks that begin with "```script name".
 pub(super) fn sections(text: &str) -> Vec<(&str, &str)> {
-    text.split("\n== ").skip(1).map(|section| section.split_once('\n').unwrap_or((section, ""))).collect()
+    let mark = if text.contains(BLOCK) { BLOCK } else { "\n== " };
+    text.split(mark).skip(1).map(section).collect()
+}
+
+fn section(text: &str) -> (&str, &str) {
+    let text = text.split_once("\n```").map_or(text, |(block, _)| block);
+    text.split_once('\n').unwrap_or((text, ""))
 }
 
 /// Plays one section, and compares what it says with what it should.
@@ -67,10 +76,11 @@ pub(super) fn play(file: &str, text: &str, name: &str) {
 fn update(file: &str, name: &str, said: &str) {
     static WRITING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _guard = WRITING.lock();
-    let path = format!("{}/src/reconcile/tests/scripts/{file}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/src/reconcile/tests/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap();
     let old = sections(&text).into_iter().find(|(own, _)| *own == name).unwrap().1;
-    std::fs::write(path, text.replace(&format!("== {name}\n{old}"), &format!("== {name}\n{said}"))).unwrap();
+    let said = if text.contains(BLOCK) { said.trim_end() } else { said };
+    std::fs::write(path, text.replace(&format!(" {name}\n{old}"), &format!(" {name}\n{said}"))).unwrap();
 }
 
 impl Stage {
