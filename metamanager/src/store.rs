@@ -8,7 +8,7 @@ use proto::clock::{Clock, Hlc, Now};
 use proto::frame::{Fill, Report};
 use proto::ids::{Cursor, DatabaseId, EpochStart};
 use proto::limits::HELLO_LIST;
-use proto::names::NodeName;
+use proto::names::{CollectionName, NodeName};
 use proto::op::{Hash, Verdict};
 use rusqlite::Connection;
 
@@ -175,6 +175,12 @@ impl Store {
     /// The figures of this moment.
     pub fn status(&self) -> Result<Status, StoreError> {
         self.ask(|conn, _| status::read(conn))
+    }
+
+    /// Collections whose definition this version cannot read, and why: local writes to them are refused.
+    pub fn unreadable(&self) -> Vec<(CollectionName, String)> {
+        let all = self.ledger.collections.iter();
+        all.filter_map(|(name, collection)| Some((name.clone(), collection.defined.as_ref()?.as_ref().err()?.clone()))).collect()
     }
 
     /// What waits above a number, at least one write if there is any; about `max_bytes`.

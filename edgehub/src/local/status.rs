@@ -76,6 +76,10 @@ impl LocalHub {
                  it is stored when a newer version of it comes"
             ));
         }
+        for (name, why) in self.store.run(|store, _| store.unreadable()).unwrap_or_default().into_iter().take(10) {
+            warnings
+                .push(format!("the definition of {name} is not of this version ({why}): local writes to it are refused; upgrade edgehub"));
+        }
         if status.rejected > 0 {
             warnings.push(format!("{} writes were rejected; see `edgehub write list --state rejected`", status.rejected));
         }

@@ -192,6 +192,7 @@ fn an_unreadable_definition_is_readable_data() {
     stock.revision = Revision(12);
     edge.apply(vec![proto::frame::Batch { grants: Some(newer), ..batch(11, 12, true, Vec::new()) }]);
     assert_eq!(edge.try_write(vec![sell("1", 1)]).unwrap_err().code(), "unavailable");
+    assert_eq!(edge.store().unreadable().iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["stock"]);
     assert!(value(&edge.view("stock", "1").unwrap()).get("n").is_some());
 }
 
