@@ -14,7 +14,7 @@ const DAY_MS: u64 = 86_400_000;
 /// Longer than what is kept longest: rejected writes and settled conflicts, 90 days.
 const DAYS: u64 = 100;
 /// What an edge writes on one day: sales that take effect, one change that loses to a later one, one that is rejected.
-const SALES_A_DAY: u64 = 6;
+const SALES_A_DAY: u64 = 4;
 
 type Counts = BTreeMap<String, u64>;
 
@@ -71,7 +71,6 @@ fn day(lab: &mut Lab, today: u64) {
     lab.hub(Job::NewAccessToken(Box::new(access), hash));
     lab.hub(Job::Event { node: node("lyon"), kind: "clock_skew", detail: format!("day {today}"), at_ms: created_ms });
     lab.tidy();
-    lab.converge(60_000);
 }
 
 /// The night, in which nothing happens; every tenth one the hub is restarted, every seventh one the nodes.
