@@ -97,6 +97,8 @@ fn bound(side: &str, table: &str, days: u64) -> u64 {
         ("cloud", "collections") => 7,
         ("edge", "collections") => 7 + 8,
         ("cloud", "doomed" | "floors") => 1 + days,
+        // One a partition that ever held something, of collections that are there.
+        ("cloud", "digests") => 2 * 13,
         ("cloud", "nodes" | "databases") => 2,
         ("cloud", "node_grants") | ("edge", "grants") => 2 * 13,
         ("cloud", "node_events") => days + 10,
