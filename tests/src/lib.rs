@@ -6,6 +6,7 @@ pub mod http;
 pub mod kept;
 pub mod lab;
 pub mod northwind;
+pub mod pages;
 pub mod process;
 pub mod shops;
 pub mod small_disk;

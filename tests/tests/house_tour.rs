@@ -1,113 +1,144 @@
-//! The commands that the README shows a stranger are run, so that it stays true.
-//!
-//! Needs bash. Where there is no curl, the one line that reads over HTTP is left out.
-#![allow(clippy::unwrap_used)]
+//! The commands that the README and the guides show are run, so that they stay true. A page marks what is run with
+//! `<!-- run -->` and `<!-- /run -->`; what needs a system of its own (systemd, a package manager) stays outside. A new page is
+//! one more [`Page`] here.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use tests::pages::Page;
 
-use tests::process::binary;
-use tests::shops::free_port;
+/// Five minutes with a central server and two shops. Whichever shop finds the way back first, this is seen.
+const README: Page = Page {
+    file: "README.md",
+    given: "",
+    stand_ins: &[("--server 127.0.0.1 ", "--server $CLOUD_AT "), ("127.0.0.1:10551", "$SECOND_AT")],
+    seen: &[
+        "products created (selects 0 of 0 nodes)",
+        "262 read: 262 created, 0 changed, 0 unchanged",
+        "NAME  STATE   LABELS     BEHIND  OUTBOX  CONFLICTS  LAST-SEEN                 VERSION",
+        "oslo  online  site=oslo  0       0       0",
+        "products/RP-110: applied (write cloud:",
+        "products/RP-110: pending (write oslo:",
+        "value.Name          Shackle, 52 mm",
+        "value.Stock         5",
+        "value.Name          Snap shackle, 5 cm",
+        "value.Stock         -4",
+        "RP-110  field  auto",
+        "Name  Snap shackle, 5 cm",
+    ],
+};
 
-/// What a reader is promised to see, in this order, whichever shop finds the way back first.
-const SEEN: [&str; 12] = [
-    "products created (selects 0 of 0 nodes)",
-    "262 read: 262 created, 0 changed, 0 unchanged",
-    "NAME  STATE   LABELS     BEHIND  OUTBOX  CONFLICTS  LAST-SEEN                 VERSION",
-    "oslo  online  site=oslo  0       0       0",
-    "products/RP-110: applied (write cloud:",
-    "products/RP-110: pending (write oslo:",
-    "value.Name          Shackle, 52 mm",
-    "value.Stock         5",
-    "value.Name          Snap shackle, 5 cm",
-    "value.Stock         -4",
-    "RP-110  field  auto",
-    "Name  Snap shackle, 5 cm",
-];
+/// An application beside the edgehub of a shop that has the sample inventory.
+const APP: Page = Page {
+    file: "docs/guide/app.md",
+    given: r"
+        export CLOUDHUB_DATA=$PWD/cloud EDGEHUB_DATA=$PWD/edge
+        cloudhub serve 2>cloud.log &
+        until cloudhub status >/dev/null 2>&1; do sleep 0.1; done
+        cloudhub collection apply -f tests/data/inventory/collections.toml
+        for c in suppliers products customers orders order_lines; do cloudhub record import $c tests/data/inventory/$c.ndjson; done
+        edgehub join --server $CLOUD_AT --token $(cloudhub token create --node oslo --label site=oslo)
+        edgehub run 2>edge.log &
+        until edgehub status 2>/dev/null | grep -q in-sync; do sleep 0.1; done
+        ",
+    stand_ins: &[("127.0.0.1:10550", "$EDGE_AT")],
+    seen: &[
+        r#"{"collections":["#,
+        r#""key":"FX-101""#,
+        r#""Email":"ada@example.com""#,
+        r#""deleted":true"#,
+        r#""key":"OS-7001/FX-101""#,
+        r#""state":"applied","final":true"#,
+        r#"{"writes":[],"next":null}"#,
+        r#"{"conflicts":["#,
+    ],
+};
+
+/// A hub with one node that has joined, and nothing in it.
+const OPERATOR: Page = Page {
+    file: "docs/guide/operator.md",
+    given: r"
+        export CLOUDHUB_DATA=$PWD/cloud
+        cloudhub serve 2>cloud.log &
+        until cloudhub status >/dev/null 2>&1; do sleep 0.1; done
+        edgehub join --data edge --server $CLOUD_AT --token $(cloudhub token create --node lyon --label old=1)
+        edgehub run --data edge 2>edge.log &
+        until cloudhub node list | grep -q 'lyon *online'; do sleep 0.1; done
+        ",
+    stand_ins: &[
+        (" /backup/", " $PWD/"),
+        ("access revoke ID", "access revoke $(cloudhub access list | awk '/report/ { print $1 }')"),
+        (
+            "conflict show ID",
+            "record increment products FX-101 Stock=-100000; cloudhub conflict show $(cloudhub conflict list | awk 'END { print $1 }')",
+        ),
+    ],
+    seen: &[
+        r#""epoch":"#,
+        "products created (selects 1 of 1 node)",
+        "262 read: 262 created, 0 changed, 0 unchanged",
+        "products/FX-101: applied",
+        "edgehub join --server",
+        "lyon  online",
+        "report",
+        "flagged",
+        "bound",
+    ],
+};
+
+/// A machine in a shop; the operator has made a token.
+const INSTALLER: Page = Page {
+    file: "docs/guide/installer.md",
+    given: r"
+        cloudhub serve --data cloud 2>cloud.log &
+        until cloudhub status --data cloud >/dev/null 2>&1; do sleep 0.1; done
+        TOKEN=$(cloudhub token create --data cloud --node lyon)
+        export EDGEHUB_DATA=$PWD/edge
+        ",
+    stand_ins: &[
+        ("hub.example.com --token TOKEN", "$CLOUD_AT --token $TOKEN"),
+        // What systemd does on the machine.
+        ("edgehub status\n", "edgehub run 2>edge.log & until edgehub status | grep -q in-sync; do sleep 0.1; done; edgehub status\n"),
+        ("127.0.0.1:10550", "$EDGE_AT"),
+    ],
+    seen: &["joined", "edgehub run", "in-sync"],
+};
+
+const PAGES: [Page; 4] = [README, APP, OPERATOR, INSTALLER];
 
 #[test]
 fn the_tour_runs_as_it_is_printed() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let tour = tour(&std::fs::read_to_string(root.join("README.md")).unwrap());
-    let scratch = tempfile::Builder::new().prefix("tombolo-tour-").tempdir().unwrap();
-    lay_out(scratch.path(), &root);
-    let shown = run(scratch.path(), &commands(&tour));
-    let mut rest = shown.as_str();
-    for text in SEEN {
-        let at = rest.find(text).unwrap_or_else(|| panic!("the tour did not show {text:?} (or not in its place):\n{shown}"));
-        rest = &rest[at + text.len()..];
-    }
+    README.run();
+}
+
+#[test]
+fn the_guide_for_applications_runs_as_it_is_printed() {
+    APP.run();
+}
+
+#[test]
+fn the_guide_for_operators_runs_as_it_is_printed() {
+    OPERATOR.run();
+}
+
+#[test]
+fn the_guide_for_installers_runs_as_it_is_printed() {
+    INSTALLER.run();
 }
 
 #[test]
 fn what_the_tour_promises_is_in_its_text() {
-    let readme = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let tour = tour(&std::fs::read_to_string(readme).unwrap());
-    for text in SEEN {
+    let tour = README.marked();
+    for text in README.seen {
         assert!(tour.contains(text), "README.md does not show {text:?}");
     }
 }
 
-/// The part of the README between its two marks.
-fn tour(readme: &str) -> String {
-    let (_, after) = readme.split_once("<!-- tour -->").expect("README.md marks where the tour begins");
-    let (tour, _) = after.split_once("<!-- /tour -->").expect("README.md marks where the tour ends");
-    tour.to_owned()
-}
-
-/// The lines of all `sh` blocks.
-fn commands(tour: &str) -> String {
-    let mut inside = false;
-    let mut commands = String::new();
-    for line in tour.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            _ if inside && (has_curl() || !line.starts_with("curl ")) => commands.extend([line, "\n"]),
-            _ => {}
-        }
+#[test]
+fn every_guide_with_commands_is_run() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guide");
+    for entry in std::fs::read_dir(folder).expect("the guides").flatten() {
+        let file = format!("docs/guide/{}", entry.file_name().to_string_lossy());
+        let text = std::fs::read_to_string(entry.path()).expect("a guide");
+        // Its steps are run by tests/tests/operations.rs, step by step.
+        let elsewhere = file == "docs/guide/operations.md" || !text.contains("```sh");
+        assert!(elsewhere || PAGES.iter().any(|page| page.file == file), "{file} is not in the list of pages that are run");
     }
-    commands
-}
-
-fn has_curl() -> bool {
-    Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-/// What a fresh clone has after `make demo`, as far as the tour needs it.
-fn lay_out(scratch: &Path, root: &Path) {
-    std::fs::create_dir(scratch.join("target")).unwrap();
-    let programs = binary("cloudhub").parent().unwrap().canonicalize().unwrap();
-    std::os::unix::fs::symlink(programs, scratch.join("target/debug")).unwrap();
-    std::os::unix::fs::symlink(root.join("tests").canonicalize().unwrap(), scratch.join("tests")).unwrap();
-}
-
-/// Everything the commands show, run in one bash as a reader would paste them, but on free ports.
-fn run(scratch: &Path, commands: &str) -> String {
-    let [api, ws, lyon, oslo] = std::array::from_fn(|_| free_port().to_string());
-    let commands = commands.replace("--server 127.0.0.1 ", &format!("--server {api} ")).replace("127.0.0.1:10551", &oslo);
-    // A failing command ends the tour, and its servers with it.
-    let script = format!("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{commands}");
-    // Into a file: a pipe would be held open by a server that outlives a tour that went wrong.
-    let log = scratch.join("shown");
-    let out = File::create(&log).unwrap();
-    let status = Command::new("timeout")
-        .args(["60", "bash", "-c", &script])
-        .current_dir(scratch)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .envs([("CLOUDHUB_LISTEN_API", &api), ("CLOUDHUB_LISTEN_WS", &ws), ("CLOUDHUB_SERVER", &format!("https://{api}"))])
-        .env("EDGEHUB_LISTEN", &lyon)
-        .stdin(Stdio::null())
-        .stdout(out.try_clone().unwrap())
-        .stderr(out)
-        .status()
-        .expect("bash starts");
-    let shown = std::fs::read_to_string(&log).unwrap();
-    let logs = || {
-        ["cloud", "lyon", "oslo"].map(|name| std::fs::read_to_string(scratch.join(format!("target/tour/{name}.log"))).unwrap_or_default())
-    };
-    assert!(status.success(), "the tour ended with {status}\n{shown}\n{}", logs().join("\n"));
-    shown
 }

@@ -1,0 +1,142 @@
+//! Pages whose commands are run as a reader would paste them: everything in `sh` blocks between `<!-- run -->` and
+//! `<!-- /run -->`, in one bash, against the built programs.
+//!
+//! What a page cannot know here (a free port, a real token) stands in for what it shows, and what its reader has done before
+//! is [`Page::given`]. A command that fails ends the run. Needs bash, and curl where a page uses it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::process::binary;
+use crate::shops::free_port;
+
+/// What every page begins with: programs on the path, servers that end with the page, requests that fail loudly.
+const BEGIN: &str = r#"
+set -eu
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+PATH=$PWD/target/debug:$PATH
+curl() { command curl -sS --fail-with-body -w '\n' "$@"; }
+"#;
+
+/// One page of the project.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// Where it is, from the project's root.
+    pub file: &'static str,
+    /// Commands before its own: what the reader has by then. They may use what [`Page::run`] sets.
+    pub given: &'static str,
+    /// What stands in the page, and what it is here.
+    pub stand_ins: &'static [(&'static str, &'static str)],
+    /// What the commands must show, in this order.
+    pub seen: &'static [&'static str],
+}
+
+impl Page {
+    /// The marked parts of the page, whole.
+    pub fn marked(&self) -> String {
+        let text = std::fs::read_to_string(root().join(self.file)).unwrap_or_else(|error| panic!("{}: {error}", self.file));
+        let parts = text
+            .split("<!-- run -->")
+            .skip(1)
+            .map(|part| part.split_once("<!-- /run -->").unwrap_or_else(|| panic!("{}: a marked part does not end", self.file)).0);
+        let marked: String = parts.collect();
+        assert!(!marked.is_empty(), "{} marks nothing to run", self.file);
+        marked
+    }
+
+    /// Runs it and looks at what it shows. `$CLOUD_AT`, `$EDGE_AT` and `$SECOND_AT` are free addresses; the programs know the first two.
+    pub fn run(&self) {
+        let commands = self.commands();
+        if commands.contains("curl ") && !has_curl() {
+            println!("{} was not run: there is no curl", self.file);
+            return;
+        }
+        let scratch = lay_out();
+        let shown = self.paste(&scratch, &format!("{BEGIN}{}\n{commands}", self.given));
+        let mut rest = shown.as_str();
+        for text in self.seen {
+            let at = rest.find(text).unwrap_or_else(|| panic!("{} did not show {text:?} (or not in its place):\n{shown}", self.file));
+            rest = &rest[at + text.len()..];
+        }
+    }
+
+    /// The lines of all marked `sh` blocks, with the stand-ins.
+    fn commands(&self) -> String {
+        let mut inside = false;
+        let mut commands = String::new();
+        for line in self.marked().lines() {
+            match line {
+                "```sh" => inside = true,
+                "```" => inside = false,
+                _ if inside => commands.extend([line, "\n"]),
+                _ => {}
+            }
+        }
+        for (printed, here) in self.stand_ins {
+            assert!(commands.contains(printed), "{} no longer shows {printed:?}: its stand-in can go", self.file);
+            commands = commands.replace(printed, here);
+        }
+        commands
+    }
+
+    fn paste(&self, scratch: &TempDir, script: &str) -> String {
+        let [cloud, link, edge, second] = std::array::from_fn(|_| free_port().to_string());
+        // Into a file: a pipe would be held open by a server that outlives a page that went wrong.
+        let log = scratch.path().join("shown");
+        let out = File::create(&log).expect("a scratch file");
+        let status = Command::new("timeout")
+            .args(["60", "bash", "-c", script])
+            .current_dir(scratch.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs([("CLOUD_AT", &cloud), ("EDGE_AT", &edge), ("SECOND_AT", &second)])
+            .envs([("CLOUDHUB_LISTEN_API", &cloud), ("CLOUDHUB_LISTEN_WS", &link), ("CLOUDHUB_SERVER", &format!("https://{cloud}"))])
+            .env("EDGEHUB_LISTEN", &edge)
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a scratch file"))
+            .stderr(out)
+            .status()
+            .expect("bash starts");
+        let shown = std::fs::read_to_string(&log).expect("what it showed");
+        assert!(status.success(), "{} ended with {status}\n{shown}\n{}", self.file, logs(scratch.path()));
+        shown
+    }
+}
+
+/// Every file whose name ends in `.log` below a folder.
+fn logs(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            text += &logs(&path);
+        } else if path.extension().is_some_and(|ending| ending == "log") {
+            text += &format!("== {}\n{}\n", path.display(), std::fs::read_to_string(&path).unwrap_or_default());
+        }
+    }
+    text
+}
+
+fn has_curl() -> bool {
+    Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// What a fresh clone has after `make demo`, as far as the pages need it.
+fn lay_out() -> TempDir {
+    let scratch = tempfile::Builder::new().prefix("tombolo-page-").tempdir().expect("a scratch folder");
+    let link = |from: &Path, to: &str| {
+        std::os::unix::fs::symlink(from.canonicalize().expect("a path of the project"), scratch.path().join(to)).expect("a link");
+    };
+    std::fs::create_dir(scratch.path().join("target")).expect("a scratch folder");
+    link(binary("cloudhub").parent().expect("a folder"), "target/debug");
+    link(&root().join("tests"), "tests");
+    link(&root().join("docs"), "docs");
+    scratch
+}
