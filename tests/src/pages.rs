@@ -37,7 +37,7 @@ pub struct Page {
 impl Page {
     /// The marked parts of the page, whole.
     pub fn marked(&self) -> String {
-        let text = std::fs::read_to_string(root().join(self.file)).unwrap_or_else(|error| panic!("{}: {error}", self.file));
+        let text = self.text();
         let parts = text
             .split("<!-- run -->")
             .skip(1)
@@ -49,7 +49,20 @@ impl Page {
 
     /// Runs it and looks at what it shows. `$CLOUD_AT`, `$EDGE_AT` and `$SECOND_AT` are free addresses; the programs know the first two.
     pub fn run(&self) {
-        let commands = self.commands();
+        self.paste_all(self.blocks());
+    }
+
+    /// The same for a plain text: its commands are the indented lines that begin with one of these words. A remark behind a
+    /// command stands in brackets, two spaces off.
+    pub fn run_lines(&self, words: &[&str]) {
+        let is_command = |line: &&str| line.starts_with("  ") && line.split_whitespace().next().is_some_and(|word| words.contains(&word));
+        let text = self.text();
+        let lines = text.lines().filter(is_command).map(|line| line.split("  (").next().unwrap_or(line).to_owned() + "\n");
+        self.paste_all(lines.collect());
+    }
+
+    fn paste_all(&self, commands: String) {
+        let commands = self.with_stand_ins(commands);
         if commands.contains("curl ") && !has_curl() {
             println!("{} was not run: there is no curl", self.file);
             return;
@@ -63,8 +76,12 @@ impl Page {
         }
     }
 
-    /// The lines of all marked `sh` blocks, with the stand-ins.
-    fn commands(&self) -> String {
+    fn text(&self) -> String {
+        std::fs::read_to_string(root().join(self.file)).unwrap_or_else(|error| panic!("{}: {error}", self.file))
+    }
+
+    /// The lines of all marked `sh` blocks.
+    fn blocks(&self) -> String {
         let mut inside = false;
         let mut commands = String::new();
         for line in self.marked().lines() {
@@ -75,6 +92,10 @@ impl Page {
                 _ => {}
             }
         }
+        commands
+    }
+
+    fn with_stand_ins(&self, mut commands: String) -> String {
         for (printed, here) in self.stand_ins {
             assert!(commands.contains(printed), "{} no longer shows {printed:?}: its stand-in can go", self.file);
             commands = commands.replace(printed, here);

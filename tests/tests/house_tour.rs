@@ -101,6 +101,33 @@ const INSTALLER: Page = Page {
     seen: &["joined", "edgehub run", "in-sync"],
 };
 
+/// Both machines in one folder that stands for `/`. systemd, its users and sudo are played: a unit's own command is what runs.
+const INSTALL: Page = Page {
+    file: "docs/dist/INSTALL",
+    given: r#"
+        ROOT=$PWD/root
+        mkdir -p $ROOT/usr/local/bin $ROOT/etc/sysusers.d $ROOT/etc/systemd/system $ROOT/var/lib
+        mkdir bin; cp target/debug/cloudhub target/debug/edgehub bin/
+        ln -s docs/dist systemd; ln -s docs/examples examples
+        PATH=$ROOT/usr/local/bin:$PATH
+        sudo() { shift 2; "$@"; }
+        systemd-sysusers() { grep edgehub $ROOT/etc/sysusers.d/tombolo.conf; }
+        systemctl() {
+            [ "$1" = enable ] || return 0
+            local unit=$ROOT/etc/systemd/system/$3.service
+            in_root() { sed "s| /| $ROOT/|g; s|^/|$ROOT/|; s|%S|$ROOT/var/lib|"; }
+            env $(sed -n 's/^Environment=//p' $unit | in_root) $(sed -n 's/^ExecStart=//p' $unit | in_root) 2>$3.log &
+            until $3 status --data $ROOT/var/lib/$3 >/dev/null 2>&1; do sleep 0.1; done
+        }
+        "#,
+    stand_ins: &[
+        ("-o edgehub -g edgehub ", ""),
+        (" /", " $ROOT/"),
+        ("--server HOST --token TOKEN", "--server $CLOUD_AT --token $(cloudhub token create --node lyon --data $ROOT/var/lib/cloudhub)"),
+    ],
+    seen: &["u edgehub", "epoch", "edgehub join --server", "joined", "database_id"],
+};
+
 const PAGES: [Page; 4] = [README, APP, OPERATOR, INSTALLER];
 
 #[test]
@@ -121,6 +148,11 @@ fn the_guide_for_operators_runs_as_it_is_printed() {
 #[test]
 fn the_guide_for_installers_runs_as_it_is_printed() {
     INSTALLER.run();
+}
+
+#[test]
+fn the_installation_runs_as_it_is_printed() {
+    INSTALL.run_lines(&["install", "sudo", "systemctl", "systemd-sysusers"]);
 }
 
 #[test]
