@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::ids::{Revision, WriteId};
+use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::json::Value;
 use proto::names::{CollectionName, Key, NodeName};
 use serde::Serialize;
@@ -100,6 +100,9 @@ pub trait CloudAdmin: Hub {
 
     /// Refuses the node's certificates from now on and closes its session. Errors: `not_found`.
     fn revoke_node(&self, name: &NodeName, origin: Origin) -> impl Future<Output = Result<Node, Problem>> + Send;
+
+    /// Makes a database that was refused the rightful one of the node: its next session is let in. Errors: `not_found`.
+    fn accept_database(&self, name: &NodeName, database: DatabaseId, origin: Origin) -> impl Future<Output = Result<Node, Problem>> + Send;
 
     /// Forgets a node. Errors: `not_found`.
     fn delete_node(&self, name: &NodeName, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;

@@ -11,6 +11,8 @@ pub const CLOUD_WRITES: u64 = 10_000;
 pub const EVENTS_PER_NODE: u64 = 1_000;
 /// Longest text of an event, bytes.
 pub const EVENT_BYTES: usize = 1_000;
+/// Ranges of numbers that a database declared lost and that are kept after they were passed.
+pub const LOST_RANGES: usize = 1_000;
 /// Starts of this store that are remembered to recognise the store that a node knew.
 pub const EPOCHS: usize = 10_000;
 /// Nodes of one hub.

@@ -13,7 +13,7 @@ use crate::ledger::{number, stored};
 use crate::outbox::{self, without_effect};
 use crate::relay;
 use crate::store::{Event, Store, Tx};
-use crate::{grants, staging};
+use crate::{grants, lost, staging};
 
 /// Where the session begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub struct Adopted {
     pub fills: Vec<Fill>,
     /// Delivered writes that the cloud does not know any more and that are pending again.
     pub repended: u64,
+    /// Delivered writes that the cloud does not know any more and that are no longer kept: before anything goes up, a new
+    /// Hello has to declare them.
+    pub lost: u64,
 }
 
 impl Store {
@@ -47,6 +50,8 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<(Adopted, u64)>
         forget_revisions(tx)?;
     }
     let repended = repend(tx, welcome.taken)?;
+    let lost = lost::find(tx, welcome.taken, at_ms)?;
+    outbox::advance(tx.conn, &mut tx.ledger.meta)?;
     let mut applying = Applying::new(tx, at_ms);
     let held = welcome.reset.then(|| Grants { revision: welcome.head, ..applying.tx.ledger.held() });
     if let Some(new) = welcome.grants.as_ref().or(held.as_ref()) {
@@ -57,7 +62,7 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<(Adopted, u64)>
         relay::again(&mut applying)?;
     }
     let applied = applying.finish()?;
-    Ok((Adopted { cursor: applied.cursor, fills: applied.fills, repended }, applied.lost_rights))
+    Ok((Adopted { cursor: applied.cursor, fills: applied.fills, repended, lost }, applied.lost_rights))
 }
 
 /// The newest epochs, oldest first.

@@ -10,6 +10,7 @@ use rusqlite::{Row, params};
 use crate::error::{Done, Fault, ReadError};
 use crate::ledger::{number, optional, stored};
 use crate::limits::{LIST_BYTES, LIST_LIMIT};
+use crate::lost;
 use crate::outbox;
 use crate::reader::Reader;
 
@@ -138,6 +139,9 @@ impl Reader {
                 }
                 page.writes.push(row(found)?);
             }
+            if state == Some(WriteState::Answered(Verdict::Lost)) {
+                lost::fill_page(conn, &mut page, after, limit)?;
+            }
             Ok(page)
         })
     }
@@ -149,7 +153,10 @@ impl Reader {
                 format!("SELECT {COLUMNS} FROM writes LEFT JOIN outcomes ON outcomes.number = writes.number WHERE writes.number = ?1");
             let mut statement = conn.prepare_cached(&sql)?;
             let mut rows = statement.query([stored(of)])?;
-            rows.next()?.map(row).transpose()
+            match rows.next()? {
+                Some(found) => row(found).map(Some),
+                None => lost::row(conn, of),
+            }
         })
     }
 }

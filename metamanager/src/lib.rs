@@ -4,7 +4,7 @@
 //! [`Store`] is the one writer and [`Reader`] a read-only connection, both plain synchronous objects; [`Metamanager`]
 //! (`handle`, `readers`) puts threads around them for applications in the same process. Read the inside in this order: `schema` (the
 //! tables), `open` and `lock` (whose file it is), `ledger` (the small tables in memory), `store` (one transaction),
-//! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `apply`,
+//! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `lost`, `apply`,
 //! `staging`, `grants`, `fill` (what comes down), `overlay` and `relay` (pending ops over base), `trim` (what is kept how long),
 //! and `reader`, `list`, `history`, `conflicts`, `status` (what people see), `inspect` (the file, from outside).
 
@@ -25,6 +25,7 @@ pub mod limits;
 mod list;
 mod local;
 mod lock;
+mod lost;
 mod numbers;
 mod open;
 mod outbox;

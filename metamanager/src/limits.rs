@@ -11,6 +11,8 @@ pub const DELIVERED_KEPT: Duration = Duration::from_hours(7 * 24);
 pub const DELIVERED_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a rejected write stays readable, inside the outbox bound.
 pub const REJECTED_KEPT: Duration = Duration::from_hours(90 * 24);
+/// Ranges of lost numbers that stay listed; each restore of the cloud makes few.
+pub const LOST_RANGES: usize = 1_000;
 /// Old writes that a commit of local writes looks at: trimming never makes an answer slow.
 pub const TRIM_STEP: usize = 32;
 /// Old writes that a commit of what the cloud sent looks at: more, because nobody waits for it, and a node that writes

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::{Done, Fault};
 use crate::ledger::{Meta, number, stored};
 use crate::limits::DECODED_BYTES;
+use crate::lost;
 use crate::numbers::{pack, unpack};
 
 /// A stretch of the outbox.
@@ -149,11 +150,17 @@ pub(crate) fn length(conn: &Connection, of: u64) -> Done<Option<u64>> {
     Ok(statement.query_row([stored(of)], |row| number(row, 0)).optional()?)
 }
 
-/// Moves `answered` over every number that has its outcome; a declared one waits for it once more.
-fn advance(conn: &Connection, meta: &mut Meta) -> Done<()> {
+/// Moves `answered` over every number that has its outcome or is lost; a declared one waits for it once more.
+pub(crate) fn advance(conn: &Connection, meta: &mut Meta) -> Done<()> {
     let mut statement = conn.prepare_cached("SELECT 1 FROM outcomes WHERE number = ?1 AND declared = 0")?;
-    while meta.answered < meta.newest && statement.exists([stored(meta.answered + 1)])? {
-        meta.answered += 1;
+    while meta.answered < meta.newest {
+        if statement.exists([stored(meta.answered + 1)])? {
+            meta.answered += 1;
+        } else if let Some(last) = lost::behind(conn, meta.answered)? {
+            meta.answered = last.min(meta.newest);
+        } else {
+            break;
+        }
     }
     Ok(())
 }

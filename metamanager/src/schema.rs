@@ -161,6 +161,8 @@ CREATE INDEX conflicts_state ON conflicts (state, id);
 const FORMAT_2: &str = "
 -- The node's own, as a JSON object; null until the cloud told them.
 ALTER TABLE meta ADD COLUMN labels TEXT;
+-- Numbers, from the first to the last, that a restored cloud lost and that are not kept here any more.
+CREATE TABLE lost (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT;
 ";
 
 /// Brings a file of format `from` to [`FORMAT`], all or nothing.

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use proto::clock::{Clock, Hlc, Now};
 use proto::frame::{Fill, Report};
 use proto::ids::{Cursor, DatabaseId, EpochStart};
-use proto::limits::HELLO_LIST;
 use proto::names::{CollectionName, NodeName};
 use proto::op::{Hash, Verdict};
 use rusqlite::Connection;
 
 use crate::disk::{Disk, Space, SystemDisk};
 use crate::error::{Done, OpenError, StoreError};
-use crate::ledger::{self, Ledger, number, stored};
+use crate::ledger::{self, Ledger, number};
 use crate::limits::OUTBOX_BYTES;
 use crate::lock::{self, Lock};
+use crate::lost;
 use crate::open;
 use crate::outbox::{self, OutboxPart};
 use crate::overlay::Own;
@@ -163,7 +163,7 @@ impl Store {
             fills: self.ledger.fills(),
             newest_write: meta.newest,
             outbox_first: first.map_or(0, |(number, _)| number),
-            gaps: self.ask(gaps)?,
+            gaps: self.ask(|conn, _| lost::declared(conn))?,
             report: Report {
                 outbox_writes: meta.outbox_writes,
                 outbox_oldest_ms: first.map_or(0, |(_, at_ms)| at_ms),
@@ -303,30 +303,6 @@ pub(crate) fn first_pending(conn: &Connection) -> Done<Option<(u64, u64)>> {
         Some(row) => Some((number(row, 0)?, number(row, 1)?)),
         None => None,
     })
-}
-
-/// Numbers above `answered` whose writes are gone. Only a restored cloud can make one: it asks for writes that were
-/// delivered longer ago than they are kept. Where the counts agree nothing is scanned.
-fn gaps(conn: &Connection, ledger: &Ledger) -> Done<Vec<(u64, u64)>> {
-    let meta = &ledger.meta;
-    let mut gaps = Vec::new();
-    if meta.newest - meta.answered == meta.outbox_writes + meta.declared {
-        return Ok(gaps);
-    }
-    let mut statement = conn.prepare_cached("SELECT number FROM writes WHERE number > ?1 ORDER BY number")?;
-    let mut rows = statement.query([stored(meta.answered)])?;
-    let mut next = meta.answered + 1;
-    while let Some(row) = rows.next()? {
-        let here = number(row, 0)?;
-        if here > next && gaps.len() < HELLO_LIST {
-            gaps.push((next, here - 1));
-        }
-        next = here + 1;
-    }
-    if next <= meta.newest && gaps.len() < HELLO_LIST {
-        gaps.push((next, meta.newest));
-    }
-    Ok(gaps)
 }
 
 #[cfg(test)]

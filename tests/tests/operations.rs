@@ -12,6 +12,8 @@ mod doctor;
 mod drill;
 #[path = "operations/fleet.rs"]
 mod fleet;
+#[path = "operations/lost.rs"]
+mod lost;
 #[path = "operations/replacing.rs"]
 mod replacing;
 

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
+use proto::ids::DatabaseId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use transport::join::{JoinRequest, RenewRequest};
@@ -184,6 +185,37 @@ pub(crate) async fn revoke_node<H: CloudAdmin>(
     headers::content_type(&headers, Accepts::Json)?;
     query.finish("")?;
     answer::json(StatusCode::OK, &app.hub.revoke_node(&name, origin).await?)
+}
+
+/// The database that is to be the node's.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AcceptRequest {
+    /// Its id, 32 hex digits, as the node's events name it.
+    database: String,
+}
+
+/// Makes a database that was refused the rightful one.
+#[utoipa::path(
+    post, path = "/v1/nodes/{n}/accept", tag = "nodes", operation_id = "accept_database",
+    params(("n" = String, Path, description = "The node")),
+    request_body(content = super::cloud::AcceptRequest), responses((status = 200, body = Node)),
+)]
+pub(crate) async fn accept_database<H: CloudAdmin>(
+    State(app): State<Shared<H>>,
+    OfNode(name): OfNode,
+    query: Query,
+    origin: Origin,
+    request: Request,
+) -> Answer {
+    may_administer(&origin.caller)?;
+    query.finish("")?;
+    let AcceptRequest { database } = parsed(request).await?;
+    let unknown = |()| {
+        Problem::bad_request("a database id has 32 hex digits; `cloudhub node events` names the one that was refused").field("database")
+    };
+    let database = database.parse::<DatabaseId>().map_err(unknown)?;
+    answer::json(StatusCode::OK, &app.hub.accept_database(&name, database, origin).await?)
 }
 
 /// Forgets a node.

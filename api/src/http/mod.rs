@@ -128,6 +128,7 @@ pub(crate) fn cloud_routes<H: crate::hub::CloudAdmin>() -> Routes<H> {
         .add("/v1/collections/{c}", one_collection::<H>().merge(put(cloud::put_collection::<H>).delete(cloud::delete_collection::<H>)))
         .add("/v1/nodes", get(cloud::nodes::<H>))
         .add("/v1/nodes/{n}", get(cloud::node::<H>).merge(patch(cloud::label_node::<H>).delete(cloud::delete_node::<H>)))
+        .add("/v1/nodes/{n}/accept", post(cloud::accept_database::<H>))
         .add("/v1/nodes/{n}/revoke", post(cloud::revoke_node::<H>))
         .add("/v1/nodes/{n}/events", get(cloud::node_events::<H>))
         .add("/v1/join-tokens", get(cloud::join_tokens::<H>).post(cloud::create_join_token::<H>))

@@ -39,6 +39,14 @@ pub(super) enum NodeVerb {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Let a database in that was refused, in the place of any other
+    Accept {
+        /// The node
+        name: String,
+        /// The database, 32 hex digits, as the node's events name it
+        #[arg(long, value_name = "ID")]
+        database: String,
+    },
     /// Refuse a node's certificate from now on, and close its session
     Revoke {
         /// The node
@@ -103,6 +111,11 @@ impl NodeVerb {
                 let body = json!({ "labels": labels }).to_string();
                 let answer = client.send(Request::new(Method::PATCH, &["v1", "nodes", &name]).json(body)).await?;
                 console.show(answer, output, |node| format!("{name}: {}\n", cell(node.get("labels").unwrap_or(&Value::Null)))).await
+            }
+            NodeVerb::Accept { name, database } => {
+                let body = json!({ "database": database }).to_string();
+                client.send(Request::new(Method::POST, &["v1", "nodes", &name, "accept"]).json(body)).await?;
+                console.line(&format!("database {database} is {name}'s when it comes next"))
             }
             NodeVerb::Revoke { name } => {
                 client.send(Request::new(Method::POST, &["v1", "nodes", &name, "revoke"])).await?;

@@ -42,6 +42,7 @@ fn every_verb_of_the_interface_is_there() {
         "node show lyon",
         "node events lyon",
         "node label lyon role=till old-",
+        "node accept lyon --database 00112233445566778899aabbccddeeff",
         "node revoke lyon",
         "node delete lyon",
         "record get products 11 --fields",

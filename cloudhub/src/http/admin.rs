@@ -8,6 +8,7 @@ use api::shapes::{
     AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken, Node, NodeEvent,
 };
 use proto::definition::Definition;
+use proto::ids::DatabaseId;
 use proto::json::Value;
 use proto::names::{CollectionName, NodeName};
 use transport::join::{JoinRequest, JoinResponse, RenewRequest};
@@ -57,6 +58,10 @@ impl CloudAdmin for CloudHub {
 
     async fn revoke_node(&self, name: &NodeName, origin: Origin) -> Result<Node, Problem> {
         self.revoke(name, &origin).await
+    }
+
+    async fn accept_database(&self, name: &NodeName, database: DatabaseId, origin: Origin) -> Result<Node, Problem> {
+        self.accept(name, database, &origin).await
     }
 
     async fn delete_node(&self, name: &NodeName, origin: Origin) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use api::hub::{Origin, PageToken};
 use api::problem::Problem;
 use api::shapes::{Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, OpenConflicts, SyncState, Time};
 use proto::frame::Report;
-use proto::ids::{Position, Revision};
+use proto::ids::{DatabaseId, Position, Revision};
 use proto::names::NodeName;
 use proto::session::Mode;
 use transport::identity::Serial;
@@ -173,6 +173,12 @@ impl CloudHub {
         self.registry.end(name, "revoked", "the node was revoked; it must join again with a new token");
         self.revoke_serials(name, serials).await?;
         tracing::info!(node = %name, by = by(origin), "node revoked");
+        self.one_node(name).await
+    }
+
+    pub(super) async fn accept(&self, name: &NodeName, database: DatabaseId, origin: &Origin) -> Result<Node, Problem> {
+        self.job(Job::Accept { node: name.clone(), database }).await?;
+        tracing::info!(node = %name, %database, by = by(origin), "database accepted");
         self.one_node(name).await
     }
 

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::error::{StoreError, counted, limit, stored};
 use super::grants;
 use super::job::{AdmitJob, Admitted, Peer};
+use super::lost;
 use super::nodes;
 use super::status::outcomes_above;
 use super::work::{JobError, Work};
@@ -43,11 +44,13 @@ pub(super) fn admit(work: &mut Work<'_>, job: &AdmitJob) -> Result<Result<Box<Ad
     let hello = &job.hello;
     let fork = is_fork(work, hello)?;
     let known = database(work.conn, node.id, &hello.database)?;
-    if let Some(live) = job.live.filter(|live| *live != hello.database) {
+    let accepted = nodes::is_accepted(work.conn, node.id, &hello.database)?;
+    if let Some(live) = job.live.filter(|live| *live != hello.database && !accepted) {
         return in_use(work, job, &node, &live);
     }
-    let database = match known {
-        Some(known) => match rightful(&known, hello, fork) {
+    let mut database = match known {
+        // An operator's word stands for the session number, but no number of a write is given twice.
+        Some(known) => match rightful(&known, hello, fork || (accepted && hello.newest_write >= known.taken)) {
             Some(numbers) => Database { numbers, ..known },
             None => return copied(work, job, &node, &known),
         },
@@ -57,6 +60,10 @@ pub(super) fn admit(work: &mut Work<'_>, job: &AdmitJob) -> Result<Result<Box<Ad
         }
         None => new_database(work, &node, hello)?,
     };
+    if accepted {
+        nodes::came(work, node.id)?;
+    }
+    database.taken = lost::declare(work, node.id, database.id, database.taken, job)?;
     replaced(work, job, &node, database.id)?;
     if fork {
         restored(work, &node, &database, hello)?;

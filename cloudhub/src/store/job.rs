@@ -79,6 +79,13 @@ pub enum Job {
         /// The node.
         node: NodeName,
     },
+    /// Makes a database that was refused the rightful one: [`Answer::Done`].
+    Accept {
+        /// The node.
+        node: NodeName,
+        /// The database.
+        database: DatabaseId,
+    },
     /// Forgets the node: [`Answer::Done`].
     DeleteNode {
         /// The node.

@@ -30,6 +30,7 @@ mod import;
 pub mod job;
 mod lanes;
 mod list;
+mod lost;
 mod nodes;
 mod open;
 mod reads;

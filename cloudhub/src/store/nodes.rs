@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proto::definition::Labels;
 use proto::frame::Report;
+use proto::ids::DatabaseId;
 use proto::names::NodeName;
 use rusqlite::{Connection, OptionalExtension};
 
@@ -147,11 +148,37 @@ pub(super) fn revoke(work: &mut Work<'_>, node: &NodeName) -> Result<(), JobErro
     Ok(())
 }
 
+/// The node's next Hello with this database is admitted, whatever lives and whatever number its session has.
+pub(super) fn accept(work: &mut Work<'_>, node: &NodeName, database: &DatabaseId) -> Result<(), JobError> {
+    let (id, _) = need(work, node)?;
+    work.conn.prepare_cached("INSERT OR REPLACE INTO accepted (node, database) VALUES (?1, ?2)")?.execute((id, database.0))?;
+    event(
+        work,
+        id,
+        "accepted",
+        &format!("an operator accepted database {database}: it is admitted when it comes next, in the place of any other"),
+    )?;
+    Ok(())
+}
+
+/// Whether an operator wants this database to be the node's.
+pub(super) fn is_accepted(conn: &Connection, node: i64, database: &DatabaseId) -> Result<bool, StoreError> {
+    Ok(conn.prepare_cached("SELECT 1 FROM accepted WHERE node = ?1 AND database = ?2")?.exists((node, database.0))?)
+}
+
+/// The accepted database is there: from now on it is judged like any other.
+pub(super) fn came(work: &Work<'_>, node: i64) -> Result<(), StoreError> {
+    work.conn.prepare_cached("DELETE FROM accepted WHERE node = ?1")?.execute([node])?;
+    Ok(())
+}
+
 /// Forgets a node. Its databases keep their small numbers: field clocks name them for ever.
 pub(super) fn delete(work: &mut Work<'_>, node: &NodeName) -> Result<(), JobError> {
     let (id, _) = need(work, node)?;
     for statement in [
         "DELETE FROM writes WHERE database IN (SELECT id FROM databases WHERE node = ?1)",
+        "DELETE FROM lost WHERE database IN (SELECT id FROM databases WHERE node = ?1)",
+        "DELETE FROM accepted WHERE node = ?1",
         "UPDATE databases SET node = -node WHERE node = ?1",
         "DELETE FROM node_grants WHERE node = ?1",
         "DELETE FROM node_events WHERE node = ?1",

@@ -1,4 +1,4 @@
-//! The tables. One version so far; a later one adds its steps to [`MIGRATIONS`].
+//! The tables. A version adds its steps to [`MIGRATIONS`].
 
 /// Marks the file as ours: "TBLC".
 pub(super) const APPLICATION_ID: i64 = 0x5442_4c43;
@@ -7,7 +7,7 @@ pub(super) const APPLICATION_ID: i64 = 0x5442_4c43;
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Each brings a database from its index to the next format.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND];
 
 /// Notes:
 /// - `records` is a rowid table although it has a key: rows come in the order they were first stored, so a catch-up
@@ -177,4 +177,18 @@ CREATE TABLE access_tokens (
     created_ms INTEGER NOT NULL,
     expires_ms INTEGER
 ) STRICT;
+"#;
+
+/// Not released yet: what this version adds goes here.
+/// - `lost`: numbers, from the first to the last, that the node has declared and that never come.
+/// - `accepted`: the database that an operator wants to be a node's, until it has come.
+const SECOND: &str = r#"
+CREATE TABLE lost (
+    database INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (database, first)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE accepted (node INTEGER PRIMARY KEY, database BLOB NOT NULL) STRICT;
 "#;

@@ -168,6 +168,7 @@ fn run(work: &mut Work<'_>, job: Job) -> Result<Answer, JobError> {
         Job::Join(job) => nodes::join(work, &job).map(|(node, labels)| Answer::Joined { node, labels }),
         Job::Certificate { node, certificate } => nodes::certificate(work, &node, &certificate).map(done),
         Job::Revoke { node } => nodes::revoke(work, &node).map(done),
+        Job::Accept { node, database } => nodes::accept(work, &node, &database).map(done),
         Job::DeleteNode { node } => nodes::delete(work, &node).map(done),
         Job::Event { node, kind, detail, at_ms } => nodes::note(work, &node, kind, &detail, at_ms).map(done),
         Job::NewJoinToken(token, hash) => tokens::new_join(work, &token, &hash).map(done),

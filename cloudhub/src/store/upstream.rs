@@ -11,6 +11,7 @@ use super::apply::{By, WriteEntry, apply, put_write};
 use super::error::{StoreError, counted, stored};
 use super::grants::{self, NodeShares};
 use super::job::{Peer, Taken};
+use super::lost;
 use super::nodes;
 use super::refused::Refused;
 use super::work::{JobError, Work};
@@ -24,6 +25,8 @@ struct Taker {
     node: NodeName,
     id: DatabaseId,
     taken: u64,
+    /// Ranges above `taken` that never come.
+    lost: Vec<(u64, u64)>,
     skewed: bool,
 }
 
@@ -34,12 +37,13 @@ pub(super) fn take(work: &mut Work<'_>, peer: Peer, session: u64, writes: &[Numb
     let shares = grants::load(work.conn, work.shared, peer.node, work.committed)?;
     let mut stop = None;
     for write in writes {
-        if write.number > taker.taken + 1 {
-            let detail = format!("write {} came, write {} is the next one", write.number, taker.taken + 1);
+        let next = lost::next(&taker.lost, taker.taken);
+        if write.number > next || (write.number < next && write.number > taker.taken) {
+            let detail = format!("write {} came, write {next} is the next one", write.number);
             stop = Some(Reason { code: "out_of_order".to_owned(), detail });
             break;
         }
-        if write.number == taker.taken + 1 {
+        if write.number == next {
             decide(work, &mut taker, &shares, write)?;
         } else if !is_repeat(work, peer, write)? {
             stop = Some(copied(work, &taker, write.number)?);
@@ -72,7 +76,9 @@ fn open(work: &Work<'_>, peer: Peer, session: u64) -> Result<Taker, JobError> {
     if open >= OPEN_CONFLICTS_PER_NODE {
         return Err(Refused::TooManyConflicts { node, open }.into());
     }
-    Ok(Taker { peer, node, id: DatabaseId(database), taken: counted(taken)?, skewed: false })
+    let taken = counted(taken)?;
+    let lost = lost::above(work.conn, peer.database, taken)?;
+    Ok(Taker { peer, node, id: DatabaseId(database), taken, lost, skewed: false })
 }
 
 /// Whether a number that is already decided comes with what it said then. One that is no longer remembered is taken for

@@ -166,6 +166,13 @@ impl Driver for EdgeDriver {
                     warn!(writes = adopted.repended, "the cloud no longer knows writes that it had answered; they go up again");
                 }
                 self.opened = true;
+                if adopted.lost > 0 {
+                    warn!(
+                        writes = adopted.lost,
+                        "the cloud lost writes that are no longer kept here; see `edgehub write list --state lost`"
+                    );
+                    return self.session.close("gaps", "this node comes back at once and declares writes that neither side has any more");
+                }
                 info!(transport = %self.transport, "link up");
                 self.board.enter(LinkState::Online, now.wall_ms);
                 self.board.update(|view| {

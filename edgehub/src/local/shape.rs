@@ -39,7 +39,8 @@ impl LocalHub {
             state: state(row.state),
             at: Time(row.at_ms),
             actor: row.write.actor,
-            revision: outcome.as_ref().map(|outcome| outcome.revision),
+            // A lost write was decided at no revision of this history.
+            revision: outcome.as_ref().map(|outcome| outcome.revision).filter(|revision| revision.0 > 0),
             code: outcome.as_ref().and_then(|outcome| outcome.code.clone()),
             detail: outcome.as_ref().and_then(|outcome| outcome.detail.clone()),
             conflicts: outcome.map(|outcome| outcome.conflicts).unwrap_or_default(),

@@ -115,8 +115,9 @@ impl Lab {
                 let now = edge.now(now_ms);
                 edge.store().observe_cloud_time(welcome.now_ms).unwrap();
                 let adopted = edge.store().adopt(&welcome, now).unwrap();
-                self.on_edge(wire, |session| {
-                    session.adopted(now_ms, Durable { cursor: adopted.cursor, fills: adopted.fills, ..Durable::default() });
+                self.on_edge(wire, |session| match adopted.lost {
+                    0 => session.adopted(now_ms, Durable { cursor: adopted.cursor, fills: adopted.fills, ..Durable::default() }),
+                    _ => session.close("gaps", "declares writes that neither side has any more"),
                 });
             }
             Job::Apply(batches) => self.apply(wire, node, &batches),

@@ -84,3 +84,45 @@ fn a_machine_that_still_runs_loses_its_session_to_its_replacement() {
     });
     assert_eq!(status(&world.edges[0])["link"]["state"], "online");
 }
+
+/// Two machines with one certificate and databases of their own: the one that lives goes on, until an operator says which
+/// one is meant.
+#[test]
+fn an_operator_says_which_database_is_meant() {
+    let mut world = World::new(&[("lyon", &[])]);
+    world.cloud.define(SHOP);
+    world.settle();
+    let mut other = Edge::new(world.folder(), "other");
+    std::fs::create_dir_all(other.data.join("pki")).unwrap();
+    for entry in std::fs::read_dir(world.edges[0].data.join("pki")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, other.data.join("pki").join(path.file_name().unwrap())).unwrap();
+    }
+    for name in ["edgehub.toml", "config.toml"] {
+        let _ = std::fs::copy(world.edges[0].data.join(name), other.data.join(name));
+    }
+    other.start();
+    let database = status(&other)["database_id"].as_str().unwrap().to_owned();
+    let refused = |edge: &Edge| {
+        until_shown("a refusal", || {
+            let link = status(edge)["link"].clone();
+            let told = link["state"] != "online" && link["last_error"].as_str().unwrap_or_default().contains("(in_use)");
+            told.then_some(()).ok_or_else(|| link.to_string())
+        });
+    };
+    refused(&other);
+    assert_eq!(status(&world.edges[0])["link"]["state"], "online", "the one that lives is not disturbed");
+    assert!(event(&world.cloud, "lyon", "in_use").contains(&database));
+
+    let said = world.cloud.cli(&["node", "accept", "lyon", "--database", &database]).done();
+    assert_eq!(said, format!("database {database} is lyon's when it comes next\n"));
+    other.name = "lyon".into();
+    let first = std::mem::replace(&mut world.edges[0], other);
+    world.settle();
+    refused(&first);
+    assert_eq!(status(&world.edges[0])["link"]["state"], "online");
+    assert!(event(&world.cloud, "lyon", "accepted").contains(&database));
+    assert!(event(&world.cloud, "lyon", "database_replaced").contains(&database));
+    let unknown = world.cloud.cli(&["node", "accept", "lyon", "--database", "0011"]).failed(1);
+    assert!(unknown.contains("32 hex digits"), "{unknown}");
+}

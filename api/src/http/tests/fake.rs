@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use proto::definition::Definition;
-use proto::ids::{Revision, WriteId};
+use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::json::{Raw, Value, merge_patch};
 use proto::names::{CollectionName, Key, NodeName};
 use tokio::sync::Notify;
@@ -381,6 +381,10 @@ impl CloudAdmin for FakeHub {
 
     async fn revoke_node(&self, name: &NodeName, _: Origin) -> Result<Node, Problem> {
         Ok(Node { state: NodeState::Revoked, ..self.node(name).await? })
+    }
+
+    async fn accept_database(&self, name: &NodeName, database: DatabaseId, _: Origin) -> Result<Node, Problem> {
+        Ok(Node { database: Some(database.to_string()), ..self.node(name).await? })
     }
 
     async fn delete_node(&self, name: &NodeName, _: Origin) -> Result<(), Problem> {

@@ -184,3 +184,51 @@ pub(super) fn a_replaced_machine_is_refused<F: Fixture>() {
     let lyon = bench.reader().node(&node("lyon")).unwrap().unwrap();
     assert_eq!(lyon.labels["site"], "lyon", "a replacement keeps the labels unless the token has some");
 }
+
+/// After a restore a node may have trimmed what the store lost: in the middle of its outbox too.
+pub(super) fn declared_gaps_are_passed_over_and_listed<F: Fixture>() {
+    let mut bench = shops::<F>();
+    let mut lyon = Edge::new("lyon", 1);
+    lyon.connect(&mut bench);
+    let mut job = lyon.admit_job(None);
+    job.hello.session = lyon.session;
+    (job.hello.newest_write, job.hello.outbox_first, job.hello.gaps) = (9, 3, vec![(1, 2), (4, 6)]);
+    let admitted = bench.admit(job).unwrap();
+    assert_eq!(admitted.taken, 2, "the gap at the begin is passed at once");
+    let (peer, session) = (admitted.peer, admitted.session);
+    let take = |number| Job::Take {
+        peer,
+        session,
+        writes: vec![proto::frame::NumberedWrite { number, bytes: Vec::new(), rejected: true, hash: None }],
+    };
+    let mut taken = |number| match bench.job(take(number)).unwrap() {
+        crate::store::Answer::Taken(taken) => (taken.taken, taken.stop.map(|reason| reason.code)),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(taken(7), (2, Some("out_of_order".to_owned())), "3 was not declared");
+    assert_eq!(taken(3), (3, None));
+    assert_eq!(taken(5), (3, Some("out_of_order".to_owned())), "it was declared lost");
+    assert_eq!(taken(7), (7, None));
+    assert_eq!(taken(8), (8, None));
+    let events = bench.reader().events(&node("lyon")).unwrap().unwrap();
+    let told: Vec<_> = events.iter().filter(|event| event.kind == "writes_lost").collect();
+    assert_eq!(told.len(), 1);
+    let short = lyon.admit_job(None).hello.database.short();
+    assert!(told[0].detail.starts_with("5 writes ") && told[0].detail.ends_with(&format!("lyon:{short}:1 to 2, lyon:{short}:4 to 6")));
+}
+
+pub(super) fn an_accepted_database_takes_the_place_of_a_live_one<F: Fixture>() {
+    let mut bench = shops::<F>();
+    let mut one = Edge::new("lyon", 1);
+    one.connect(&mut bench);
+    let (first, other) = (one.admit_job(None).hello.database, Edge::new("lyon", 2));
+    let second = other.admit_job(None).hello.database;
+    assert_eq!(bench.admit(other.admit_job(Some(first))).unwrap_err().code, "in_use");
+    bench.done(Job::Accept { node: node("lyon"), database: second });
+    assert!(bench.admit(one.admit_job(Some(first))).is_ok(), "the live one goes on until the other comes");
+    assert!(bench.admit(other.admit_job(Some(first))).is_ok());
+    assert_eq!(bench.admit(one.admit_job(Some(second))).unwrap_err().code, "in_use", "it counts once");
+    let kinds = kinds(&mut bench, "lyon");
+    assert!(kinds.contains(&"accepted".to_owned()) && kinds.contains(&"database_replaced".to_owned()), "{kinds:?}");
+    assert!(bench.job(Job::Accept { node: node("rome"), database: second }).is_err());
+}

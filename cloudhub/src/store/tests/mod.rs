@@ -27,6 +27,8 @@ macro_rules! contract {
 
 mod embedded {
     contract! { super::sqlite::Embedded:
+        admission::declared_gaps_are_passed_over_and_listed,
+        admission::an_accepted_database_takes_the_place_of_a_live_one,
         admission::a_new_database_starts_at_the_head,
         admission::a_known_database_keeps_its_cursor,
         admission::welcome_lost_twice,
