@@ -128,6 +128,9 @@ impl<'t, 'c> Applying<'t, 'c> {
         if let Some(part) = &batch.fill {
             fill::apply(self, part)?;
         }
+        for record in &batch.asked {
+            self.record(record)?;
+        }
         self.move_cursor(&at, &batch.through);
         if batch.at_head && complete > self.tx.ledger.meta.reached {
             self.tx.ledger.meta.reached = complete;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use metamanager::{
@@ -25,12 +26,15 @@ const WATCHED: usize = 64;
 /// what its counters must show is known at every moment.
 pub const TALLY: &str = "tally";
 
-/// A disk that is never full, so that no test depends on the machine's.
-struct Roomy;
+/// A disk with as much room as a test says, so that none depends on the machine's.
+#[derive(Default)]
+struct LabDisk {
+    full: AtomicBool,
+}
 
-impl Disk for Roomy {
+impl Disk for LabDisk {
     fn space(&self, _: &Path) -> Option<Space> {
-        None
+        self.full.load(Ordering::Relaxed).then_some(Space { free: 0, total: 1 << 40 })
     }
 }
 
@@ -49,6 +53,7 @@ pub struct Edge {
     folder: TempDir,
     store: Option<Store>,
     reader: Option<Reader>,
+    disk: Arc<LabDisk>,
     /// It connects when it has no session.
     pub online: bool,
     /// Its wall clock at the beginning, milliseconds.
@@ -82,6 +87,7 @@ impl Edge {
             folder: super::scratch(),
             store: None,
             reader: None,
+            disk: Arc::default(),
             online: true,
             wall_ms: WALL_MS,
             answered: Arc::default(),
@@ -116,10 +122,15 @@ impl Edge {
                 answered.lock().unwrap().extend(outcomes);
             }
         });
-        let options = Options { node: Some(self.name.clone()), disk: Arc::new(Roomy), observer: Some(observer), ..Options::default() };
+        let options = Options { node: Some(self.name.clone()), disk: self.disk.clone(), observer: Some(observer), ..Options::default() };
         let store = Store::open(&self.path(), options, self.now(now_ms)).unwrap();
         self.reader = Some(store.reader().unwrap());
         self.store = Some(store);
+    }
+
+    /// Whether its disk is full.
+    pub(super) fn fill_disk(&self, full: bool) {
+        self.disk.full.store(full, Ordering::Relaxed);
     }
 
     /// Ends without a word and starts again; `meanwhile` gets the file that nobody holds.

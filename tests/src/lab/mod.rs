@@ -189,6 +189,12 @@ impl Lab {
         self.wake(&touched);
     }
 
+    /// Fills a node's disk to the last byte, or gives it room again.
+    pub fn fill_disk(&mut self, node: usize, full: bool) {
+        self.note(&format!("disk of {} {}", self.edges[node].name, if full { "full" } else { "free" }));
+        self.edges[node].fill_disk(full);
+    }
+
     /// Takes a node in; its place in [`Lab::edges`].
     pub fn join(&mut self, name: &str, labels: &[(&str, &str)]) -> usize {
         self.cloud.join(name, labels, self.now_ms);

@@ -9,9 +9,9 @@ use tests::lab::{check, season};
 use super::shop;
 
 /// How many seeds are tried, unless `TOMBOLO_SEEDS` says otherwise.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 90;
 /// What so many histories must have met, or they prove less than they seem to.
-const MET: [&str; 16] = [
+const MET: [&str; 17] = [
     "applied",
     "merged",
     "flagged bound",
@@ -26,6 +26,7 @@ const MET: [&str; 16] = [
     "kill Edge",
     "half open",
     "cut",
+    "full",
     "label",
     "replaced",
 ];

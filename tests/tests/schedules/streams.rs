@@ -181,3 +181,28 @@ fn cloud_transactions_are_whole() {
     }
     assert_eq!(lab.edges[0].reader().count(&stock).unwrap(), 900);
 }
+
+/// A disk that is full to the last byte: the outbox drains, outcomes before the records that they are about, readers never see a
+/// sale twice or not at all, and the stream goes on by itself when there is room.
+#[test]
+fn disk_zero_drain() {
+    let mut lab = shop(&["lyon"]);
+    lab.online(0, false);
+    for _ in 0..600 {
+        lab.write(0, vec![add("tally", "1", "n", -1), add("products", "1", "n", -1)]);
+    }
+    lab.in_cloud(vec![merge("products", "1", r#"{"price":19.5}"#)]);
+    lab.in_cloud(vec![put("stock", "new", r#"{"W":"lyon","x":1}"#)]);
+    lab.fill_disk(0, true);
+    assert!(lab.try_write(0, vec![add("tally", "1", "n", -1)]).is_err(), "507");
+    lab.online(0, true);
+    let drained = |lab: &mut Lab| lab.edges[0].outcomes().len() == 600;
+    assert!(lab.run(300_000, drained), "the outbox drains");
+    assert_eq!((n(&mut lab, 0, "tally"), n(&mut lab, 0, "products")), (Some(-580), Some(-580)));
+    lab.pass(60_000);
+    assert!(lab.edges[0].value("products", "1").unwrap().contains("19.5"), "what the writes touched came after their outcomes");
+    assert_eq!(lab.edges[0].value("stock", "new"), None, "what they did not touch waits");
+    lab.fill_disk(0, false);
+    lab.converge(120_000);
+    assert!(lab.edges[0].value("stock", "new").is_some());
+}
