@@ -102,7 +102,8 @@ fn outcomes_of_gaps_go_too() {
     edge.store = None;
     Connection::open(edge.path()).unwrap().execute_batch("DELETE FROM writes WHERE number = 2; UPDATE meta SET outbox_writes = 2").unwrap();
     edge.reopen();
-    assert_eq!(edge.store().facts().unwrap().gaps, [(2, 2)]);
+    edge.adopt(&welcome(2, 11, None));
+    assert_eq!(edge.store().facts().unwrap().gaps, [(2, 2)], "what is missing is found when the cloud asks, and declared");
     answer(&mut edge, 1, &[Verdict::Applied, Verdict::Lost, Verdict::Applied], now(5));
     assert_eq!(edge.store().status().unwrap().rejected, 1);
     let outcomes = |edge: &Edge| {

@@ -57,7 +57,7 @@ async fn nodes() {
     api.patch("/v1/nodes/lyon", labels).token("viewer").answer().await.refused(403, "not_entitled");
     api.patch("/v1/nodes/lyon", r#"{"lables":{}}"#).token("admin").answer().await.refused(400, "bad_request");
     let id = "00112233445566778899aabbccddeeff";
-    let accepted = api.post("/v1/nodes/lyon/accept", &format!(r#"{{"database":"{id}"}}"#)).token("admin").answer().await.ok(200);
+    let accepted = api.post("/v1/nodes/lyon/accept", format!(r#"{{"database":"{id}"}}"#)).token("admin").answer().await.ok(200);
     assert_eq!(accepted["database"], id);
     api.post("/v1/nodes/lyon/accept", r#"{"database":"0011"}"#).token("admin").answer().await.refused(400, "bad_request");
     api.post("/v1/nodes/lyon/accept", r#"{"database":"0011"}"#).token("viewer").answer().await.refused(403, "not_entitled");
