@@ -231,7 +231,7 @@ fn observer(outbox_grew: Arc<Notify>, answered: watch::Sender<()>, tally: Arc<Ta
     })
 }
 
-/// The latest of system clock, stored clock and build date (design §7), carried on by the monotonic clock.
+/// What certificates are judged by ([`certificate_time`]), carried on by the monotonic clock.
 fn certificate_clock(clock: SystemClock, stored_ms: u64) -> CertificateClock {
     let begun = clock.now().mono_ms;
     Arc::new(move || {

@@ -12,12 +12,16 @@ pub fn build_date() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(named.unwrap_or(0).max(SOURCE_DATE))
 }
 
-/// The latest of three times that are never ahead of the truth by design: the system's clock, which begins in
-/// 1970 on a Raspberry Pi without a network; the stored hybrid clock (milliseconds since 1970, 0 for none), which
-/// has seen the cloud's; and the [`build_date`].
+/// The system's clock; where that was never set (it begins in 1970 on a Raspberry Pi without a network, and so lies before
+/// the [`build_date`]), the later of the stored hybrid clock (milliseconds since 1970, 0 for none), which has seen the
+/// cloud's, and the build date. A stored clock does not count beside a clock that was set: it may have been made while that
+/// one was years ahead, and then only the link can set it back (docs/decisions/0005-certificate-time.md).
 pub fn certificate_time(system: SystemTime, stored_hlc_ms: u64, build_date: SystemTime) -> SystemTime {
+    if system >= build_date {
+        return system;
+    }
     let stored = UNIX_EPOCH.checked_add(Duration::from_millis(stored_hlc_ms)).unwrap_or(UNIX_EPOCH);
-    system.max(stored).max(build_date)
+    stored.max(build_date)
 }
 
 #[cfg(test)]
@@ -25,11 +29,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_of_the_three_counts() {
+    fn a_clock_that_was_never_set_counts_for_nothing() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         assert_eq!(certificate_time(at(0), 0, at(500)), at(500), "a Pi that boots in 1970, before its first join");
         assert_eq!(certificate_time(at(0), 900_000, at(500)), at(900), "and after it");
         assert_eq!(certificate_time(at(1_000), 900_000, at(500)), at(1_000));
+        assert_eq!(certificate_time(at(1_000), 9_000_000, at(500)), at(1_000), "a stored clock from a day that was years ahead");
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub use problem::TlsProblem;
 pub use shown::{Shown, check_node_chain, looking_client_config};
 use verify::HubVerifier;
 
-/// The time that certificates are judged by. The edge's is the latest of system clock, stored clock and build
-/// date, because a Raspberry Pi boots in 1970.
+/// The time that certificates are judged by. The edge's is the system clock or, where that was never
+/// set because a Raspberry Pi boots in 1970, the later of its stored clock and the build date.
 pub type CertificateClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Keys or certificates that cannot be used together.
