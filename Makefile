@@ -1,6 +1,6 @@
 # What a person types. `make help` lists it; .ci/run is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench dist fixtures fmt lint doc binaries
+.PHONY: help demo test bench dist fixtures fmt lint doc tools binaries
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -8,7 +8,7 @@ help: ## this list
 demo: binaries ## a central server and two shops, step by step, each step checked; KEEP=1 leaves them running
 	cargo run --quiet --locked -p tests --bin demo -- $(if $(KEEP),--keep)
 
-test: binaries ## every test; needs nothing but Rust and a C compiler
+test: tools binaries ## every test; installs the few tools that they need with apt where they are missing
 	cargo test --workspace --locked
 
 bench: ## the figures of docs/benchmarks.md, in release; ARGS='--help' for what can be chosen
@@ -28,6 +28,13 @@ lint: ## formatting, clippy and rustdoc, with warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# What the tests use beside the built programs: the guides' commands run in bash with curl, and full disks are small ones that are
+# mounted, for which the tests are run by root or by somebody who may use sudo.
+tools:
+	@missing=; for tool in bash curl mount; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -z "$$missing" || { echo "installing$$missing"; sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
+	$$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$missing; }
 
 # System tests and the demo start the built programs.
 binaries:
