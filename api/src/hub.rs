@@ -20,7 +20,7 @@ use crate::metrics::MetricsWriter;
 use crate::problem::Problem;
 use crate::shapes::{
     AccessToken, AccessTokenRequest, AppliedCollection, ConflictState, ImportSummary, JoinToken, JoinTokenRequest, NewAccessToken,
-    NewJoinToken, Node, NodeEvent, RawJson, Record, Write, WriteState,
+    NewJoinToken, Node, NodeEvent, RawJson, Record, Verified, Write, WriteState,
 };
 
 /// The records, writes and conflicts of one hub, as its API shows them.
@@ -154,6 +154,10 @@ pub trait CloudAdmin: Hub {
 pub trait EdgeAdmin: Hub {
     /// Writes that have no outcome yet, in order. Errors: `bad_request` for a bad token.
     fn outbox(&self, after: Option<PageToken>, limit: usize) -> impl Future<Output = Result<WritePage, Problem>> + Send;
+
+    /// Reads every record again and compares with the cloud, as far as the link lets it; waits for repairs, for a while.
+    /// Errors: `not_found` for a collection that is not here.
+    fn verify(&self, collection: Option<CollectionName>) -> impl Future<Output = Result<Verified, Problem>> + Send;
 }
 
 /// What a request brings to prove who it comes from.

@@ -38,7 +38,7 @@ struct Both;
 struct Cloud;
 
 #[derive(OpenApi)]
-#[openapi(paths(edge_paths::outbox), components(schemas(EdgeStatus)), modifiers(&Refusals))]
+#[openapi(paths(edge_paths::outbox, edge_paths::verify), components(schemas(EdgeStatus)), modifiers(&Refusals))]
 struct Edge;
 
 /// What cloudhub serves.

@@ -24,7 +24,7 @@ use crate::clock::SystemClock;
 use crate::config::RunConfig;
 use crate::identity::{Identity, build_date, certificate_time};
 use crate::join::{join_now, make_folder};
-use crate::link::{Board, Linker};
+use crate::link::{Board, Linker, Verification};
 use crate::local::{LocalHub, Tally};
 use crate::renew;
 use crate::reserve::{self, NodeDisk};
@@ -52,6 +52,7 @@ struct Node {
     config: RunConfig,
     store: Metamanager,
     board: Arc<Board>,
+    verification: Arc<Verification>,
     name: Arc<OnceLock<NodeName>>,
     outbox_grew: Arc<Notify>,
     clock: SystemClock,
@@ -90,6 +91,7 @@ impl Node {
             store.run(|store, now| (store.database(), store.time_ms(now))).context("the database closed at once")?;
         let node = Self {
             board: Arc::new(Board::new(clock.now().wall_ms)),
+            verification: Arc::new(Verification::new(Arc::clone(&outbox_grew))),
             name: Arc::clone(&name),
             outbox_grew,
             clock,
@@ -102,6 +104,7 @@ impl Node {
             database,
             node: name,
             board: Arc::clone(&node.board),
+            verification: Arc::clone(&node.verification),
             answered: answers,
             clock,
             data: data.clone(),
@@ -183,6 +186,7 @@ impl Node {
             tls: Arc::clone(&tls),
             store: self.store,
             board: self.board,
+            verification: self.verification,
             outbox_grew: self.outbox_grew,
             metered: self.config.link.metered,
             clock: self.clock,

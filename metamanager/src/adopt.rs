@@ -7,7 +7,7 @@ use proto::limits::EPOCHS_KEPT;
 use proto::op::Verdict;
 use rusqlite::params;
 
-use crate::apply::Applying;
+use crate::apply::{Applied, Applying};
 use crate::error::{ApplyError, Done};
 use crate::ledger::{number, stored};
 use crate::outbox::{self, without_effect};
@@ -22,6 +22,8 @@ pub struct Adopted {
     pub cursor: Position,
     /// The open back-fills.
     pub fills: Vec<Fill>,
+    /// The outcomes of all writes up to this number are here.
+    pub answered: u64,
     /// Delivered writes that the cloud does not know any more and that are pending again.
     pub repended: u64,
     /// Delivered writes that the cloud does not know any more and that are no longer kept: before anything goes up, a new
@@ -36,6 +38,7 @@ impl Store {
             let at_ms = tx.clock.time_ms(now);
             adopt(tx, welcome, at_ms)
         })?;
+        self.checking.session_began();
         self.tell(&Event::Changed);
         self.empty_log(lost_rights);
         Ok(adopted)
@@ -62,7 +65,8 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<(Adopted, u64)>
         relay::again(&mut applying)?;
     }
     let applied = applying.finish()?;
-    Ok((Adopted { cursor: applied.cursor, fills: applied.fills, repended, lost }, applied.lost_rights))
+    let Applied { cursor, fills, answered, lost_rights, .. } = applied;
+    Ok((Adopted { cursor, fills, answered, repended, lost }, lost_rights))
 }
 
 /// The newest epochs, oldest first.
@@ -96,8 +100,10 @@ fn move_cursor(tx: &mut Tx<'_>, cursor: &Cursor) -> Done<()> {
 
 /// What is held is not of this store: its rows stay readable, and whatever comes is newer.
 fn forget_revisions(tx: &mut Tx<'_>) -> Done<()> {
-    tx.conn.execute("UPDATE base SET revision = 0, born = 0", [])?;
+    tx.conn.execute("UPDATE base SET revision = 0, born = 0, hash = NULL", [])?;
     tx.conn.execute("DELETE FROM blocked", [])?;
+    tx.ledger.blocked = 0;
+    tx.ledger.digests.clear();
     tx.ledger.meta.reached = Revision::ZERO;
     Ok(())
 }

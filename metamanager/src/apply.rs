@@ -7,23 +7,23 @@
 use std::collections::BTreeMap;
 
 use proto::clock::Now;
-use proto::frame::{Batch, Content, Entry, Fill, Record};
+use proto::digest::RangeSet;
+use proto::frame::{Batch, Compared, Content, Entry, Fill, Record, Share};
 use proto::ids::{Cursor, Epoch, Position, Revision};
 use proto::json::Value;
 use proto::names::Key;
-use proto::op::{Outcome, Verdict};
-use rusqlite::params;
+use proto::op::{Hash, Outcome, Verdict};
 
 use crate::base::{self, NewBase, Stored};
+use crate::check::Question;
 use crate::conflicts::{self, About};
 use crate::error::{ApplyError, Done};
-use crate::ledger::stored;
 use crate::limits::TRIM_STEP_APPLIED;
 use crate::outbox::{self, Writes};
 use crate::overlay;
 use crate::staging::Staging;
 use crate::store::{Event, Store, Tx};
-use crate::{fill, grants, trim};
+use crate::{blocked, digests, fill, grants, repair, trim};
 
 /// What is durable now: an Ack carries the cursor and the fills.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +32,14 @@ pub struct Applied {
     pub cursor: Position,
     /// The open back-fills.
     pub fills: Vec<Fill>,
+    /// The outcomes of all writes up to this number are here.
+    pub answered: u64,
+    /// What came of comparing digests, where the figures that are kept were enough for it.
+    pub compared: Option<Compared>,
+    /// The rows have to be read for it: [`Store::take_check`] has what is to be done, away from the writer.
+    pub check: bool,
+    /// Grants whose repair began, and the ranges of their keys that are read again.
+    pub repairs: Vec<(Share, RangeSet)>,
     /// Outcomes that were new.
     pub outcomes: Vec<(u64, Verdict)>,
     /// Records that were stored or removed.
@@ -51,17 +59,26 @@ impl Store {
         if let Some(free) = self.disk_pause().filter(|_| !ahead) {
             return Err(ApplyError::DiskLow { free });
         }
-        let applied = self.transaction(|tx| {
+        let trust = batches.iter().all(|batch| batch.digests.is_empty()) || !self.checking.is_due(now.mono_ms);
+        let (mut applied, question) = self.transaction(|tx| {
             if let Err(error) = follows(tx, batches) {
                 return Ok(Err(error));
             }
             let at_ms = tx.clock.time_ms(now);
             let mut applying = Applying::new(tx, at_ms);
             for batch in batches {
+                // Only what follows the last batch is the state that rows can be read in.
+                applying.question = None;
                 applying.batch(batch)?;
+                applying.compare(batch, trust);
             }
-            applying.finish().map(Ok)
+            let question = applying.question.take();
+            Ok(Ok((applying.finish()?, question)))
         })??;
+        self.checking.compared(batches, now.mono_ms);
+        if let Some(question) = question {
+            applied.check = self.ask_rows(question, now.mono_ms);
+        }
         if !applied.outcomes.is_empty() {
             self.tell(&Event::Answered { outcomes: applied.outcomes.clone() });
         }
@@ -93,13 +110,27 @@ pub(crate) struct Applying<'t, 'c> {
     unsettled: BTreeMap<(i64, Key), Revision>,
     /// A scan reached its head.
     reached: bool,
+    /// What is stored came by a repair.
+    pub(crate) repairing: bool,
+    /// Digests that only the rows can answer.
+    question: Option<Question>,
     pub(crate) done: Applied,
 }
 
 impl<'t, 'c> Applying<'t, 'c> {
     pub(crate) fn new(tx: &'t mut Tx<'c>, at_ms: u64) -> Self {
         let staging = Staging::default();
-        Self { tx, at_ms, writes: Writes::default(), staging, unsettled: BTreeMap::new(), reached: false, done: Applied::default() }
+        Self {
+            tx,
+            at_ms,
+            writes: Writes::default(),
+            staging,
+            unsettled: BTreeMap::new(),
+            reached: false,
+            repairing: false,
+            question: None,
+            done: Applied::default(),
+        }
     }
 
     fn batch(&mut self, batch: &Batch) -> Done<()> {
@@ -131,12 +162,34 @@ impl<'t, 'c> Applying<'t, 'c> {
         for record in &batch.asked {
             self.record(record)?;
         }
+        for repair in &batch.repairs {
+            repair::open(self, repair)?;
+        }
         self.move_cursor(&at, &batch.through);
         if batch.at_head && complete > self.tx.ledger.meta.reached {
             self.tx.ledger.meta.reached = complete;
             self.reached = true;
         }
         Ok(())
+    }
+
+    /// Compares the digests of a batch, when exactly that batch has been applied. `trust`: the figures that are kept are
+    /// enough; a difference is looked at in the rows all the same.
+    fn compare(&mut self, batch: &Batch, trust: bool) {
+        let exactly = self.tx.ledger.position().is_some_and(|at| *at == batch.through);
+        if batch.digests.is_empty() || !exactly {
+            return;
+        }
+        let agreement = self.tx.ledger.agrees(&batch.digests);
+        let revision = batch.through.revision;
+        if !trust || !agreement.equal {
+            self.question = Some(Question { revision, digests: batch.digests.clone() });
+            return;
+        }
+        if agreement.complete {
+            self.tx.ledger.meta.verified_ms = Some(self.at_ms);
+        }
+        self.done.compared = Some(Compared { revision, differing: Vec::new() });
     }
 
     fn move_cursor(&mut self, at: &Position, through: &Position) {
@@ -177,18 +230,19 @@ impl<'t, 'c> Applying<'t, 'c> {
 
     fn value(&mut self, record: &Record, text: &str) -> Done<()> {
         let name = record.collection.as_str();
+        let hash = digests::hash_of(record, text);
         let Some(place) = self.tx.ledger.granted(name, record.partition.as_deref()) else {
-            return self.block(record, "it belongs to no partition that this node gets");
+            return self.block(record, &hash, "it belongs to no partition that this node gets");
         };
         let conflict = name == "_conflicts";
         // A conflict row shows two values beside each other: larger and deeper than a record may be.
         let checked = if conflict { Value::read(text) } else { Value::parse(text) };
         if let Err(error) = checked {
-            return self.block(record, &error.to_string());
+            return self.block(record, &hash, &error.to_string());
         }
         let about = match conflict.then(|| About::parse(text)).transpose() {
             Ok(about) => about,
-            Err(why) => return self.block(record, &why),
+            Err(why) => return self.block(record, &hash, &why),
         };
         let granted = &self.tx.ledger.grants[place];
         let collection = granted.collection;
@@ -201,10 +255,12 @@ impl<'t, 'c> Applying<'t, 'c> {
             writer: &record.writer,
             actor: record.actor.as_deref(),
             value: text,
+            hash,
+            repairs: self.repairing,
         };
-        let stored = base::store(self.tx.conn, collection, &record.key, &new)?;
+        let stored = base::store(self.tx.conn, &mut self.tx.ledger.digests, collection, &record.key, &new)?;
         if stored == Stored::Kept {
-            return self.unblock(record);
+            return blocked::follow(self.tx, collection, record, Some(record.revision));
         }
         self.done.records += 1;
         let laid = self.has_overlay(collection, &record.key)?;
@@ -216,12 +272,12 @@ impl<'t, 'c> Applying<'t, 'c> {
         if conflict {
             conflicts::follow(self.tx.conn, &mut self.tx.ledger.meta, &record.key, about.as_ref())?;
         }
-        self.unblock(record)
+        blocked::follow(self.tx, collection, record, Some(record.revision).filter(|_| !self.repairing))
     }
 
     fn gone(&mut self, record: &Record) -> Done<()> {
         let Some(collection) = self.tx.ledger.collections.get(&record.collection).map(|collection| collection.id) else { return Ok(()) };
-        let removed = base::remove(self.tx.conn, collection, &record.key, record.revision)?;
+        let removed = base::remove(self.tx.conn, &mut self.tx.ledger.digests, collection, &record.key, record.revision)?;
         let laid = self.has_overlay(collection, &record.key)?;
         if removed {
             self.done.records += 1;
@@ -233,7 +289,7 @@ impl<'t, 'c> Applying<'t, 'c> {
         if laid {
             self.unsettle((collection, record.key.clone()), record.revision);
         }
-        self.unblock(record)
+        blocked::follow(self.tx, collection, record, Some(record.revision))
     }
 
     pub(crate) fn has_overlay(&self, collection: i64, key: &Key) -> Done<bool> {
@@ -241,22 +297,10 @@ impl<'t, 'c> Applying<'t, 'c> {
     }
 
     /// Puts a record aside: what was there stays, the cursor goes on, and the status shows it.
-    fn block(&mut self, record: &Record, why: &str) -> Done<()> {
+    fn block(&mut self, record: &Record, hash: &Hash, why: &str) -> Done<()> {
         tracing::error!(collection = %record.collection, key = %record.key, revision = %record.revision, why, "a record cannot be stored");
         self.done.blocked += 1;
-        let mut statement = self.tx.conn.prepare_cached(
-            "INSERT OR REPLACE INTO blocked (collection, key, share, revision, at_ms, why) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?;
-        let (collection, key) = (record.collection.as_str(), record.key.as_str());
-        statement.execute(params![collection, key, record.partition, stored(record.revision.0), stored(self.at_ms), why])?;
-        Ok(())
-    }
-
-    /// This version of the record, or a newer one than was put aside, is stored.
-    fn unblock(&mut self, record: &Record) -> Done<()> {
-        let mut statement = self.tx.conn.prepare_cached("DELETE FROM blocked WHERE collection = ?1 AND key = ?2 AND revision <= ?3")?;
-        statement.execute(params![record.collection.as_str(), record.key.as_str(), stored(record.revision.0)])?;
-        Ok(())
+        blocked::put(self.tx, record, hash, why, self.at_ms)
     }
 
     /// Settles every record whose laid ops may have changed, once, and keeps what is still incomplete.
@@ -272,6 +316,7 @@ impl<'t, 'c> Applying<'t, 'c> {
         trim::step(self.tx.conn, &mut self.tx.ledger.meta, self.at_ms, TRIM_STEP_APPLIED)?;
         self.done.cursor = self.tx.ledger.position().cloned().unwrap_or_default();
         self.done.fills = self.tx.ledger.fills();
+        self.done.answered = self.tx.ledger.meta.answered;
         Ok(self.done)
     }
 

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use proto::digest::RangeSet;
 use proto::frame::{DefinitionText, Grant, Grants, Share};
 use proto::ids::{Position, Revision};
 use proto::names::CollectionName;
 use rusqlite::{Connection, params};
 
 use crate::apply::Applying;
-use crate::conflicts;
+use crate::digests::stored_hash;
 use crate::error::{Done, Fault};
 use crate::ledger::{Granted, record_key, stored};
+use crate::{blocked, conflicts, repair};
 
 /// Takes new grants and definitions. One that the node has under the same (share, since) keeps its progress, unless
 /// what the node holds is not of this store (`reset`); every other one fills from the beginning.
@@ -21,7 +23,7 @@ pub(crate) fn replace(applying: &mut Applying<'_, '_>, new: &Grants, reset: bool
     for granted in applying.tx.ledger.grants.clone() {
         match wanted.get(&granted.grant.share) {
             None => remove(applying, &granted)?,
-            Some(grant) if reset || grant.since != granted.grant.since => reopen(applying, &granted, grant)?,
+            Some(grant) if reset || grant.since != granted.grant.since => reopen(applying, &granted, grant, None)?,
             Some(_) => {}
         }
     }
@@ -44,12 +46,13 @@ pub(crate) fn set_labels(conn: &Connection, labels: &[(String, String)]) -> Done
 }
 
 /// What was put aside because it belongs to no partition of this node is not waited for: rows are of grants alone.
-fn forget_blocked(applying: &Applying<'_, '_>) -> Done<()> {
-    applying.tx.conn.execute(
+fn forget_blocked(applying: &mut Applying<'_, '_>) -> Done<()> {
+    let gone = applying.tx.conn.execute(
         "DELETE FROM blocked WHERE NOT EXISTS (SELECT 1 FROM grants JOIN collections ON collections.id = grants.collection \
          WHERE collections.name = blocked.collection AND grants.share IS blocked.share)",
         [],
     )?;
+    applying.tx.ledger.blocked = applying.tx.ledger.blocked.saturating_sub(gone as u64);
     Ok(())
 }
 
@@ -90,25 +93,29 @@ fn insert(applying: &mut Applying<'_, '_>, grant: &Grant) -> Done<()> {
     let (since, from) = (stored(grant.since.0), stored(grant.from.0));
     statement.execute(params![collection, grant.share.partition, since, from, stored(generation)])?;
     let id = applying.tx.conn.last_insert_rowid();
-    let granted = Granted { id, collection, grant: grant.clone(), at: Position::default(), done: false, sweep: false, generation };
+    let granted =
+        Granted { id, collection, grant: grant.clone(), at: Position::default(), done: false, sweep: false, generation, ranges: None };
+    ledger.digests.open(id);
     let place = ledger.grants.partition_point(|other| other.grant.share < grant.share);
     ledger.grants.insert(place, granted);
     Ok(())
 }
 
-/// The same share, granted anew: its rows stay readable until the fill has replaced or swept them.
-fn reopen(applying: &mut Applying<'_, '_>, granted: &Granted, grant: &Grant) -> Done<()> {
+/// The same share, granted anew or to be repaired: its rows stay readable until the fill has replaced or swept them.
+pub(crate) fn reopen(applying: &mut Applying<'_, '_>, granted: &Granted, grant: &Grant, ranges: Option<RangeSet>) -> Done<()> {
+    blocked::expect_again(applying.tx, granted.id, &granted.grant.share, ranges.as_ref())?;
     let ledger = &mut *applying.tx.ledger;
     ledger.meta.generation += 1;
     let generation = ledger.meta.generation;
     let mut statement = applying.tx.conn.prepare_cached(
         "UPDATE grants SET since = ?2, filled_from = ?3, at_revision = 0, at_collection = NULL, at_key = NULL, done = 0, sweep = 1, \
-         generation = ?4 WHERE id = ?1",
+         generation = ?4, ranges = ?5 WHERE id = ?1",
     )?;
-    statement.execute(params![granted.id, stored(grant.since.0), stored(grant.from.0), stored(generation)])?;
+    let bytes = ranges.map(|ranges| ranges.to_bytes());
+    statement.execute(params![granted.id, stored(grant.since.0), stored(grant.from.0), stored(generation), bytes])?;
     if let Some(open) = ledger.grants.iter_mut().find(|open| open.id == granted.id) {
         let (grant, at) = (grant.clone(), Position::default());
-        *open = Granted { grant, at, done: false, sweep: true, generation, id: open.id, collection: open.collection };
+        *open = Granted { grant, at, done: false, sweep: true, generation, ranges, id: open.id, collection: open.collection };
     }
     Ok(())
 }
@@ -117,10 +124,13 @@ fn reopen(applying: &mut Applying<'_, '_>, granted: &Granted, grant: &Grant) -> 
 fn remove(applying: &mut Applying<'_, '_>, granted: &Granted) -> Done<()> {
     remove_rows(applying, granted, None)?;
     let share = &granted.grant.share;
-    for table in ["staging", "blocked"] {
-        let sql = format!("DELETE FROM {table} WHERE collection = ?1 AND share IS ?2");
-        applying.tx.conn.execute(&sql, params![share.collection.as_str(), share.partition])?;
+    // What is still there of a blocked record is an older version, perhaps of another share that the record has left.
+    for key in blocked::forget(applying.tx, share)? {
+        repair::remove_key(applying, granted.collection, &key)?;
     }
+    let sql = "DELETE FROM staging WHERE collection = ?1 AND share IS ?2";
+    applying.tx.conn.execute(sql, params![share.collection.as_str(), share.partition])?;
+    applying.tx.ledger.digests.forget(granted.id);
     applying.tx.conn.execute("DELETE FROM grants WHERE id = ?1", [granted.id])?;
     applying.tx.ledger.grants.retain(|other| other.id != granted.id);
     applying.done.lost_rights += 1;
@@ -135,6 +145,9 @@ pub(crate) fn remove_rows(applying: &mut Applying<'_, '_>, granted: &Granted, un
         None => ("granted = ?2 AND ?3 = ?4", 0, 0),
     };
     let laid = laid_over(applying, granted, filter, (generation, from))?;
+    if unseen.is_some() {
+        uncount(applying, granted, filter, (generation, from))?;
+    }
     let sql = format!("DELETE FROM base WHERE collection = ?1 AND {filter}");
     let gone = applying.tx.conn.execute(&sql, params![granted.collection, granted.id, generation, from])? as i64;
     let with_overlay = laid.len() as i64;
@@ -144,6 +157,16 @@ pub(crate) fn remove_rows(applying: &mut Applying<'_, '_>, granted: &Granted, un
     }
     if gone > 0 && granted.grant.share.collection == CollectionName::conflicts() {
         conflicts::forget_missing(applying.tx.conn, &mut applying.tx.ledger.meta)?;
+    }
+    Ok(())
+}
+
+/// Takes the rows out of the grant's digest.
+fn uncount(applying: &mut Applying<'_, '_>, granted: &Granted, filter: &str, bounds: (i64, i64)) -> Done<()> {
+    let mut statement = applying.tx.conn.prepare(&format!("SELECT hash FROM base WHERE collection = ?1 AND {filter}"))?;
+    let mut rows = statement.query(params![granted.collection, granted.id, bounds.0, bounds.1])?;
+    while let Some(row) = rows.next()? {
+        applying.tx.ledger.digests.remove(granted.id, stored_hash(row, 0).as_ref());
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! never wait for another answer of the same database.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,7 +15,8 @@ use proto::frame::Batch;
 use proto::names::{CollectionName, Key};
 
 use crate::apply::Applied;
-use crate::error::{ApplyError, OpenError, ReadError, Refusal, WriteError};
+use crate::check::Checked;
+use crate::error::{ApplyError, OpenError, ReadError, Refusal, StoreError, WriteError};
 use crate::limits::{CALM, GROUP_WRITES, QUEUE};
 use crate::list::{ListPage, ListQuery};
 use crate::local::{Committed, LocalWrite};
@@ -48,6 +50,8 @@ pub struct Metamanager {
 struct Shared {
     commands: SyncSender<Command>,
     readers: Arc<Readers>,
+    /// Ends checks early.
+    closing: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -56,13 +60,14 @@ impl Metamanager {
     pub fn open(path: &Path, options: Options, clock: ReadClock) -> Result<Self, OpenError> {
         let store = Store::open(path, options, clock())?;
         let readers = Arc::new(Readers::open(&store)?);
+        let closing = store.closing();
         let (commands, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("edge-db-writer".to_owned());
         let warm = Arc::clone(&readers);
         let writer = thread
             .spawn(move || run(store, &queue, &clock, &warm))
             .map_err(|source| OpenError::Folder { folder: crate::lock::folder_of(path), source })?;
-        let shared = Shared { commands, readers, writer: Mutex::new(Some(writer)) };
+        let shared = Shared { commands, readers, closing, writer: Mutex::new(Some(writer)) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -128,6 +133,21 @@ impl Metamanager {
         self.read(|reader| reader.list(query))
     }
 
+    /// Runs the check that waits, or else one that compares with nothing, on the caller's thread, and mends what it finds in
+    /// steps between which local writes go on. None: one is running already, or the database is closed.
+    pub fn check(&self) -> Result<Option<Checked>, StoreError> {
+        let Some(check) = self.run(|store, now| store.take_check(now.mono_ms)).transpose()?.flatten() else { return Ok(None) };
+        let Some(mut found) = check.run()? else { return Ok(None) };
+        loop {
+            let step = move |store: &mut Store, now| (store.settle(&mut found, now), found);
+            let Some((settled, rest)) = self.run(step) else { return Ok(None) };
+            if let Some(checked) = settled? {
+                return Ok(Some(checked));
+            }
+            found = rest;
+        }
+    }
+
     /// Finishes what waits, moves the log into the file, releases the data folder. Reads still work; writes answer
     /// [`Refusal::Closed`].
     pub fn close(&self) {
@@ -137,6 +157,7 @@ impl Metamanager {
 
 impl Shared {
     fn stop(&self) {
+        self.closing.store(true, Ordering::Relaxed);
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             drop(self.commands.send(Command::Stop));
@@ -238,7 +259,8 @@ fn apply(store: &mut Store, now: Now, waiting: Vec<(Vec<Batch>, ApplyReply)>) {
     for reply in replies {
         reply(result.clone());
         if let Ok(applied) = &mut result {
-            *applied = Applied { cursor: applied.cursor.clone(), fills: applied.fills.clone(), ..Applied::default() };
+            *applied =
+                Applied { cursor: applied.cursor.clone(), fills: applied.fills.clone(), answered: applied.answered, ..Applied::default() };
         }
     }
 }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proto::definition::{Defined, Definition};
+use proto::digest::RangeSet;
 use proto::frame::{DefinitionText, Fill, Grant, Grants, Share};
 use proto::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
 use proto::names::{CollectionName, Key};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::digests::Digests;
 use crate::error::{Done, Fault};
 
 /// What is known of the whole database.
@@ -41,6 +43,8 @@ pub(crate) struct Meta {
     /// The newest generation of a back-fill.
     pub(crate) generation: u64,
     pub(crate) conflicts_open: u64,
+    /// When digests last agreed, milliseconds since 1970.
+    pub(crate) verified_ms: Option<u64>,
 }
 
 /// One collection, granted or once granted.
@@ -73,6 +77,8 @@ pub(crate) struct Granted {
     /// Base held rows of the share before the fill began: what it does not see has to go.
     pub(crate) sweep: bool,
     pub(crate) generation: u64,
+    /// The back-fill is a repair: it reads these ranges of keys only, and what it brings replaces what is there.
+    pub(crate) ranges: Option<RangeSet>,
 }
 
 #[derive(Debug)]
@@ -85,6 +91,9 @@ pub(crate) struct Ledger {
     counts: BTreeMap<i64, Counts>,
     /// In (collection, partition) order.
     pub(crate) grants: Vec<Granted>,
+    pub(crate) digests: Digests,
+    /// Records that are put aside.
+    pub(crate) blocked: u64,
 }
 
 pub(crate) fn stored(number: u64) -> i64 {
@@ -121,7 +130,9 @@ impl Ledger {
         let (collections, counts) = load_collections(conn)?;
         let names: BTreeMap<i64, CollectionName> = collections.iter().map(|(name, collection)| (collection.id, name.clone())).collect();
         let grants = load_grants(conn, &names)?;
-        Ok(Self { saved: meta.clone(), meta, epochs: load_epochs(conn)?, grants, collections, names, counts })
+        let blocked = conn.prepare_cached("SELECT count(*) FROM blocked")?.query_row([], |row| number(row, 0))?;
+        let digests = Digests::load(conn)?;
+        Ok(Self { saved: meta.clone(), meta, epochs: load_epochs(conn)?, grants, collections, names, counts, digests, blocked })
     }
 
     /// Writes what changed; part of the transaction that changed it.
@@ -135,7 +146,7 @@ impl Ledger {
             statement.execute(params![id, counts.records, counts.view])?;
             counts.changed = false;
         }
-        Ok(())
+        self.digests.save(conn)
     }
 
     /// The id of a collection, made when it is new.
@@ -162,6 +173,11 @@ impl Ledger {
         }
     }
 
+    /// A collection's records, and those that readers see.
+    pub(crate) fn counted(&self, collection: i64) -> (i64, i64) {
+        self.counts.get(&collection).map_or((0, 0), |counts| (counts.records, counts.view))
+    }
+
     /// The grant of a share.
     pub(crate) fn granted(&self, collection: &str, partition: Option<&str>) -> Option<usize> {
         let order = |granted: &Granted| {
@@ -178,7 +194,7 @@ impl Ledger {
     /// The open back-fills, as Hello and Ack carry them.
     pub(crate) fn fills(&self) -> Vec<Fill> {
         let open = self.grants.iter().filter(|granted| !granted.done);
-        open.map(|granted| Fill { grant: granted.grant.clone(), at: granted.at.clone(), ranges: None }).collect()
+        open.map(|granted| Fill { grant: granted.grant.clone(), at: granted.at.clone(), ranges: granted.ranges }).collect()
     }
 
     /// What the node holds, in the form that the cloud hashes.
@@ -214,7 +230,7 @@ impl Collection {
 
 const META: &str = "SELECT database, session, clock, newest, answered, declared, outbox_writes, outbox_bytes, delivered_bytes, \
     rejected_writes, rejected_bytes, trimmed, overlays, epoch, reached, grants_revision, generation, conflicts_open, \
-    cursor_revision, cursor_collection, cursor_key FROM meta";
+    cursor_revision, cursor_collection, cursor_key, verified_ms FROM meta";
 
 pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
     let mut statement = conn.prepare_cached(META)?;
@@ -244,6 +260,7 @@ pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
         grants_revision: optional(row, 15)?.map(Revision),
         generation: number(row, 16)?,
         conflicts_open: number(row, 17)?,
+        verified_ms: optional(row, 21)?,
     })
 }
 
@@ -253,7 +270,8 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
     let mut statement = conn.prepare_cached(
         "UPDATE meta SET session = ?1, clock = ?2, newest = ?3, answered = ?4, declared = ?5, outbox_writes = ?6, outbox_bytes = ?7, \
          delivered_bytes = ?8, rejected_writes = ?9, rejected_bytes = ?10, trimmed = ?11, overlays = ?12, epoch = ?13, reached = ?14, \
-         grants_revision = ?15, generation = ?16, conflicts_open = ?17, cursor_revision = ?18, cursor_collection = ?19, cursor_key = ?20",
+         grants_revision = ?15, generation = ?16, conflicts_open = ?17, cursor_revision = ?18, cursor_collection = ?19, cursor_key = ?20, \
+         verified_ms = ?21",
     )?;
     statement.execute(params![
         stored(meta.session),
@@ -276,6 +294,7 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
         at.map(|at| stored(at.revision.0)),
         inside.map(|(collection, _)| collection.as_str()),
         inside.map(|(_, key)| key.as_str()),
+        meta.verified_ms.map(stored),
     ])?;
     Ok(())
 }
@@ -329,9 +348,15 @@ fn load_collections(conn: &Connection) -> Done<Collections> {
     Ok((collections, counts))
 }
 
+fn ranges(bytes: Option<Vec<u8>>) -> Done<Option<RangeSet>> {
+    let parse = |bytes: Vec<u8>| RangeSet::from_bytes(&bytes).ok_or_else(|| Fault::damaged("grants", "the ranges have not 32 bytes"));
+    bytes.map(parse).transpose()
+}
+
 pub(crate) fn load_grants(conn: &Connection, names: &BTreeMap<i64, CollectionName>) -> Done<Vec<Granted>> {
     let mut statement = conn.prepare_cached(
-        "SELECT id, collection, share, since, filled_from, done, sweep, generation, at_revision, at_collection, at_key FROM grants",
+        "SELECT id, collection, share, since, filled_from, done, sweep, generation, at_revision, at_collection, at_key, ranges \
+         FROM grants",
     )?;
     let mut rows = statement.query([])?;
     let mut grants = Vec::new();
@@ -347,6 +372,7 @@ pub(crate) fn load_grants(conn: &Connection, names: &BTreeMap<i64, CollectionNam
             sweep: row.get(6)?,
             generation: number(row, 7)?,
             at: position(row, 8)?,
+            ranges: ranges(row.get::<_, Option<Vec<u8>>>(11)?)?,
         });
     }
     grants.sort_by(|a, b| a.grant.share.cmp(&b.grant.share));

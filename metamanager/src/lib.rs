@@ -5,13 +5,18 @@
 //! (`handle`, `readers`) puts threads around them for applications in the same process. Read the inside in this order: `schema` (the
 //! tables), `open` and `lock` (whose file it is), `ledger` (the small tables in memory), `store` (one transaction),
 //! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `lost`, `apply`,
-//! `staging`, `grants`, `fill` (what comes down), `overlay` and `relay` (pending ops over base), `trim` (what is kept how long),
+//! `staging`, `grants`, `fill`, `blocked` (what comes down), `digests`, `check` with `checking` and `mend`, `repair` (whether
+//! it is what the cloud has), `overlay` and `relay` (pending ops over base), `trim` (what is kept how long),
 //! and `reader`, `list`, `history`, `conflicts`, `status` (what people see), `inspect` (the file, from outside).
 
 mod adopt;
 mod apply;
 mod base;
+mod blocked;
+mod check;
+mod checking;
 mod conflicts;
+mod digests;
 mod disk;
 mod error;
 mod fill;
@@ -26,6 +31,7 @@ mod list;
 mod local;
 mod lock;
 mod lost;
+mod mend;
 mod numbers;
 mod open;
 mod outbox;
@@ -34,6 +40,7 @@ mod plan;
 mod reader;
 mod readers;
 mod relay;
+mod repair;
 mod schema;
 mod staging;
 mod status;
@@ -43,6 +50,7 @@ mod view;
 
 pub use adopt::Adopted;
 pub use apply::Applied;
+pub use check::{Check, Checked, Found};
 pub use conflicts::{BadConflictState, ConflictRow, ConflictState, ConflictsPage};
 pub use disk::{Disk, Space, SystemDisk};
 pub use error::{ApplyError, OpenError, ReadError, Refusal, StoreError, WriteError};

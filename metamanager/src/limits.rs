@@ -42,6 +42,17 @@ pub const LIST_KEYS: usize = 100;
 pub const BLOCKED_LISTED: usize = 100;
 /// Decoded writes that one transaction keeps at hand while it lays ops again, bytes of their encoded form.
 pub const DECODED_BYTES: usize = 2 * 1024 * 1024;
+/// Grants whose sums by range one comparison sends up: 256 KiB in a frame. What else differs is found by the next one.
+pub const COMPARE_GRANTS: usize = 64;
+/// Rows after which a check of the whole database looks whether it should stop, and which one commit mends: a local write
+/// never waits long behind it.
+pub const CHECK_STEP: usize = 1_000;
+/// Damaged rows that one check takes down; a file with more of them is read again after these were mended.
+pub const CHECK_DAMAGED: usize = 100_000;
+/// How long the kept digests are trusted without reading the rows.
+pub const CHECK_EVERY: Duration = Duration::from_hours(7 * 24);
+/// Page cache of a check, KiB: it reads every page once.
+pub const CHECK_CACHE_KIB: i32 = 256;
 /// Pages in the log before SQLite moves them into the file: 16 MB, so that a page that changes often is moved once.
 pub const CHECKPOINT_PAGES: u32 = 4_000;
 /// The log file is cut back to this size, bytes.

@@ -6,13 +6,20 @@
 
 use rusqlite::Connection;
 
+use crate::digests;
 use crate::error::Done;
 
 /// `Tmbl`: tells our files from others.
 pub(crate) const APPLICATION_ID: i32 = 0x546d_626c;
 
-/// The statements that lead from format N to N + 1.
-const MIGRATIONS: &[&str] = &[FORMAT_1, FORMAT_2];
+/// What leads from format N to N + 1: statements, then what SQL alone cannot do.
+struct Migration {
+    statements: &'static str,
+    code: fn(&Connection) -> Done<()>,
+}
+
+const MIGRATIONS: &[Migration] =
+    &[Migration { statements: FORMAT_1, code: |_| Ok(()) }, Migration { statements: FORMAT_2, code: digests::compute_all }];
 
 /// The newest format that this version knows.
 pub(crate) const FORMAT: i32 = MIGRATIONS.len() as i32;
@@ -157,19 +164,30 @@ CREATE INDEX conflicts_open ON conflicts (collection, key, id) WHERE state = 0;
 CREATE INDEX conflicts_state ON conflicts (state, id);
 ";
 
-/// Format 2.
+/// Labels, and digests (design §5): what a row of base or a blocked record contributes to its grant's digest, and those digests.
 const FORMAT_2: &str = "
 -- The node's own, as a JSON object; null until the cloud told them.
 ALTER TABLE meta ADD COLUMN labels TEXT;
 -- Numbers, from the first to the last, that a restored cloud lost and that are not kept here any more.
 CREATE TABLE lost (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT;
+-- Null: the row does not count, because the newest version of the record is blocked, or is not known.
+ALTER TABLE base ADD COLUMN hash BLOB;
+-- Of what the cloud sent; null where no grant of this node holds it, or one that is filled again has not brought it yet.
+ALTER TABLE blocked ADD COLUMN hash BLOB;
+ALTER TABLE grants ADD COLUMN digest_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE grants ADD COLUMN digest_sum BLOB NOT NULL DEFAULT x'00000000000000000000000000000000';
+-- The back-fill that is open is a repair of these ranges of keys only.
+ALTER TABLE grants ADD COLUMN ranges BLOB;
+-- When digests last agreed.
+ALTER TABLE meta ADD COLUMN verified_ms INTEGER;
 ";
 
 /// Brings a file of format `from` to [`FORMAT`], all or nothing.
 pub(crate) fn migrate(conn: &mut Connection, from: i32) -> Done<()> {
     let tx = conn.transaction()?;
-    for statements in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or(0)) {
-        tx.execute_batch(statements)?;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or(0)) {
+        tx.execute_batch(migration.statements)?;
+        (migration.code)(&tx)?;
     }
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", FORMAT)?;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use proto::digest::Digest;
 use proto::frame::Grant;
 use proto::ids::{Cursor, DatabaseId, Position, Revision};
 use proto::names::CollectionName;
 use rusqlite::Connection;
 
+use crate::digests::Digests;
 use crate::error::{Done, Fault};
 use crate::ledger::{self, collection_name, number};
 use crate::limits::BLOCKED_LISTED;
@@ -37,6 +39,8 @@ pub struct Status {
     pub grants: Vec<GrantStatus>,
     /// What is here, in name order.
     pub collections: Vec<CollectionStatus>,
+    /// When digests last agreed with the cloud's, milliseconds since 1970.
+    pub verified_ms: Option<u64>,
     /// Conflicts that wait for a person.
     pub conflicts_open: u64,
     /// Records that could not be stored: the first of them, and how many there are.
@@ -54,6 +58,8 @@ pub struct GrantStatus {
     pub at: Position,
     /// Whether that is complete.
     pub done: bool,
+    /// What its records add up to.
+    pub digest: Digest,
 }
 
 /// One collection.
@@ -65,6 +71,8 @@ pub struct CollectionStatus {
     pub records: u64,
     /// Records that readers see.
     pub view: u64,
+    /// What its records add up to, over all of the node's partitions; none while one of them fills.
+    pub digest: Option<Digest>,
 }
 
 /// A record that could not be stored; the cursor went on.
@@ -86,8 +94,13 @@ pub struct Blocked {
 pub(crate) fn read(conn: &Connection) -> Done<Status> {
     let state = conn.unchecked_transaction()?;
     let meta = ledger::load_meta(&state)?;
-    let (names, collections) = collections(&state)?;
-    let grants = ledger::load_grants(&state, &names)?;
+    let (names, mut collections) = collections(&state)?;
+    let digests = Digests::load(&state)?;
+    let grants: Vec<_> = ledger::load_grants(&state, &names)?
+        .into_iter()
+        .map(|granted| GrantStatus { grant: granted.grant, at: granted.at, done: granted.done, digest: digests.of(granted.id) })
+        .collect();
+    add_digests(&mut collections, &grants);
     let blocked_count = state.prepare_cached("SELECT count(*) FROM blocked")?.query_row([], |row| number(row, 0))?;
     let status = Status {
         database: meta.database,
@@ -99,8 +112,9 @@ pub(crate) fn read(conn: &Connection) -> Done<Status> {
         rejected: meta.rejected_writes,
         newest_write: meta.newest,
         labels: labels(&state)?,
-        grants: grants.into_iter().map(|granted| GrantStatus { grant: granted.grant, at: granted.at, done: granted.done }).collect(),
+        grants,
         collections,
+        verified_ms: meta.verified_ms,
         conflicts_open: meta.conflicts_open,
         blocked: blocked(&state)?,
         blocked_count,
@@ -125,10 +139,23 @@ fn collections(conn: &Connection) -> Done<Collections> {
         let name = collection_name(&row.get::<_, String>(1)?)?;
         names.insert(row.get(0)?, name.clone());
         if row.get(4)? {
-            found.push(CollectionStatus { name, records: number(row, 2)?, view: number(row, 3)? });
+            found.push(CollectionStatus { name, records: number(row, 2)?, view: number(row, 3)?, digest: None });
         }
     }
     Ok((names, found))
+}
+
+/// Each collection's digest is that of its partitions together.
+fn add_digests(collections: &mut [CollectionStatus], grants: &[GrantStatus]) {
+    let mut sums: BTreeMap<&CollectionName, Option<Digest>> = BTreeMap::new();
+    for granted in grants {
+        let sum = sums.entry(&granted.grant.share.collection).or_insert(Some(Digest::default()));
+        let (own, done) = (granted.digest, granted.done);
+        *sum = sum.filter(|_| done).map(|sum| Digest { count: sum.count.wrapping_add(own.count), sum: sum.sum.wrapping_add(own.sum) });
+    }
+    for collection in collections {
+        collection.digest = sums.get(&collection.name).copied().flatten();
+    }
 }
 
 fn blocked(conn: &Connection) -> Done<Vec<Blocked>> {

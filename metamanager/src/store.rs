@@ -11,6 +11,7 @@ use proto::names::{CollectionName, NodeName};
 use proto::op::{Hash, Verdict};
 use rusqlite::Connection;
 
+use crate::checking::Checking;
 use crate::disk::{Disk, Space, SystemDisk};
 use crate::error::{Done, OpenError, StoreError};
 use crate::ledger::{self, Ledger, number};
@@ -106,6 +107,7 @@ pub struct Store {
     own: Own,
     options: Options,
     health: Health,
+    pub(crate) checking: Checking,
     _lock: Lock,
 }
 
@@ -131,7 +133,17 @@ impl Store {
         let mut clock = Clock::new(Hlc(ledger.meta.clock));
         let own = Own { node: options.node.clone(), database: ledger.meta.database };
         tracing::debug!(path = %path.display(), database = %own.database, time_ms = clock.time_ms(now), "edge database opened");
-        Ok(Self { path: path.to_owned(), conn, ledger, clock, own, options, health: Health::Sound, _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            conn,
+            ledger,
+            clock,
+            own,
+            options,
+            health: Health::Sound,
+            checking: Checking::default(),
+            _lock: lock,
+        })
     }
 
     /// One more connection that only reads.
@@ -142,6 +154,11 @@ impl Store {
     /// The node has joined: from now on this database's own writes are known by name.
     pub fn set_node(&mut self, node: NodeName) {
         self.own.node = Some(node);
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The random id of this file.

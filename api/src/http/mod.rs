@@ -141,5 +141,8 @@ pub(crate) fn cloud_routes<H: crate::hub::CloudAdmin>() -> Routes<H> {
 
 /// The edge's own routes besides [`shared`].
 pub(crate) fn edge_routes<H: crate::hub::EdgeAdmin>() -> Routes<H> {
-    shared::<H>().add("/v1/collections/{c}", one_collection::<H>()).add("/v1/outbox", get(edge::outbox::<H>))
+    shared::<H>()
+        .add("/v1/collections/{c}", one_collection::<H>())
+        .add("/v1/outbox", get(edge::outbox::<H>))
+        .add("/v1/verify", post(edge::verify::<H>))
 }

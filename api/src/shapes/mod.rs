@@ -11,6 +11,7 @@ mod node;
 mod record;
 mod status;
 mod time;
+mod verify;
 mod write;
 
 pub use admin::{AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken};
@@ -24,4 +25,5 @@ pub use status::{
     HubCertificates, LastSeen, LinkState, LinkStatus, NamedNodes, NodeCounts, OpenConflicts, OutboxStatus, SyncState,
 };
 pub use time::Time;
+pub use verify::{Repaired, Verified, VerifyRequest};
 pub use write::{ImportSummary, UnknownState, Write, WriteOp, WriteOpKind, WriteState};

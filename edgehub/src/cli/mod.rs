@@ -7,6 +7,7 @@ mod reset;
 mod run;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -68,6 +69,8 @@ enum Ask {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Read every record again, compare with the cloud, and repair what differs
+    Verify(verify::VerifyArgs),
     /// Records
     #[command(subcommand)]
     Record(RecordVerb),
@@ -140,6 +143,7 @@ impl Ask {
                 let answer = client.send(Request::get(&["v1", "status"])).await?;
                 console.show(answer, output, shown).await
             }
+            Ask::Verify(args) => args.run(client, console).await,
             Ask::Record(verb) => verb.run(client, console).await,
             Ask::Write(WriteVerb::List(list)) => list.run(client, console).await,
             Ask::Write(WriteVerb::Show { show, wait }) => show.run_waiting(client, console, wait.wait.unwrap_or_default()).await,

@@ -51,6 +51,8 @@ fn every_verb_of_the_interface_is_there() {
         "write list --state rejected --limit 5 -o json",
         "write show lyon:7f3a9c:1 --wait 30s",
         "outbox list -o json",
+        "verify",
+        "verify products -o json",
         "record get products 11",
         "record list products --where A=1",
         "record import products -",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::shapes::LinkState;
 use bytes::Bytes;
-use metamanager::{Adopted, Applied, ApplyError, Metamanager, OutboxPart, ReadError};
+use metamanager::{Adopted, Applied, ApplyError, Checked, Metamanager, OutboxPart, ReadError, StoreError};
 use proto::clock::Now;
 use proto::frame::Hello;
 use proto::ids::Position;
@@ -17,6 +17,7 @@ use transport::link::TransportKind;
 use transport::pump::Driver;
 
 use super::board::Board;
+use super::verification::Verification;
 
 /// How often a node whose disk was full looks again, milliseconds (design §5, NACK).
 const LOOK_AGAIN_MS: u64 = 30_000;
@@ -28,6 +29,7 @@ pub(super) enum Event {
     Adopted(Result<Adopted, ApplyError>),
     Applied { result: Result<Applied, ApplyError>, at_head: bool, through: Option<Position> },
     Outbox(Result<OutboxPart, ReadError>),
+    Checked(Result<Option<Checked>, StoreError>),
     Room(bool),
 }
 
@@ -36,6 +38,7 @@ pub(super) struct EdgeDriver {
     session: EdgeSession,
     store: Metamanager,
     board: Arc<Board>,
+    verification: Arc<Verification>,
     answers: mpsc::Sender<Event>,
     transport: TransportKind,
     look_again: Option<u64>,
@@ -49,11 +52,12 @@ impl EdgeDriver {
         hello: Hello,
         store: Metamanager,
         board: Arc<Board>,
+        verification: Arc<Verification>,
         answers: mpsc::Sender<Event>,
         transport: TransportKind,
     ) -> Self {
         let session = EdgeSession::new(now.mono_ms, hello);
-        Self { session, store, board, answers, transport, look_again: None, end: None, opened: false }
+        Self { session, store, board, verification, answers, transport, look_again: None, end: None, opened: false }
     }
 
     /// How it ended, once it has.
@@ -123,8 +127,15 @@ impl EdgeDriver {
                     view.at_head = at_head && !filling;
                     view.head = view.head.max(through.map(|through| through.revision.0));
                 });
-                let durable = Durable { cursor: applied.cursor, fills: applied.fills, ..Durable::default() };
-                self.session.applied(now.mono_ms, durable);
+                if applied.check {
+                    self.check();
+                }
+                self.verification.repairing(applied.repairs);
+                if let Some(compared) = &applied.compared {
+                    self.verification.compared(now.mono_ms, compared);
+                }
+                let Applied { cursor, fills, answered, compared, .. } = applied;
+                self.session.applied(now.mono_ms, Durable { cursor, fills, answered, compared, ..Durable::default() });
             }
             Err(error) if is_disk_full(&error) => {
                 warn!(%error, "downstream pauses");
@@ -136,6 +147,24 @@ impl EdgeDriver {
                 warn!(%error, "records could not be applied; nothing was acknowledged");
                 self.session.apply_failed(now.mono_ms, ApplyFailure::Broken, &error.to_string());
             }
+        }
+    }
+
+    /// Reads the records in the background: that takes as long as it takes, and nothing waits for it.
+    fn check(&self) {
+        let answer = self.answer(Event::Checked);
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || answer(store.check()));
+    }
+
+    fn checked(&mut self, now: Now, checked: Checked) {
+        info!(records = checked.records, damaged = checked.damaged, "records checked");
+        if let Some(compared) = &checked.compared {
+            self.verification.compared(now.mono_ms, compared);
+            self.session.compared(compared.clone());
+        }
+        if self.verification.checked(&checked) || checked.again {
+            self.session.verify();
         }
     }
 }
@@ -180,13 +209,17 @@ impl Driver for EdgeDriver {
                     view.last_error = None;
                     view.refused = None;
                 });
-                let durable = Durable { cursor: adopted.cursor, fills: adopted.fills, ..Durable::default() };
-                self.session.adopted(now.mono_ms, durable);
+                let Adopted { cursor, fills, answered, .. } = adopted;
+                self.session.adopted(now.mono_ms, Durable { cursor, fills, answered, ..Durable::default() });
             }
             Event::Adopted(Err(error)) => self.session.close("store", &error.to_string()),
             Event::Applied { result, at_head, through } => self.applied(now, result, at_head, through),
             Event::Outbox(Ok(part)) => self.session.outbox(part.writes, part.more),
             Event::Outbox(Err(error)) => self.session.close("store", &error.to_string()),
+            Event::Checked(Ok(Some(checked))) => self.checked(now, checked),
+            // One is running already, or the database is being closed.
+            Event::Checked(Ok(None)) => {}
+            Event::Checked(Err(error)) => warn!(%error, "the records could not be checked; the next comparison tries again"),
             Event::Room(true) => {
                 self.board.update(|view| view.paused = false);
                 self.session.can_store();
@@ -197,6 +230,9 @@ impl Driver for EdgeDriver {
 
     fn woken(&mut self) {
         self.session.outbox_changed();
+        if self.session.is_open() && self.verification.take_wish() && !self.session.verify() {
+            self.verification.unable();
+        }
     }
 
     fn tick(&mut self, now: Now) {

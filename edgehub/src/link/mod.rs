@@ -1,12 +1,13 @@
 //! The one outbound connection: tried for as long as the process runs, one session after another.
 //!
 //! `driver` runs a session, `backoff` decides when to try again, `network` sees when that may be sooner, `board` is what
-//! everyone else sees of it.
+//! everyone else sees of it, and `verification` is how somebody else asks whether all of it is here.
 
 mod backoff;
 mod board;
 mod driver;
 mod network;
+mod verification;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use backoff::Backoff;
 pub use board::{Board, LinkView};
 use driver::{EVENTS, EdgeDriver};
 use network::Network;
+pub use verification::{News, Verification};
 
 /// How often the network is looked at while the link waits for its next try.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,6 +46,8 @@ pub struct Linker {
     pub store: Metamanager,
     /// What others see.
     pub board: Arc<Board>,
+    /// Who wants to know whether everything is here.
+    pub verification: Arc<Verification>,
     /// Rung after each local write.
     pub outbox_grew: Arc<Notify>,
     /// Bytes are paid for: fewer pings, a dead link is noticed later.
@@ -139,7 +143,8 @@ impl Linker {
         let kind = link.transport();
         let remote = link.remote();
         let (answers, mut events) = mpsc::channel(EVENTS);
-        let mut driver = EdgeDriver::new(self.now(), hello, self.store.clone(), Arc::clone(&self.board), answers, kind);
+        let (board, verification) = (Arc::clone(&self.board), Arc::clone(&self.verification));
+        let mut driver = EdgeDriver::new(self.now(), hello, self.store.clone(), board, verification, answers, kind);
         let clock = self.clock;
         let now = move || clock.now();
         let stopped = tokio::select! {

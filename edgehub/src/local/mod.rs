@@ -1,7 +1,7 @@
 //! The local API's answers, out of the edge database. No request waits for the network, except where it asks to
 //! (`Prefer: wait`, `?wait=`).
 //!
-//! `records`, `mutate`, `writes`, `import` and `status` each serve their part of [`api::hub::Hub`];
+//! `records`, `mutate`, `writes`, `import`, `status` and `verify` each serve their part of [`api::hub::Hub`];
 //! `shape` turns rows into the shapes that applications see.
 
 mod import;
@@ -9,6 +9,7 @@ mod mutate;
 mod records;
 mod shape;
 mod status;
+mod verify;
 mod writes;
 
 use std::path::PathBuf;
@@ -22,14 +23,14 @@ use api::hub::{
 };
 use api::metrics::MetricsWriter;
 use api::problem::{Code, Problem};
-use api::shapes::{EdgeStatus, ImportSummary, Record, Write, WriteState};
+use api::shapes::{EdgeStatus, ImportSummary, Record, Verified, Write, WriteState};
 use metamanager::{Metamanager, Reader};
 use proto::ids::{DatabaseId, WriteId};
 use proto::names::{CollectionName, Key, NodeName};
 use tokio::sync::watch;
 
 use crate::clock::SystemClock;
-use crate::link::Board;
+use crate::link::{Board, Verification};
 
 /// Everything that an answer may need.
 pub struct LocalHub {
@@ -41,6 +42,8 @@ pub struct LocalHub {
     pub node: Arc<OnceLock<NodeName>>,
     /// How the link is.
     pub board: Arc<Board>,
+    /// How to ask whether everything is here.
+    pub verification: Arc<Verification>,
     /// Rung when writes got their outcomes.
     pub answered: watch::Receiver<()>,
     /// The process's clocks.
@@ -161,5 +164,9 @@ impl Hub for LocalHub {
 impl EdgeAdmin for LocalHub {
     async fn outbox(&self, after: Option<PageToken>, limit: usize) -> Result<WritePage, Problem> {
         self.list_writes(WriteFilter { state: Some(WriteState::Pending), after, limit, collections: None })
+    }
+
+    async fn verify(&self, collection: Option<CollectionName>) -> Result<Verified, Problem> {
+        self.verify_now(collection).await
     }
 }

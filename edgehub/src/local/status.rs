@@ -31,7 +31,7 @@ impl LocalHub {
                 cursor: cursor(&status),
                 head: link.head.max(cursor(&status)),
                 lag_records: (state == SyncState::InSync).then_some(0),
-                verified_at: None,
+                verified_at: status.verified_ms.map(Time),
                 collections: status.collections.iter().map(collection).collect(),
             },
             outbox: OutboxStatus { writes: status.outbox_writes, bytes: status.outbox_bytes, oldest_at: status.outbox_oldest_ms.map(Time) },
@@ -127,7 +127,8 @@ fn cursor(status: &Status) -> Option<u64> {
 }
 
 fn collection(row: &metamanager::CollectionStatus) -> CollectionStatus {
-    CollectionStatus { name: row.name.to_string(), records: row.view, digest: None }
+    let digest = row.digest.map(|digest| format!("{:032x}", digest.sum));
+    CollectionStatus { name: row.name.to_string(), records: row.view, digest }
 }
 
 /// The words that the cloud uses of a node, where it has one.

@@ -1,10 +1,12 @@
 //! A folder with an edge database, and words for what the cloud sends.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use metamanager::{Adopted, Applied, Committed, LocalRequest, LocalWrite, Options, Precondition, Reader, Store, ViewRow, WriteError};
 use proto::build::{Action, Request};
 use proto::clock::Now;
+use proto::digest::{Digest, Hashed};
 use proto::frame::{Batch, Content, DefinitionText, Entry, Fill, FillPart, Grant, Grants, Record, Share, Welcome};
 use proto::ids::{Cursor, Epoch, EpochStart, Position, Revision};
 use proto::json::{Raw, Value};
@@ -145,6 +147,58 @@ impl Edge {
     pub(crate) fn reopen(&mut self) {
         self.store = None;
         self.store = Some(Store::open(&self.path(), self.options.clone(), now(0)).unwrap());
+    }
+
+    /// Ends, and starts again after `meanwhile` had the folder to itself.
+    pub(crate) fn closed(&mut self, meanwhile: impl FnOnce()) {
+        self.store = None;
+        meanwhile();
+        self.reopen();
+    }
+
+    /// The same, with the file that nobody holds.
+    pub(crate) fn meanwhile(&mut self, change: impl FnOnce(&rusqlite::Connection)) {
+        let path = self.path();
+        self.closed(|| change(&rusqlite::Connection::open(path).unwrap()));
+    }
+
+    /// The digest that is kept of each grant is what its rows and its blocked records add up to, read one by one.
+    pub(crate) fn assert_digests(&mut self) {
+        const ROWS: &str = "SELECT base.granted, base.key, base.revision, base.born, base.updated_ms, base.writer, base.actor, base.value \
+            FROM base JOIN collections ON collections.id = base.collection \
+            WHERE NOT EXISTS (SELECT 1 FROM blocked WHERE blocked.collection = collections.name AND blocked.key = base.key)";
+        const BLOCKED: &str = "SELECT grants.id, blocked.hash FROM blocked JOIN collections ON collections.name = blocked.collection \
+            JOIN grants ON grants.collection = collections.id AND grants.share IS blocked.share WHERE blocked.hash IS NOT NULL";
+        let file = rusqlite::Connection::open(self.path()).unwrap();
+        let mut truth: BTreeMap<i64, Digest> = BTreeMap::new();
+        let mut rows = file.prepare(ROWS).unwrap();
+        let mut rows = rows.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let number = |place| row.get::<_, i64>(place).unwrap().cast_unsigned();
+            let text = |place| row.get::<_, String>(place).unwrap();
+            let (key, writer, actor, value) = (text(1), text(5), row.get::<_, Option<String>>(6).unwrap(), text(7));
+            let (revision, born, updated_ms) = (Revision(number(2)), Revision(number(3)), number(4));
+            let hashed = Hashed { key: &key, revision, born, updated_ms, writer: &writer, actor: actor.as_deref(), value: &value };
+            truth.entry(row.get(0).unwrap()).or_default().add(&hashed.hash());
+        }
+        let mut blocked = file.prepare(BLOCKED).unwrap();
+        let mut rows = blocked.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            truth.entry(row.get(0).unwrap()).or_default().add(&row.get(1).unwrap());
+        }
+        let mut grants = file.prepare("SELECT id, digest_count, digest_sum FROM grants").unwrap();
+        let mut rows = grants.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let (id, count, sum): (i64, i64, [u8; 16]) = (row.get(0).unwrap(), row.get(1).unwrap(), row.get(2).unwrap());
+            let kept = Digest { count: count.cast_unsigned(), sum: u128::from_le_bytes(sum) };
+            assert_eq!(kept, truth.get(&id).copied().unwrap_or_default(), "grant {id}");
+        }
+    }
+
+    /// No row counts, whatever is there.
+    pub(crate) fn assert_none_counts(&mut self) {
+        let status = self.reader().status().unwrap();
+        assert!(status.grants.iter().all(|grant| grant.digest == Digest::default()), "{:?}", status.grants);
     }
 
     pub(crate) fn store(&mut self) -> &mut Store {

@@ -1,6 +1,7 @@
 //! The edge database from outside: schedules, a model, opening, reading, bounds.
 #![allow(clippy::unwrap_used)]
 
+mod digests;
 mod filling;
 mod keeping;
 mod kit;

@@ -10,7 +10,7 @@ use proto::ids::{Position, Revision};
 use proto::json::Raw;
 use proto::op::Verdict;
 
-use crate::kit::{Edge, answered, at, create, delete, gone, is, key, merge, name, sell, value};
+use crate::kit::{Edge, answered, at, create, delete, gone, is, key, merge, name, now, sell, value};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 /// Where a new database of the kit stands.
@@ -356,6 +356,7 @@ impl Pair {
         assert_eq!(stock.records, self.model.base.len() as u64);
         let outbox = reader.outbox_after(0, usize::MAX).unwrap().writes;
         assert_eq!(outbox.len() as u64, waiting);
+        self.edge.assert_digests();
     }
 
     /// Everything is decided and delivered: the edge is what the cloud is.
@@ -370,6 +371,9 @@ impl Pair {
             let view = self.edge.view("stock", id).map(|text| thing(&text));
             assert_eq!(view, cloud, "{id} after everything");
         }
+        let checked = self.edge.store().check(now(0)).unwrap().unwrap();
+        assert_eq!((checked.records, checked.damaged), (self.model.base.len() as u64, 0));
+        self.compare();
         let facts = self.edge.store().facts().unwrap();
         assert_eq!((facts.outbox_first, facts.gaps), (0, Vec::new()));
     }

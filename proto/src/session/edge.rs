@@ -55,7 +55,8 @@ pub struct Durable {
     pub fills: Vec<Fill>,
     /// The outcomes of all writes up to this number.
     pub answered: u64,
-    /// What came of comparing digests, when a batch of this Apply brought some.
+    /// What came of comparing digests, when a batch of this Apply brought some and it is known already; else it follows
+    /// with [`EdgeSession::compared`].
     pub compared: Option<Compared>,
     /// Records that the store wants as they are now, at most [`crate::limits::ASK_RECORDS`]; they are named until they came.
     pub asks: Vec<(CollectionName, Key)>,
@@ -230,6 +231,13 @@ impl EdgeSession {
         }
         self.outgoing.push(Frame::Verify);
         true
+    }
+
+    /// What came of comparing digests, where that took longer than the Apply that brought them.
+    pub fn compared(&mut self, compared: Compared) {
+        if self.phase == Phase::Open && self.repairs {
+            self.outgoing.push(Frame::Compared(compared));
+        }
     }
 
     /// What the operator is to see of this node; it goes out with the next ping when it changed.

@@ -101,7 +101,9 @@ impl Intake {
         self.applying_ahead = self.queue.front().is_some_and(Batch::is_ahead);
         // While paused, what came ahead of the stream is stored apart: it ends no pause.
         let same = self.queue.iter().take_while(|batch| !self.paused || batch.is_ahead() == self.applying_ahead).count();
-        let batches: Vec<_> = self.queue.drain(..same).collect();
+        // Digests are compared in exactly the state at their batch: nothing is applied behind it in the same transaction.
+        let compared = self.queue.iter().position(|batch| !batch.digests.is_empty()).map_or(same, |place| same.min(place + 1));
+        let batches: Vec<_> = self.queue.drain(..compared).collect();
         self.bytes = self.queue.iter().map(Batch::wire_len).sum();
         self.asking &= batches.iter().all(|batch| batch.asked.is_empty());
         self.applying_grants = batches.iter().rev().find_map(|batch| batch.grants.clone());
@@ -186,6 +188,19 @@ mod tests {
         assert_eq!(intake.next_apply(), None, "one at a time");
         intake.applied(Position::at(Revision(2)));
         assert_eq!(ends(intake.next_apply()), [3, 5]);
+    }
+
+    #[test]
+    fn digests_end_an_apply() {
+        let share = crate::frame::Share { collection: crate::names::CollectionName::parse("stock").unwrap(), partition: None };
+        let digest = crate::frame::GrantDigest { share, since: Revision(1), digest: crate::digest::Digest::default() };
+        let mut intake = Intake::default();
+        intake.batch(batch(0, 2)).unwrap();
+        intake.batch(Batch { digests: alloc::vec![digest], ..batch(2, 3) }).unwrap();
+        intake.batch(batch(3, 5)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [2, 3]);
+        intake.applied(Position::at(Revision(3)));
+        assert_eq!(ends(intake.next_apply()), [5]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the drivers of the two hubs do: effects become work of the stores, and its results answers.
 
 use cloudhub::store::{AdmitJob, Admitted, Answer, Job as CloudJob, Peer, ReadAhead, Refused, ScanRequest, StoreRead};
-use metamanager::ApplyError;
+use metamanager::{Adopted, Applied, ApplyError};
 use proto::frame::{Batch, Hello, NumberedWrite, Welcome};
 use proto::op::Hash;
 use proto::session::End;
@@ -115,8 +115,10 @@ impl Lab {
                 let now = edge.now(now_ms);
                 edge.store().observe_cloud_time(welcome.now_ms).unwrap();
                 let adopted = edge.store().adopt(&welcome, now).unwrap();
-                self.on_edge(wire, |session| match adopted.lost {
-                    0 => session.adopted(now_ms, Durable { cursor: adopted.cursor, fills: adopted.fills, ..Durable::default() }),
+                self.on_edge(wire, |session| match adopted {
+                    Adopted { cursor, fills, answered, lost: 0, .. } => {
+                        session.adopted(now_ms, Durable { cursor, fills, answered, ..Durable::default() });
+                    }
                     _ => session.close("gaps", "declares writes that neither side has any more"),
                 });
             }
@@ -146,9 +148,18 @@ impl Lab {
         let edge = &mut self.edges[node];
         let now = edge.now(now_ms);
         let result = edge.store().apply(batches, now);
+        let check = matches!(&result, Ok(applied) if applied.check);
+        let checked = if check { edge.store().check(now).unwrap() } else { None };
+        let found = checked.and_then(|checked| checked.compared);
+        if let Some(compared) = &found {
+            let differing: Vec<_> = compared.differing.iter().map(|sums| sums.share.collection.as_str()).collect();
+            let text = format!("edge {node} compared at {}: differing {differing:?}", compared.revision);
+            self.note(&text);
+        }
         self.on_edge(wire, |session| match result {
-            Ok(applied) => {
-                session.applied(now_ms, Durable { cursor: applied.cursor, fills: applied.fills, ..Durable::default() });
+            Ok(Applied { cursor, fills, answered, compared, .. }) => {
+                session.applied(now_ms, Durable { cursor, fills, answered, compared, ..Durable::default() });
+                found.into_iter().for_each(|compared| session.compared(compared));
             }
             Err(ApplyError::DiskLow { .. }) => session.apply_failed(now_ms, ApplyFailure::DiskFull, ""),
             Err(error) => session.apply_failed(now_ms, ApplyFailure::Broken, &error.to_string()),

@@ -322,6 +322,18 @@ impl EdgeAdmin for FakeHub {
         let writes = self.state.lock().unwrap().writes.iter().take(limit).cloned().collect();
         Ok(WritePage { writes, next: None })
     }
+
+    async fn verify(&self, collection: Option<CollectionName>) -> Result<Verified, Problem> {
+        Ok(Verified {
+            agreed: Some(true),
+            revision: Some(7),
+            records: Some(3),
+            damaged: Some(0),
+            repaired: Vec::new(),
+            verified_at: None,
+            detail: collection.map_or_else(String::new, |name| name.to_string()),
+        })
+    }
 }
 
 fn lyon(labels: BTreeMap<String, String>) -> Node {

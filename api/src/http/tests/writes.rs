@@ -95,6 +95,17 @@ async fn writes_are_listed_and_shown() {
 }
 
 #[tokio::test]
+async fn an_edge_verifies_all_or_one_collection() {
+    let api = Api::edge();
+    let all = api.post("/v1/verify", "{}").answer().await.ok(200);
+    assert_eq!((&all["agreed"], &all["revision"], &all["detail"]), (&Value::Bool(true), &Value::from(7), &Value::from("")));
+    assert_eq!(api.post("/v1/verify", r#"{"collection":"products"}"#).answer().await.ok(200)["detail"], "products");
+    api.post("/v1/verify", r#"{"collection":"No Name"}"#).answer().await.refused(404, "not_found");
+    api.post("/v1/verify", r#"{"colection":"products"}"#).answer().await.refused(400, "bad_request");
+    assert_eq!(api.ask(Method::POST, "/v1/verify").answer().await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
 async fn conflicts_are_listed_and_shown() {
     let api = Api::edge();
     for (query, count) in [("", 1), ("?state=open", 1), ("?state=all", 1), ("?state=auto", 0)] {
