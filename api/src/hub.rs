@@ -20,7 +20,7 @@ use crate::metrics::MetricsWriter;
 use crate::problem::Problem;
 use crate::shapes::{
     AccessToken, AccessTokenRequest, AppliedCollection, ConflictState, ImportSummary, JoinToken, JoinTokenRequest, NewAccessToken,
-    NewJoinToken, Node, NodeEvent, RawJson, Record, Verified, Write, WriteState,
+    NewJoinToken, Node, NodeEvent, RawJson, Record, Resync, Verification, Verified, Write, WriteState,
 };
 
 /// The records, writes and conflicts of one hub, as its API shows them.
@@ -103,6 +103,25 @@ pub trait CloudAdmin: Hub {
 
     /// Makes a database that was refused the rightful one of the node: its next session is let in. Errors: `not_found`.
     fn accept_database(&self, name: &NodeName, database: DatabaseId, origin: Origin) -> impl Future<Output = Result<Node, Problem>> + Send;
+
+    /// Compares what the node holds with what the cloud has, all of it or one collection, and sends again what differs. Waits
+    /// for what comes of it. Errors: `not_found`, `node_offline`, `node_too_old`, `in_progress` when it takes too long,
+    /// `bad_request` where the node gets nothing of the collection.
+    fn verify_node(
+        &self,
+        name: &NodeName,
+        collection: Option<CollectionName>,
+        origin: Origin,
+    ) -> impl Future<Output = Result<Verification, Problem>> + Send;
+
+    /// Has the node drop and fill again what it holds, all of it or one collection; also while it is away. Errors:
+    /// `not_found`, `bad_request` where the node gets nothing of it.
+    fn resync_node(
+        &self,
+        name: &NodeName,
+        collection: Option<CollectionName>,
+        origin: Origin,
+    ) -> impl Future<Output = Result<Resync, Problem>> + Send;
 
     /// Forgets a node. Errors: `not_found`.
     fn delete_node(&self, name: &NodeName, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;

@@ -71,6 +71,8 @@ metrics! {
     NODES_SYNC "tombolo_nodes_sync" Cloud Gauge ["state"] "Nodes that are not revoked, by how far they are: in-sync, behind, paused, refused, away.";
     NODES_UNSELECTED "tombolo_nodes_unselected" Cloud Gauge [] "Nodes that no collection selects.";
     CERTIFICATE_END "tombolo_certificate_end_seconds" Cloud Gauge ["certificate"] "When a certificate of the hub ends (ca, hub), seconds since 1970.";
+    VERIFICATIONS "tombolo_verifications_total" Cloud Counter ["result"] "Comparisons of nodes' digests since the hub started, by result: agreed, differed.";
+    REPAIRED_RECORDS "tombolo_repaired_records_total" Cloud Counter [] "Records sent again since the hub started because digests differed.";
     NODE_ONLINE "tombolo_node_online" Cloud Gauge ["node"] "1 while the node has a session.";
     NODE_LAST_SEEN "tombolo_node_last_seen_seconds" Cloud Gauge ["node"] "When the node was last heard of, seconds since 1970.";
     NODE_WARNINGS "tombolo_node_warnings" Cloud Gauge ["node"] "What an operator should know of the node: how many warnings it has.";

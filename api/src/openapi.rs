@@ -27,7 +27,7 @@ struct Both;
     paths(
         cloud_paths::put_collection, cloud_paths::delete_collection, cloud_paths::nodes, cloud_paths::node,
         cloud_paths::label_node, cloud_paths::node_events,
-        cloud_paths::revoke_node, cloud_paths::accept_database,
+        cloud_paths::revoke_node, cloud_paths::verify_node, cloud_paths::resync_node, cloud_paths::accept_database,
         cloud_paths::delete_node, cloud_paths::join_tokens, cloud_paths::create_join_token,
         cloud_paths::revoke_join_token, cloud_paths::access_tokens, cloud_paths::create_access_token,
         cloud_paths::revoke_access_token, cloud_paths::join, cloud_paths::renew,

@@ -55,6 +55,8 @@ codes! {
     InProgress "in_progress" 409 "In progress" "The write has no outcome yet.";
     NotOpen "not_open" 409 "Not open" "The conflict is not open.";
     NameTaken "name_taken" 409 "Name taken" "Another node has this name.";
+    NodeOffline "node_offline" 409 "Node offline" "The node has no session, so it cannot be asked.";
+    NodeTooOld "node_too_old" 409 "Node too old" "The node's software cannot do this.";
     Precondition "precondition" 412 "Precondition failed" "The record is not what the request says it must be.";
     TooLarge "too_large" 413 "Too large" "Over a bound; the detail names it.";
     MediaType "media_type" 415 "Unsupported media type" "A mutation needs a JSON content type.";

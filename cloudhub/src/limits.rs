@@ -55,6 +55,9 @@ pub const SHARE_HEADS: usize = 65_536;
 pub const GRANT_CACHE: usize = 32_768;
 /// Rows of one back-fill part that are looked at when most of them are tombstones.
 pub const FILL_LOOKS: usize = 4_096;
+/// The same for a repair, which passes over most rows by their keys, in the index: a node whose large partition differs a
+/// little should not wait for hundreds of empty batches.
+pub const REPAIR_LOOKS: usize = 65_536;
 /// Largest conflict row, bytes of JSON: one losing value of 1 MiB, what it lost against, and those before it.
 pub const CONFLICT_ROW_BYTES: usize = 2 * 1024 * 1024;
 /// A value in a conflict row that did not lose is shown by its hash and length above this, bytes.
@@ -148,3 +151,8 @@ pub const BACKUP_MANIFEST_BYTES: u64 = 64 * 1024;
 pub const BACKUP_MEMBERS: usize = 64;
 /// Largest file of revoked serial numbers, bytes: more lines than a hub of this size issues certificates in years.
 pub const REVOKED_BYTES: u64 = BACKUP_SMALL_BYTES;
+/// How long somebody who asks for a verification waits for it: what is behind by little, or differs in a few ranges, is
+/// mended in this time.
+pub const VERIFY_WAIT: Duration = Duration::from_secs(30);
+/// When the node is asked once more meanwhile.
+pub const VERIFY_AGAIN: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use proto::ids::DatabaseId;
+use proto::names::CollectionName;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use transport::join::{JoinRequest, RenewRequest};
@@ -22,7 +23,8 @@ use crate::hub::{CloudAdmin, Origin};
 use crate::limits::ADMIN_BODY_BYTES;
 use crate::problem::Problem;
 use crate::shapes::{
-    AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken, Node, NodeEvent,
+    AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken, Node, NodeEvent, Resync,
+    Verification,
 };
 
 /// The cloud's whole API.
@@ -216,6 +218,57 @@ pub(crate) async fn accept_database<H: CloudAdmin>(
     };
     let database = database.parse::<DatabaseId>().map_err(unknown)?;
     answer::json(StatusCode::OK, &app.hub.accept_database(&name, database, origin).await?)
+}
+
+/// Compares what a node holds with what the cloud has, and sends again what differs.
+#[utoipa::path(
+    post, path = "/v1/nodes/{n}/verify", tag = "nodes", operation_id = "verify_node",
+    params(
+        ("n" = String, Path, description = "The node, which must be online"),
+        ("collection" = Option<String>, Query, description = "Only say what holds of this collection"),
+    ),
+    responses((status = 200, body = Verification)),
+)]
+pub(crate) async fn verify_node<H: CloudAdmin>(
+    State(app): State<Shared<H>>,
+    OfNode(name): OfNode,
+    query: Query,
+    origin: Origin,
+    headers: HeaderMap,
+) -> Answer {
+    may_administer(&origin.caller)?;
+    headers::content_type(&headers, Accepts::Json)?;
+    let collection = of_collection(query)?;
+    answer::json(StatusCode::OK, &app.hub.verify_node(&name, collection, origin).await?)
+}
+
+/// Has a node drop and fill again what it holds.
+#[utoipa::path(
+    post, path = "/v1/nodes/{n}/resync", tag = "nodes", operation_id = "resync_node",
+    params(
+        ("n" = String, Path, description = "The node, online or not"),
+        ("collection" = Option<String>, Query, description = "Only this collection"),
+    ),
+    responses((status = 200, body = Resync)),
+)]
+pub(crate) async fn resync_node<H: CloudAdmin>(
+    State(app): State<Shared<H>>,
+    OfNode(name): OfNode,
+    query: Query,
+    origin: Origin,
+    headers: HeaderMap,
+) -> Answer {
+    may_administer(&origin.caller)?;
+    headers::content_type(&headers, Accepts::Json)?;
+    let collection = of_collection(query)?;
+    answer::json(StatusCode::OK, &app.hub.resync_node(&name, collection, origin).await?)
+}
+
+/// The one collection that a request is about, if it names one.
+fn of_collection(mut query: Query) -> Result<Option<CollectionName>, Problem> {
+    let named = query.take("collection")?;
+    query.finish("collection")?;
+    named.map(|name| CollectionName::parse(&name).map_err(|error| Problem::bad_request(error.to_string()).field("collection"))).transpose()
 }
 
 /// Forgets a node.

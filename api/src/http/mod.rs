@@ -130,6 +130,8 @@ pub(crate) fn cloud_routes<H: crate::hub::CloudAdmin>() -> Routes<H> {
         .add("/v1/nodes/{n}", get(cloud::node::<H>).merge(patch(cloud::label_node::<H>).delete(cloud::delete_node::<H>)))
         .add("/v1/nodes/{n}/accept", post(cloud::accept_database::<H>))
         .add("/v1/nodes/{n}/revoke", post(cloud::revoke_node::<H>))
+        .add("/v1/nodes/{n}/verify", post(cloud::verify_node::<H>))
+        .add("/v1/nodes/{n}/resync", post(cloud::resync_node::<H>))
         .add("/v1/nodes/{n}/events", get(cloud::node_events::<H>))
         .add("/v1/join-tokens", get(cloud::join_tokens::<H>).post(cloud::create_join_token::<H>))
         .add("/v1/join-tokens/{id}", axum::routing::delete(cloud::revoke_join_token::<H>))

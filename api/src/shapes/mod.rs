@@ -18,7 +18,9 @@ pub use admin::{AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, J
 pub use conflict::{Conflict, ConflictField, ConflictKind, ConflictState};
 pub(crate) use json_text::Object;
 pub use json_text::RawJson;
-pub use node::{Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, unselected};
+pub use node::{
+    Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, RepairedPartition, Resync, Verification, unselected,
+};
 pub use record::{Record, RecordSync};
 pub use status::{
     ClockSource, ClockStatus, CloudStatus, CollectionStatus, DatabaseStatus, DiskStatus, EdgeStatus, EdgeSync, FleetStatus,

@@ -121,3 +121,48 @@ pub struct NodeEvent {
     /// What, for people.
     pub detail: String,
 }
+
+/// What came of comparing what a node holds with what the cloud has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Verification {
+    /// The node.
+    pub node: String,
+    /// Only this collection, where the request named one.
+    pub collection: Option<String>,
+    /// Whether all records agree, perhaps after some were sent again.
+    pub agreed: bool,
+    /// The revision that was compared.
+    pub revision: u64,
+    /// How many partitions the node gets.
+    pub partitions: u64,
+    /// When digests last agreed.
+    pub verified_at: Option<Time>,
+    /// Where the node held other records; only what differed was sent again.
+    pub repaired: Vec<RepairedPartition>,
+}
+
+/// A partition of which a node held other records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RepairedPartition {
+    /// Its collection.
+    pub collection: String,
+    /// Its value; null where the collection is not cut.
+    pub partition: Option<String>,
+    /// How many of `of` ranges of its keys differed.
+    pub ranges: u64,
+    /// How many there are.
+    pub of: u64,
+}
+
+/// What a node fills again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Resync {
+    /// The node.
+    pub node: String,
+    /// Only this collection, where the request named one.
+    pub collection: Option<String>,
+    /// How many partitions.
+    pub partitions: u64,
+    /// They are given anew since this revision.
+    pub revision: u64,
+}

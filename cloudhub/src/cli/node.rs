@@ -6,6 +6,8 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use crate::limits::VERIFY_WAIT;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeVerb {
     /// List the nodes
@@ -46,6 +48,24 @@ pub(super) enum NodeVerb {
         /// The database, 32 hex digits, as the node's events name it
         #[arg(long, value_name = "ID")]
         database: String,
+    },
+    /// Compare now what a node holds with what the cloud has, and send again what differs
+    Verify {
+        /// The node, which must be online
+        name: String,
+        /// Only this collection
+        collection: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Have a node drop and fill again what it holds; it may be away
+    Resync {
+        /// The node
+        name: String,
+        /// Only this collection
+        collection: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Refuse a node's certificate from now on, and close its session
     Revoke {
@@ -92,6 +112,38 @@ fn shown(node: &Value) -> String {
     describe_with_warnings(&format!("{} is {far}", text("name").unwrap_or("?")), node)
 }
 
+/// What a verification found, as a sentence a line.
+fn verified(answer: &Value) -> String {
+    let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let node = cell(answer.get("node").unwrap_or(&Value::Null));
+    let mut text = String::new();
+    for found in answer.get("repaired").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name: &str| cell(found.get(name).unwrap_or(&Value::Null));
+        let partition = found.get("partition").and_then(Value::as_str).map(|partition| format!("/{partition}")).unwrap_or_default();
+        text += &format!(
+            "{}{partition}: {} of {} ranges of keys differed and were sent again\n",
+            part("collection"),
+            part("ranges"),
+            part("of")
+        );
+    }
+    let what = answer.get("collection").and_then(Value::as_str).map(|name| format!(" of {name}")).unwrap_or_default();
+    let (revision, partitions) = (number("revision"), number("partitions"));
+    text + &match answer.get("agreed") {
+        Some(Value::Bool(true)) => {
+            format!("{node} holds what the cloud has{what} at revision {revision} ({partitions} partitions compared)\n")
+        }
+        _ => format!("{node} still holds other records than the cloud at revision {revision}; look at its disk: edgehub doctor\n"),
+    }
+}
+
+/// What a node fills again.
+fn resynced(answer: &Value) -> String {
+    let text = |name: &str| cell(answer.get(name).unwrap_or(&Value::Null));
+    let what = answer.get("collection").and_then(Value::as_str).unwrap_or("everything");
+    format!("{} fills {what} again ({} partitions), from revision {}\n", text("node"), text("partitions"), text("revision"))
+}
+
 impl NodeVerb {
     pub(super) async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
         match self {
@@ -117,6 +169,21 @@ impl NodeVerb {
                 client.send(Request::new(Method::POST, &["v1", "nodes", &name, "accept"]).json(body)).await?;
                 console.line(&format!("database {database} is {name}'s when it comes next"))
             }
+            NodeVerb::Verify { name, collection, output } => {
+                let request = Request::new(Method::POST, &["v1", "nodes", &name, "verify"]).query_opt("collection", collection);
+                let answer = client.send(request.patience(VERIFY_WAIT)).await?;
+                let mut agreed = true;
+                let text = |answer: &Value| {
+                    agreed = answer.get("agreed") != Some(&Value::Bool(false));
+                    verified(answer)
+                };
+                console.show(answer, output, text).await?;
+                if agreed { Ok(()) } else { Err(CliError::Failed(format!("{name} does not hold what it should"))) }
+            }
+            NodeVerb::Resync { name, collection, output } => {
+                let request = Request::new(Method::POST, &["v1", "nodes", &name, "resync"]).query_opt("collection", collection);
+                console.show(client.send(request).await?, output, resynced).await
+            }
             NodeVerb::Revoke { name } => {
                 client.send(Request::new(Method::POST, &["v1", "nodes", &name, "revoke"])).await?;
                 console.line(&format!("{name} revoked"))
@@ -140,5 +207,19 @@ mod tests {
         assert_eq!(change("role-"), Ok(("role".into(), None)));
         assert_eq!(change("a=b-"), Ok(("a".into(), Some("b-".into()))));
         assert!(change("role").is_err() && change("-").is_err() && change("=x").is_err());
+    }
+
+    #[test]
+    fn what_a_verification_found_is_a_sentence_a_line() {
+        let found = json!({"collection": "stock", "partition": "lyon", "ranges": 3, "of": 256});
+        let mut answer = json!({"node": "lyon", "collection": null, "agreed": true, "revision": 7, "partitions": 4, "repaired": [found]});
+        assert_eq!(
+            verified(&answer),
+            "stock/lyon: 3 of 256 ranges of keys differed and were sent again\nlyon holds what the cloud has at revision 7 (4 partitions compared)\n"
+        );
+        answer["agreed"] = json!(false);
+        assert!(verified(&answer).contains("still holds other records than the cloud at revision 7"));
+        let answer = json!({"node": "lyon", "collection": "stock", "partitions": 1, "revision": 9});
+        assert_eq!(resynced(&answer), "lyon fills stock again (1 partitions), from revision 9\n");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proto::frame::{Batch, Fill, Hello};
+use proto::frame::{Batch, Fill, Hello, Share};
 use proto::ids::{DatabaseId, Epoch, EpochStart, Position, Revision, WriteId};
 use proto::names::{CollectionName, Key, NodeName};
 use proto::session::cloud::Ahead;
@@ -105,6 +105,7 @@ impl StoreRead for FakeReader {
     fn conflicts(&mut self, _: &ConflictsRequest) -> Result<(Vec<ConflictRow>, Option<u64>), StoreError> { unreachable!() }
     fn node(&mut self, _: &NodeName) -> Result<Option<NodeRow>, StoreError> { unreachable!() }
     fn nodes(&mut self, _: Option<&NodeName>, _: usize) -> Result<Vec<NodeRow>, StoreError> { unreachable!() }
+    fn granted(&mut self, _: &NodeName) -> Result<Option<Vec<Share>>, StoreError> { unreachable!() }
     fn events(&mut self, _: &NodeName) -> Result<Option<Vec<NodeEvent>>, StoreError> { unreachable!() }
     fn join_tokens(&mut self, _: u64) -> Result<Vec<JoinTokenRow>, StoreError> { unreachable!() }
     fn may_join(&mut self, _: &[u8; 32], _: Option<&NodeName>, _: u64) -> Result<Result<NodeName, Refused>, StoreError> { unreachable!() }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use api::hub::{CloudAdmin, Origin, PageToken};
 use api::problem::Problem;
 use api::shapes::{
-    AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken, Node, NodeEvent,
+    AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken, Node, NodeEvent, Resync,
+    Verification,
 };
 use proto::definition::Definition;
 use proto::ids::DatabaseId;
@@ -62,6 +63,14 @@ impl CloudAdmin for CloudHub {
 
     async fn accept_database(&self, name: &NodeName, database: DatabaseId, origin: Origin) -> Result<Node, Problem> {
         self.accept(name, database, &origin).await
+    }
+
+    async fn verify_node(&self, name: &NodeName, collection: Option<CollectionName>, origin: Origin) -> Result<Verification, Problem> {
+        self.verify(name, collection.as_ref(), &origin).await
+    }
+
+    async fn resync_node(&self, name: &NodeName, collection: Option<CollectionName>, origin: Origin) -> Result<Resync, Problem> {
+        self.resync(name, collection, &origin).await
     }
 
     async fn delete_node(&self, name: &NodeName, origin: Origin) -> Result<(), Problem> {

@@ -1,6 +1,6 @@
 //! The cloud's API, out of the store: [`CloudHub`] implements what the shared HTTP surface asks of a hub.
 //!
-//! `records`, `import`, `status`, `nodes`, `tokens` and `joining` each serve their part; `fleet` and `warnings` say what of
+//! `records`, `import`, `status`, `nodes`, `verify`, `tokens` and `joining` each serve their part; `fleet` and `warnings` say what of
 //! the nodes an operator should look at; `access` says who asks; `shape`
 //! turns rows into the shapes that applications see, `refusal` turns refusals into problems.
 
@@ -15,6 +15,7 @@ mod refusal;
 mod shape;
 mod status;
 mod tokens;
+mod verify;
 mod warnings;
 
 use std::collections::BTreeMap;

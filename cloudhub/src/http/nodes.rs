@@ -80,6 +80,7 @@ impl Seen {
         let warnings = warnings(&self, now_ms);
         let report = self.report().clone();
         let live = open(&self.presence);
+        let verified_ms = live.and_then(|(_, view)| view.verified_ms).or(self.row.verified_ms);
         let cursor = live.map_or(self.row.cursor, |(_, view)| acked(view, self.row.cursor));
         let last_seen = self.last_seen_ms(now_ms);
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -93,7 +94,13 @@ impl Seen {
             version: some(&self.row.version),
             database: self.row.database.map(|database| database.to_string()),
             certificate: Certificate { not_after: Some(Time(self.row.not_after_ms)).filter(|time| time.0 > 0) },
-            sync: NodeSync { state: sync, cursor: Some(cursor.0), head: head.0, lag_records: self.behind, verified_at: None },
+            sync: NodeSync {
+                state: sync,
+                cursor: Some(cursor.0),
+                head: head.0,
+                lag_records: self.behind,
+                verified_at: verified_ms.map(Time),
+            },
             outbox: NodeOutbox { writes: report.outbox_writes, oldest_at: Some(Time(report.outbox_oldest_ms)).filter(|time| time.0 > 0) },
             conflicts: OpenConflicts { open: self.row.conflicts_open },
             warnings,
@@ -194,6 +201,6 @@ impl CloudHub {
     }
 }
 
-fn no_node(name: &NodeName) -> Problem {
+pub(super) fn no_node(name: &NodeName) -> Problem {
     Problem::not_found(format!("there is no node {name}; cloudhub node list shows them"))
 }

@@ -131,6 +131,10 @@ impl CloudHub {
                 figure(&m::CERTIFICATE_END, &[name], ends.0 / 1000);
             }
         }
+        let checks = self.registry.checks();
+        figure(&m::VERIFICATIONS, &["agreed"], checks.agreed);
+        figure(&m::VERIFICATIONS, &["differed"], checks.differed);
+        figure(&m::REPAIRED_RECORDS, &[], checks.records);
         for (seen, is_counted) in &nodes {
             let name = &[seen.row.name.as_str()];
             let last_seen_ms = seen.last_seen_ms(now_ms);

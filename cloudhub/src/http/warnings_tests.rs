@@ -15,6 +15,7 @@ const NOW: u64 = 20_000 * DAY;
 
 fn node(name: &str) -> Seen {
     let row = NodeRow {
+        verified_ms: None,
         name: NodeName::parse(name).unwrap(),
         labels: Labels::from([("role".to_owned(), "till".to_owned()), ("site".to_owned(), "lyon".to_owned())]),
         revoked: false,

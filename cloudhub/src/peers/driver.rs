@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proto::clock::Now;
 use proto::frame::{Batch, Hello, NumberedWrite, Reason};
+use proto::ids::Revision;
 use proto::op::Hash;
 use proto::session::End;
 use proto::session::cloud::{Admission, Ahead, CloudSession, Effect, Scan};
+use proto::session::handshake::FEATURE_REPAIR;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use transport::identity::Serial;
@@ -15,6 +17,7 @@ use transport::pump::Driver;
 
 use super::Peers;
 use super::live::Live;
+use super::verify::{Checked, Finding, Verification, in_words};
 use crate::engine::Failed;
 use crate::limits::BUSY_RETRY_MS;
 use crate::store::{AdmitJob, Admitted, Answer, Job, Peer, ReadAhead, Refused, ScanRequest, Taken};
@@ -52,13 +55,14 @@ pub(super) struct CloudDriver {
     /// What the edge holds, until it is known what it is to be told.
     held: Option<Hash>,
     admitted: Option<(Peer, u64)>,
+    verification: Verification,
     end: Option<Box<End>>,
 }
 
 impl CloudDriver {
     pub(super) fn new(now: Now, peers: Arc<Peers>, live: Arc<Live>, serial: Serial, answers: mpsc::Sender<Event>) -> Self {
         let session = CloudSession::new(now.mono_ms);
-        Self { session, peers, live, serial, answers, held: None, admitted: None, end: None }
+        Self { session, peers, live, serial, answers, held: None, admitted: None, verification: Verification::default(), end: None }
     }
 
     /// How it ended, once it has.
@@ -77,7 +81,7 @@ impl CloudDriver {
             Effect::ConfirmSession(session) => self.opened(session),
             Effect::Scan(scan) => self.scan(scan, now),
             Effect::Ahead(ahead) => self.read_ahead(ahead, now),
-            Effect::Compared { revision, differing } => self.with_peer(|ledger, peer| ledger.compared(peer, revision, differing)),
+            Effect::Compared { revision, differing, repairing } => self.compared(revision, differing, repairing),
             Effect::Commit { session, writes } => self.commit(session, writes),
             Effect::Acked(cursor) => self.with_peer(|ledger, peer| ledger.acked(peer, cursor)),
             Effect::Report(report) => {
@@ -114,6 +118,8 @@ impl CloudDriver {
         // The registry wakes by what the node may have, so the store is to name it even where the edge knows it.
         self.held = hello.cursor.is_some().then_some(hello.grants_hash);
         hello.grants_hash = Hash::default();
+        let compares = hello.features.iter().any(|name| name == FEATURE_REPAIR);
+        self.live.update(|view| view.compares = compares);
         let database = hello.database;
         let skew_ms = hello.now_ms.cast_signed().wrapping_sub(self.peers.clock.wall_ms().cast_signed());
         self.live.update(|view| view.skew_ms = skew_ms);
@@ -177,6 +183,7 @@ impl CloudDriver {
     fn scan(&mut self, scan: Scan, now: Now) {
         let Some((peer, opening)) = self.admitted else { return };
         self.live.update(|view| view.fills.clone_from(&scan.fills));
+        self.verification.scan(scan.digests.as_deref());
         let answer = self.answer(|result| Event::Scanned(Box::new(result)));
         let body = move |store: &mut dyn crate::store::StoreRead| store.scan(&ScanRequest { peer, scan: &scan });
         if self.peers.engine.scan(opening, body, answer).is_err() {
@@ -195,6 +202,7 @@ impl CloudDriver {
 
     fn scanned(&mut self, now: Now, batch: Batch) {
         let regranted = batch.grants.is_some();
+        self.found(&batch);
         if let Some(grants) = &batch.grants {
             self.peers.registry.regrant(&self.live, grants);
         }
@@ -202,6 +210,55 @@ impl CloudDriver {
         if regranted {
             // What was committed to a new share between the scan and now woke nobody.
             self.session.changed();
+        }
+    }
+
+    /// What a batch says of the node's records: that some of them differ, and which.
+    fn found(&mut self, batch: &Batch) {
+        let found = self.verification.scanned(batch);
+        if !found.is_empty() {
+            let what = in_words(&found);
+            warn!(node = %self.live.node, %what, "a node holds other records than it should; the ranges that differ are sent again");
+            self.peers.ledger.event(
+                &self.live.node,
+                "records_differ",
+                format!("{what}: other records than the cloud's; they are sent again"),
+            );
+        }
+        let again = batch.fill.as_ref().filter(|part| part.fill.ranges.is_some()).map_or(0, |part| part.records.len());
+        if again > 0 {
+            self.peers.registry.check(|checks| checks.records += again as u64);
+        }
+    }
+
+    /// The node compared digests with what it holds.
+    fn compared(&mut self, revision: Revision, differing: usize, repairing: bool) {
+        let Some(peer) = self.peer() else { return };
+        self.peers.registry.check(|checks| if differing == 0 { checks.agreed += 1 } else { checks.differed += 1 });
+        let filling = self.session.status().fills > 0;
+        match self.verification.compared(revision, differing, repairing, filling) {
+            Finding::Open => {}
+            Finding::Again => self.session.verify(),
+            Finding::Done(ticket, checked) => {
+                self.checked(peer, &checked);
+                self.live.answer(ticket, checked);
+            }
+        }
+    }
+
+    fn checked(&self, peer: Peer, checked: &Checked) {
+        let (node, revision) = (&self.live.node, checked.revision);
+        if !checked.agreed {
+            warn!(%node, %revision, "what a node holds differs although it was sent again; its disk may be damaged");
+            let detail = format!("at revision {revision}, although it was sent again: is the node's disk damaged?");
+            return self.peers.ledger.event(node, "records_differ", detail);
+        }
+        let verified_ms = self.peers.ledger.verified(peer);
+        self.live.update(|view| view.verified_ms = Some(verified_ms));
+        if !checked.differences.is_empty() {
+            let what = in_words(&checked.differences);
+            info!(%node, %revision, %what, "what a node holds was mended");
+            self.peers.ledger.event(node, "repaired", format!("{what}; all records agree at revision {revision}"));
         }
     }
 
@@ -294,7 +351,13 @@ impl Driver for CloudDriver {
     fn woken(&mut self) {
         match self.live.ending() {
             Some(ending) => self.session.close(ending.code, &ending.detail),
-            None => self.session.changed(),
+            None => {
+                if let Some(ticket) = self.live.wants_verification() {
+                    self.verification.asked(ticket);
+                    self.session.verify();
+                }
+                self.session.changed();
+            }
         }
     }
 

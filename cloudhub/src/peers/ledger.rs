@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::frame::Report;
-use proto::ids::{Position, Revision};
+use proto::ids::Position;
 use proto::names::NodeName;
 use tokio::sync::watch;
 
@@ -55,13 +55,11 @@ impl Ledger {
         self.note(peer, |seen| seen.cursor = Some(cursor));
     }
 
-    /// It compared digests.
-    pub(super) fn compared(&self, peer: Peer, revision: Revision, differing: usize) {
-        if differing > 0 {
-            tracing::warn!(%revision, differing, "what a node holds differs from what it should; the ranges that differ are sent again");
-            return;
-        }
-        self.note(peer, |seen| seen.verified_ms = Some(seen.at_ms));
+    /// It holds what it should: its digests agree. Gives the time.
+    pub(super) fn verified(&self, peer: Peer) -> u64 {
+        let at_ms = self.clock.wall_ms();
+        self.note(peer, |seen| seen.verified_ms = Some(at_ms));
+        at_ms
     }
 
     /// It said how its outbox is.

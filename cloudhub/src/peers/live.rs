@@ -1,5 +1,6 @@
 //! One connection, as everybody but its own task sees it.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::frame::{Fill, Report};
@@ -9,6 +10,8 @@ use proto::session::Mode;
 use tokio::sync::Notify;
 use transport::counters::LinkCounters;
 use transport::link::TransportKind;
+
+use super::verify::Checked;
 
 /// A node's connection, from its handshake to its end.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Live {
     pub counters: Arc<LinkCounters>,
     /// Rung when there may be something to read, or when the session is to end.
     pub(super) wake: Notify,
+    /// Rung when there is an answer to [`Live::verify`], or there will be none.
+    checked: Notify,
     inside: Mutex<Inside>,
 }
 
@@ -32,6 +37,12 @@ pub struct Live {
 struct Inside {
     end: Option<Box<Ending>>,
     view: View,
+    /// How often somebody asked for a verification, and how much of that the session knows.
+    asked: u64,
+    told: u64,
+    /// The newest answer, and which requests it answers.
+    answer: Option<(u64, Arc<Checked>)>,
+    over: bool,
 }
 
 /// Why the hub ends a session.
@@ -64,11 +75,15 @@ pub struct View {
     pub behind_since_ms: Option<u64>,
     /// Its system clock less the hub's when it connected, milliseconds.
     pub skew_ms: i64,
+    /// Its program can compare digests.
+    pub compares: bool,
+    /// When its digests last agreed in this session, milliseconds since 1970.
+    pub verified_ms: Option<u64>,
 }
 
 impl Live {
     pub(super) fn new(id: u64, node: NodeName, address: String, transport: TransportKind, counters: Arc<LinkCounters>) -> Self {
-        Self { id, node, address, transport, counters, wake: Notify::new(), inside: Mutex::default() }
+        Self { id, node, address, transport, counters, wake: Notify::new(), checked: Notify::new(), inside: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -85,6 +100,53 @@ impl Live {
     /// Why it is to end, if it is.
     pub(super) fn ending(&self) -> Option<Ending> {
         self.lock().end.as_deref().cloned()
+    }
+
+    /// Asks the session to compare digests; [`Live::checked`] waits for what comes of it.
+    pub fn verify(&self) -> u64 {
+        let mut inside = self.lock();
+        inside.asked += 1;
+        self.wake.notify_one();
+        inside.asked
+    }
+
+    /// What came of a request; `None`: the connection is over.
+    pub async fn checked(&self, ticket: u64) -> Option<Arc<Checked>> {
+        loop {
+            let mut rung = pin!(self.checked.notified());
+            // From here on no ring is missed.
+            rung.as_mut().enable();
+            let (answer, over) = {
+                let inside = self.lock();
+                (inside.answer.clone(), inside.over)
+            };
+            match answer.filter(|(answered, _)| *answered >= ticket) {
+                Some((_, checked)) => return Some(checked),
+                None if over => return None,
+                None => rung.await,
+            }
+        }
+    }
+
+    /// The newest request, if the session does not know it.
+    pub(super) fn wants_verification(&self) -> Option<u64> {
+        let mut inside = self.lock();
+        let asked = inside.asked;
+        (std::mem::replace(&mut inside.told, asked) < asked).then_some(asked)
+    }
+
+    /// Answers all requests up to a ticket.
+    pub(super) fn answer(&self, ticket: u64, checked: Checked) {
+        if ticket > 0 {
+            self.lock().answer = Some((ticket, Arc::new(checked)));
+            self.checked.notify_waiters();
+        }
+    }
+
+    /// Nothing comes from it any more.
+    pub(super) fn over(&self) {
+        self.lock().over = true;
+        self.checked.notify_waiters();
     }
 
     /// How it goes.

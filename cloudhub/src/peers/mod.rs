@@ -1,12 +1,14 @@
 //! The nodes that are connected: a task for each, which holds what it must and no buffer.
 //!
 //! `driver` runs a session and hands its wishes to the engine; [`Registry`] knows who is connected and wakes the sessions
-//! that a commit concerns; [`Live`] is what others see of a connection; [`Ledger`] saves lazily what is learned.
+//! that a commit concerns; [`Live`] is what others see of a connection; [`Ledger`] saves lazily what is learned;
+//! `verify` follows what a session finds out by digests.
 
 mod driver;
 mod ledger;
 mod live;
 mod registry;
+mod verify;
 
 use std::sync::Arc;
 
@@ -25,7 +27,8 @@ use crate::limits::SESSIONS_END;
 use driver::{CloudDriver, EVENTS};
 pub use ledger::Ledger;
 pub use live::{Ending, Live, View};
-pub use registry::{Presence, Registry, Traffic};
+pub use registry::{Checks, Presence, Registry, Traffic};
+pub use verify::{Checked, Difference};
 
 /// What the sessions share.
 #[derive(Debug)]

@@ -28,7 +28,19 @@ struct Inside {
     refused: BTreeMap<NodeName, String>,
     /// Bytes that went through connections that are over.
     past: BTreeMap<NodeName, Traffic>,
+    checks: Checks,
     closed: bool,
+}
+
+/// What comparing digests has come to since the hub's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// Comparisons in which all agreed.
+    pub agreed: u64,
+    /// Comparisons in which something differed.
+    pub differed: u64,
+    /// Records that were sent again because of that.
+    pub records: u64,
 }
 
 #[derive(Debug)]
@@ -120,6 +132,7 @@ impl Registry {
 
     /// The connection is over.
     pub(super) fn leave(&self, live: &Live) {
+        live.over();
         let mut inside = self.lock();
         inside.connections.remove(&live.id);
         inside.past.entry(live.node.clone()).or_default().add(&live.counters);
@@ -156,6 +169,16 @@ impl Registry {
             traffic.add(&live.counters);
         }
         Presence { live: live.map(|live| (Arc::clone(live), live.view())), refused: inside.refused.get(node).cloned(), traffic }
+    }
+
+    /// Something was found out by digests.
+    pub(super) fn check(&self, change: impl FnOnce(&mut Checks)) {
+        change(&mut self.lock().checks);
+    }
+
+    /// What comparing digests has come to.
+    pub fn checks(&self) -> Checks {
+        self.lock().checks
     }
 
     /// How many nodes have a session.

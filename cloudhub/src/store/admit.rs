@@ -195,6 +195,8 @@ fn save(work: &mut Work<'_>, job: &AdmitJob, node: &Node, database: &Database) -
         stored(database.numbers.offered)?,
         now,
     ))?;
+    // What was found out about another database says nothing of this one.
+    work.conn.prepare_cached("UPDATE nodes SET verified_ms = NULL WHERE id = ?1 AND current <> ?2")?.execute((node.id, database.id))?;
     work.conn
         .prepare_cached("UPDATE nodes SET current = ?2, last_seen_ms = ?3, address = ?4, transport = ?5, version = ?6 WHERE id = ?1")?
         .execute((node.id, database.id, now, &job.address, job.transport, &job.hello.software))?;

@@ -1,8 +1,10 @@
 //! What a decision changes: records, exit markers, conflict rows that follow their record.
 
+use proto::digest::Hashed;
 use proto::ids::Revision;
 use proto::names::CollectionName;
-use proto::op::Outcome;
+use proto::op::{Hash, Outcome};
+use rusqlite::OptionalExtension;
 
 use super::catalog::Entry;
 use super::conflicts;
@@ -91,29 +93,57 @@ pub(super) struct RecordRow<'a> {
     pub(super) value: &'a str,
 }
 
-pub(super) fn put_record(work: &Work<'_>, row: &RecordRow<'_>, by: &By<'_>) -> Result<(), StoreError> {
-    work.conn
-        .prepare_cached(
-            "INSERT INTO records (collection, key, revision, born, share, deleted, updated_ms, writer, actor, clocks, value)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-             ON CONFLICT (collection, key) DO UPDATE SET revision = excluded.revision, born = excluded.born,
-                 share = excluded.share, deleted = excluded.deleted, updated_ms = excluded.updated_ms,
-                 writer = excluded.writer, actor = excluded.actor, clocks = excluded.clocks, value = excluded.value",
-        )?
-        .execute((
-            row.collection,
-            row.key,
-            stored(by.revision)?,
-            stored(row.born)?,
-            row.share,
-            row.deleted,
-            stored(work.now_ms)?,
-            &by.writer,
-            by.actor,
-            row.clocks,
-            row.value,
-        ))?;
+pub(super) fn put_record(work: &mut Work<'_>, row: &RecordRow<'_>, by: &By<'_>) -> Result<(), StoreError> {
+    let hash = (row.deleted == LIVE).then(|| hash(row, by, work.now_ms));
+    let held: Option<(i64, Option<String>, Option<Hash>)> = work
+        .conn
+        .prepare_cached("SELECT id, share, hash FROM records WHERE collection = ?1 AND key = ?2")?
+        .query_row((row.collection, row.key), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let sql = match held {
+        Some(_) => {
+            "UPDATE records SET revision = ?4, born = ?5, share = ?6, deleted = ?7, updated_ms = ?8, writer = ?9, actor = ?10,
+                 clocks = ?11, hash = ?12, value = ?13 WHERE id = ?1 AND collection = ?2 AND key = ?3"
+        }
+        None => {
+            "INSERT INTO records (id, collection, key, revision, born, share, deleted, updated_ms, writer, actor, clocks, hash, value)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+        }
+    };
+    work.conn.prepare_cached(sql)?.execute(rusqlite::params![
+        held.as_ref().map(|(id, ..)| id),
+        row.collection,
+        row.key,
+        stored(by.revision)?,
+        stored(row.born)?,
+        row.share,
+        row.deleted,
+        stored(work.now_ms)?,
+        &by.writer,
+        by.actor,
+        row.clocks,
+        hash,
+        row.value,
+    ])?;
+    if let Some((_, share, hash)) = held {
+        work.digests.remove(row.collection, share.as_deref(), hash.as_ref());
+    }
+    work.digests.add(row.collection, row.share, hash.as_ref());
     Ok(())
+}
+
+/// Over what a node gets of it.
+fn hash(row: &RecordRow<'_>, by: &By<'_>, now_ms: u64) -> Hash {
+    let hashed = Hashed {
+        key: row.key,
+        revision: Revision(by.revision),
+        born: Revision(row.born),
+        updated_ms: now_ms,
+        writer: &by.writer,
+        actor: by.actor,
+        value: row.value,
+    };
+    hashed.hash()
 }
 
 /// A record left a partition: an exit marker tells the nodes that had it there.

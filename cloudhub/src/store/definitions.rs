@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proto::definition::{Definition, DefinitionError};
 use proto::limits::COLLECTIONS;
 use proto::names::{CollectionName, NodeName};
+use proto::op::Hash;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::catalog::compile;
@@ -213,8 +214,10 @@ pub(super) fn delete(work: &mut Work<'_>, name: &CollectionName) -> Result<(), J
         grants::mark(work.conn, node, revision)?;
         work.marks.nodes.extend(NodeName::parse(&node_name).ok());
     }
+    forget_conflicts(work, entry.id)?;
     for statement in [
         "DELETE FROM node_grants WHERE collection = ?1",
+        "DELETE FROM digests WHERE collection = ?1",
         "DELETE FROM records WHERE collection = (SELECT id FROM collections WHERE name = '_conflicts')
              AND key IN (SELECT id FROM conflicts WHERE collection = ?1)",
         "DELETE FROM conflicts WHERE collection = ?1",
@@ -226,5 +229,19 @@ pub(super) fn delete(work: &mut Work<'_>, name: &CollectionName) -> Result<(), J
     }
     work.catalog.begin();
     work.head = revision;
+    Ok(())
+}
+
+/// The conflict rows about a collection go without a trace, and out of their partitions' digests.
+fn forget_conflicts(work: &mut Work<'_>, about: i64) -> Result<(), StoreError> {
+    let conflicts = grants::conflicts_id(work.conn)?;
+    let mut query = work.conn.prepare_cached(
+        "SELECT share, hash FROM records WHERE collection = ?1 AND key IN (SELECT id FROM conflicts WHERE collection = ?2)",
+    )?;
+    let mut rows = query.query((conflicts, about))?;
+    while let Some(row) = rows.next()? {
+        let (share, hash): (Option<String>, Option<Hash>) = (row.get(0)?, row.get(1)?);
+        work.digests.remove(conflicts, share.as_deref(), hash.as_ref());
+    }
     Ok(())
 }

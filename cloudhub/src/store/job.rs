@@ -91,6 +91,13 @@ pub enum Job {
         /// The node.
         node: NodeName,
     },
+    /// Gives the node's grants anew, so that it fills them again: [`Answer::Resynced`].
+    Resync {
+        /// The node.
+        node: NodeName,
+        /// Only those of this collection.
+        collection: Option<CollectionName>,
+    },
     /// Something that the operator should see: [`Answer::Done`].
     Event {
         /// The node.
@@ -135,6 +142,7 @@ pub enum Answer {
         node: NodeName,
         labels: Labels,
     },
+    Resynced(Resynced),
     Done,
 }
 
@@ -357,6 +365,15 @@ pub struct CollectionApplied {
     pub selects: u64,
     /// All nodes.
     pub nodes: u64,
+}
+
+/// What is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resynced {
+    /// How many partitions.
+    pub grants: u64,
+    /// They are given since this revision.
+    pub revision: Revision,
 }
 
 /// A node that brings a join token.

@@ -9,7 +9,7 @@
 //! write each), `apply` (what a decision changes), `scan` (what a node gets), `admit` and `grants` (which nodes, and what
 //! they may have), `reads` (what the API shows).
 
-use proto::frame::{Batch, Fill};
+use proto::frame::{Batch, Fill, Share};
 use proto::ids::{EpochStart, Position, Revision, WriteId};
 use proto::names::{CollectionName, Key, NodeName};
 use proto::session::cloud::{Ahead, Scan};
@@ -22,6 +22,7 @@ mod cloud_write;
 mod conflicts;
 mod copy;
 mod definitions;
+mod digests;
 mod error;
 mod fill;
 mod grants;
@@ -53,7 +54,7 @@ pub use copy::{CopyError, DatabaseFacts, copy_database, inspect};
 pub use error::{Class, OpenError, StoreError};
 pub use job::{
     AdmitJob, Admitted, Answer, Certificate, CloudOp, CloudWrite, CollectionApplied, Condition, Decided, ImportChunk, ImportHow,
-    ImportLine, ImportMode, Imported, Job, JoinJob, OpResult, Peer, Seen, Taken, Touched, Written,
+    ImportLine, ImportMode, Imported, Job, JoinJob, OpResult, Peer, Resynced, Seen, Taken, Touched, Written,
 };
 pub use open::{FolderLock, OpenOptions};
 pub use reads::SqliteReader;
@@ -184,6 +185,9 @@ pub trait StoreRead: Send {
 
     /// Nodes in name order.
     fn nodes(&mut self, after: Option<&NodeName>, limit: usize) -> Result<Vec<NodeRow>, StoreError>;
+
+    /// The partitions that a node gets, conflict rows apart; `None`: there is no such node.
+    fn granted(&mut self, node: &NodeName) -> Result<Option<Vec<Share>>, StoreError>;
 
     /// What happened to a node, oldest first; `None`: there is no such node.
     fn events(&mut self, node: &NodeName) -> Result<Option<Vec<NodeEvent>>, StoreError>;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use proto::definition::Labels;
 use proto::frame::Report;
-use proto::ids::DatabaseId;
-use proto::names::NodeName;
+use proto::ids::{DatabaseId, Revision};
+use proto::names::{CollectionName, NodeName};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{StoreError, counted, stored};
 use super::grants;
-use super::job::{Certificate, JoinJob, Seen};
+use super::job::{Certificate, JoinJob, Resynced, Seen};
 use super::refused::Refused;
 use super::tokens;
 use super::work::{JobError, Work};
@@ -18,6 +18,9 @@ use crate::limits::{EVENT_BYTES, EVENTS_PER_NODE, LABEL_BYTES, LABELS, NODES, OP
 
 /// How long an event that repeats is not written again, milliseconds.
 const EVENT_PAUSE_MS: u64 = 3_600_000;
+
+/// Kinds of which every one is written: they are rare, and each is another story.
+const EACH: [&str; 2] = ["records_differ", "repaired"];
 
 /// A node's row id and labels.
 pub(super) fn find(conn: &Connection, node: &NodeName) -> Result<Option<(i64, Labels)>, StoreError> {
@@ -86,6 +89,30 @@ fn set_labels(work: &mut Work<'_>, id: i64, node: &NodeName, labels: &Labels) ->
     work.marks.nodes.insert(node.clone());
     work.head = revision;
     Ok(())
+}
+
+/// Gives a node's grants anew, all or those of one collection: it drops what it holds of them and fills again.
+pub(super) fn resync(work: &mut Work<'_>, node: &NodeName, collection: Option<&CollectionName>) -> Result<Resynced, JobError> {
+    let (id, _) = need(work, node)?;
+    let only = match collection {
+        Some(name) => Some(work.catalog.get(work.conn, name)?.ok_or_else(|| Refused::NoCollection(name.clone()))?.id),
+        None => None,
+    };
+    let revision = work.head + 1;
+    let grants = work
+        .conn
+        .prepare_cached("UPDATE node_grants SET since = ?3 WHERE node = ?1 AND (?2 IS NULL OR collection = ?2)")?
+        .execute((id, only, stored(revision)?))?;
+    if grants == 0 {
+        let what = collection.map_or_else(|| "no collection".to_owned(), |name| format!("nothing of {name}"));
+        return Err(Refused::BadRequest(format!("{node} is given {what}; its labels decide that: cloudhub node show {node}")).into());
+    }
+    grants::mark(work.conn, id, revision)?;
+    let what = collection.map_or_else(|| "everything".to_owned(), |name| format!("collection {name}"));
+    event(work, id, "resync", &format!("{what} is sent again ({grants} partitions), on an administrator's wish"))?;
+    work.marks.nodes.insert(node.clone());
+    work.head = revision;
+    Ok(Resynced { grants: grants as u64, revision: Revision(revision) })
 }
 
 /// Takes a node in, or another machine under its name where the token says so.
@@ -235,7 +262,8 @@ fn event_once_at(work: &Work<'_>, node: i64, kind: &str, detail: &str, at_ms: u6
 /// An event that the shell saw, when it happened.
 pub(super) fn note(work: &Work<'_>, node: &NodeName, kind: &str, detail: &str, at_ms: u64) -> Result<(), JobError> {
     let (id, _) = need(work, node)?;
-    Ok(event_once_at(work, id, kind, detail, at_ms)?)
+    let write = if EACH.contains(&kind) { event_at } else { event_once_at };
+    Ok(write(work, id, kind, detail, at_ms)?)
 }
 
 /// Open conflicts that a node's writes opened, up to the bound.
@@ -261,6 +289,13 @@ pub(super) fn seen(work: &Work<'_>, all: &[Seen]) -> Result<(), StoreError> {
             work.conn
                 .prepare_cached("UPDATE databases SET acked = max(acked, ?2) WHERE id = ?1")?
                 .execute((seen.peer.database, revision))?;
+        }
+        if let Some(verified) = seen.verified_ms {
+            work.conn.prepare_cached("UPDATE nodes SET verified_ms = ?2 WHERE id = ?1 AND current = ?3")?.execute((
+                seen.peer.node,
+                stored(verified)?,
+                seen.peer.database,
+            ))?;
         }
         if let Some(report) = &seen.report {
             save_report(work.conn, seen.peer.node, report)?;

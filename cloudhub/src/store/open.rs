@@ -136,8 +136,8 @@ fn migrate(conn: &mut Connection, now_ms: u64) -> Result<(), StoreError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let format: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let done = usize::try_from(format).unwrap_or(0);
-    for step in MIGRATIONS.iter().skip(done) {
-        tx.execute_batch(step)?;
+    for step in MIGRATIONS.iter().skip(done).copied().flatten() {
+        step.run(&tx)?;
     }
     if done == 0 {
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;

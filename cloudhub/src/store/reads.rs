@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proto::definition::Definition;
-use proto::frame::{Batch, Fill};
+use proto::frame::{Batch, Fill, Share};
 use proto::ids::{Position, Revision, WriteId};
 use proto::names::{CollectionName, Key, NodeName};
 use proto::op::Write;
@@ -128,6 +128,10 @@ impl StoreRead for SqliteReader {
 
     fn nodes(&mut self, after: Option<&NodeName>, limit: usize) -> Result<Vec<NodeRow>, StoreError> {
         self.read(|conn| status::nodes(conn, after, limit))
+    }
+
+    fn granted(&mut self, node: &NodeName) -> Result<Option<Vec<Share>>, StoreError> {
+        self.read(|conn| status::granted(conn, &self.shared, node))
     }
 
     fn events(&mut self, node: &NodeName) -> Result<Option<Vec<NodeEvent>>, StoreError> {

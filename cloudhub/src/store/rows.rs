@@ -113,6 +113,8 @@ pub struct NodeRow {
     pub cursor: Revision,
     /// Its outbox, as last saved.
     pub report: Report,
+    /// When the digests of its database last agreed with the cloud's, milliseconds since 1970.
+    pub verified_ms: Option<u64>,
     /// Open conflicts that its writes opened.
     pub conflicts_open: u64,
     /// Whether any collection selects it.

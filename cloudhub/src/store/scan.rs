@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::ScanRequest;
 use super::ahead;
+use super::digests;
 use super::error::{StoreError, counted, limit, stored};
 use super::fill;
 use super::grants::{self, NodeShares};
@@ -42,7 +43,19 @@ pub(super) fn scan(conn: &Connection, shared: &Shared, request: &ScanRequest<'_>
     let at_head = through == Position::at(Revision(head));
     let fill = if at_head { fill::part(conn, &shares, &scan.fills, &stretch.room, head)? } else { None };
     let asked = if at_head { asked(conn, &shares, &scan.ask, &mut stretch.room, Revision(head))? } else { Vec::new() };
-    Ok(Batch { at_head, grants: told, entries: stretch.entries, fill, asked, ..Batch::empty(scan.from.clone(), through) })
+    let compare = if at_head { &*scan.compare } else { &[] };
+    let repairs = digests::compare(conn, &shares, compare, Revision(head))?;
+    let digests = match scan.digests.as_deref().filter(|_| at_head) {
+        Some(open) => {
+            // The edge opens again what is repaired, before it compares.
+            let repaired = repairs.iter().map(|repair| &repair.grant.share);
+            let open: Vec<_> = open.iter().chain(repaired).collect();
+            digests::of_grants(conn, &shares, &open, scan.told)?
+        }
+        None => Vec::new(),
+    };
+    let empty = Batch::empty(scan.from.clone(), through);
+    Ok(Batch { at_head, grants: told, entries: stretch.entries, fill, digests, repairs, asked, ..empty })
 }
 
 /// Records that the edge asked for, at least one; it asks again for what finds no room.

@@ -1,4 +1,9 @@
-//! The tables. A version adds its steps to [`MIGRATIONS`].
+//! The tables. A later version adds its steps to [`MIGRATIONS`]; those of a released one never change.
+
+use rusqlite::Connection;
+
+use super::digests;
+use super::error::StoreError;
 
 /// Marks the file as ours: "TBLC".
 pub(super) const APPLICATION_ID: i64 = 0x5442_4c43;
@@ -6,8 +11,27 @@ pub(super) const APPLICATION_ID: i64 = 0x5442_4c43;
 /// The format of this program: how many migrations it knows.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
+/// A part of a migration.
+pub(super) enum Step {
+    /// Statements.
+    Sql(&'static str),
+    /// What statements cannot say.
+    Code(fn(&Connection) -> Result<(), StoreError>),
+}
+
+impl Step {
+    /// Carries it out, in the transaction of all that are missing.
+    pub(super) fn run(&self, conn: &Connection) -> Result<(), StoreError> {
+        match self {
+            Self::Sql(statements) => Ok(conn.execute_batch(statements)?),
+            Self::Code(code) => code(conn),
+        }
+    }
+}
+
 /// Each brings a database from its index to the next format.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND];
+pub(super) const MIGRATIONS: &[&[Step]] =
+    &[&[Step::Sql(FIRST)], &[Step::Sql(SECOND), Step::Code(digests::fill_in), Step::Sql(SECOND_INDEXES)]];
 
 /// Notes:
 /// - `records` is a rowid table although it has a key: rows come in the order they were first stored, so a catch-up
@@ -179,9 +203,12 @@ CREATE TABLE access_tokens (
 ) STRICT;
 "#;
 
-/// Not released yet: what this version adds goes here.
+/// Not released yet: what this version adds goes here. Notes:
 /// - `lost`: numbers, from the first to the last, that the node has declared and that never come.
 /// - `accepted`: the database that an operator wants to be a node's, until it has come.
+/// - `hash` of a record is NULL where it is not live, see [`digests`]; it stands before the value, which may be large.
+/// - A partition that holds nothing has no row in `digests`; `sum` is 16 bytes, little-endian.
+/// - `verified_ms`: when the digests of the node's current database last agreed.
 const SECOND: &str = r#"
 CREATE TABLE lost (
     database INTEGER NOT NULL,
@@ -191,4 +218,40 @@ CREATE TABLE lost (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE accepted (node INTEGER PRIMARY KEY, database BLOB NOT NULL) STRICT;
+
+ALTER TABLE nodes ADD COLUMN verified_ms INTEGER;
+
+CREATE TABLE digests (
+    collection INTEGER NOT NULL,
+    share TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    sum BLOB NOT NULL,
+    PRIMARY KEY (collection, share)
+) STRICT, WITHOUT ROWID;
+
+DROP INDEX records_key;
+DROP INDEX records_stream;
+ALTER TABLE records RENAME TO records_first;
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    born INTEGER NOT NULL,
+    share TEXT,
+    deleted INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    writer TEXT NOT NULL,
+    actor TEXT,
+    clocks BLOB NOT NULL,
+    hash BLOB,
+    value TEXT NOT NULL
+) STRICT;
+"#;
+
+/// After the rows have moved.
+const SECOND_INDEXES: &str = r#"
+DROP TABLE records_first;
+CREATE UNIQUE INDEX records_key ON records (collection, key);
+CREATE INDEX records_stream ON records (collection, share, revision, key);
 "#;

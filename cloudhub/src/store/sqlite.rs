@@ -8,6 +8,7 @@ use proto::ids::{EpochStart, Revision};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::catalog::Catalog;
+use super::digests::Changes;
 use super::error::{Class, OpenError, StoreError, stored};
 use super::heads::Shared;
 use super::job::{Answer, Decided, Job, Touched};
@@ -53,6 +54,12 @@ impl SqliteStore {
         })
     }
 
+    /// What is wrong with hashes and digests, if anything is.
+    #[cfg(test)]
+    pub(super) fn digests_fault(&self) -> Option<String> {
+        super::digests::fault(&self.conn).unwrap_or_else(|error| Some(error.to_string()))
+    }
+
     /// Runs `body` in one transaction, and commits what it did with its revisions.
     fn commit<T>(&mut self, now_ms: u64, body: impl FnOnce(&mut Work<'_>) -> Result<T, StoreError>) -> Result<(T, Touched), StoreError> {
         if self.poisoned {
@@ -84,8 +91,10 @@ impl SqliteStore {
             hlc: self.hlc,
             now_ms,
             marks: Marks::default(),
+            digests: Changes::default(),
         };
         let value = body(&mut work)?;
+        work.digests.save(&tx)?;
         let (touched, hlc) = (work.touched(), work.hlc);
         if touched.head.0 > self.head {
             set_head(&tx, self.head, touched.head.0, hlc)?;
@@ -170,6 +179,7 @@ fn run(work: &mut Work<'_>, job: Job) -> Result<Answer, JobError> {
         Job::Revoke { node } => nodes::revoke(work, &node).map(done),
         Job::Accept { node, database } => nodes::accept(work, &node, &database).map(done),
         Job::DeleteNode { node } => nodes::delete(work, &node).map(done),
+        Job::Resync { node, collection } => nodes::resync(work, &node, collection.as_ref()).map(Answer::Resynced),
         Job::Event { node, kind, detail, at_ms } => nodes::note(work, &node, kind, &detail, at_ms).map(done),
         Job::NewJoinToken(token, hash) => tokens::new_join(work, &token, &hash).map(done),
         Job::RevokeJoinToken { id } => tokens::revoke(work, "join_tokens", "join token", &id).map(done),

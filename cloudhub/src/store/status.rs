@@ -1,13 +1,13 @@
 //! What operators see: nodes, how far behind they are, events, figures.
 
-use proto::frame::{Fill, Report};
+use proto::frame::{Fill, Report, Share};
 use proto::ids::{DatabaseId, Epoch, Position, Revision};
 use proto::limits::UNACKED_WRITES;
-use proto::names::NodeName;
+use proto::names::{CollectionName, NodeName};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{StoreError, counted, limit as row_limit, stored};
-use super::grants;
+use super::grants::{self, GrantRow};
 use super::heads::Shared;
 use super::job::Peer;
 use super::nodes::{find, open_conflicts, parse_labels};
@@ -35,7 +35,7 @@ pub(super) fn behind(conn: &Connection, shared: &Shared, node: &NodeName, at: &P
         }
     }
     for fill in fills {
-        let granted = |row: &&grants::GrantRow| row.since == fill.grant.since.0 && row.to_share() == fill.grant.share;
+        let granted = |row: &&GrantRow| row.since == fill.grant.since.0 && row.to_share() == fill.grant.share;
         if let Some(grant) = shares.grants.iter().find(granted) {
             let end = fill.grant.from.min(at.revision);
             count += between(conn, (grant.collection, &grant.share), fill.at.revision.min(end), end, BEHIND - count)?;
@@ -59,7 +59,7 @@ fn between(conn: &Connection, place: (i64, &str), above: Revision, to: Revision,
 
 const NODE: &str = "SELECT n.name, n.labels, n.revoked, n.created_ms, n.last_seen_ms, n.address, n.transport, n.version, d.database,
      n.serial, n.not_after_ms, n.cursor, n.outbox_writes, n.outbox_oldest_ms, n.warnings, n.id, n.old_serial,
-     EXISTS (SELECT 1 FROM node_grants g WHERE g.node = n.id)
+     EXISTS (SELECT 1 FROM node_grants g WHERE g.node = n.id), n.verified_ms
      FROM nodes n LEFT JOIN databases d ON d.id = n.current";
 
 /// A node.
@@ -100,9 +100,17 @@ fn node_row(conn: &Connection, row: &Row<'_>) -> Result<NodeRow, StoreError> {
             outbox_oldest_ms: counted(row.get(13)?)?,
             warnings: strings(row.get(14)?)?,
         },
+        verified_ms: row.get::<_, Option<i64>>(18)?.map(counted).transpose()?,
         conflicts_open: open_conflicts(conn, row.get(15)?)?,
         selected: row.get(17)?,
     })
+}
+
+/// The partitions that a node gets, conflict rows apart.
+pub(super) fn granted(conn: &Connection, shared: &Shared, node: &NodeName) -> Result<Option<Vec<Share>>, StoreError> {
+    let Some((id, _)) = find(conn, node)? else { return Ok(None) };
+    let shares = grants::load(conn, shared, id, u64::MAX)?;
+    Ok(Some(shares.grants.iter().filter(|row| row.name != CollectionName::conflicts()).map(GrantRow::to_share).collect()))
 }
 
 /// What happened to a node, oldest first.

@@ -9,6 +9,7 @@ use proto::names::NodeName;
 use rusqlite::Connection;
 
 use super::catalog::Catalog;
+use super::digests::Changes;
 use super::error::StoreError;
 use super::heads::Shared;
 use super::job::{Touched, Verdicts};
@@ -62,6 +63,8 @@ pub(super) struct Work<'a> {
     pub(super) hlc: Hlc,
     pub(super) now_ms: u64,
     pub(super) marks: Marks,
+    /// What became of the digests, since the innermost savepoint that is open.
+    pub(super) digests: Changes,
 }
 
 /// Whom the transaction touches.
@@ -87,8 +90,12 @@ impl Work<'_> {
     pub(super) fn savepoint<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T, JobError>) -> Result<T, JobError> {
         self.conn.prepare_cached("SAVEPOINT job")?.execute([])?;
         let (head, hlc, verdicts) = (self.head, self.hlc, self.marks.verdicts);
+        let before = std::mem::take(&mut self.digests);
         let result = body(self);
-        if result.is_err() {
+        let changes = std::mem::replace(&mut self.digests, before);
+        if result.is_ok() {
+            self.digests.join(changes);
+        } else {
             (self.head, self.hlc, self.marks.verdicts) = (head, hlc, verdicts);
             self.catalog.begin();
             self.conn.prepare_cached("ROLLBACK TO job")?.execute([])?;

@@ -84,13 +84,15 @@ impl Checks {
         (self.compare.clone(), self.ask.clone())
     }
 
-    /// A scan has read: at the head, everything that was owed is in it.
-    pub(super) fn scanned(&mut self, batch: &Batch) {
+    /// A scan has read: at the head, everything that was owed is in it. What differed a moment ago and differs no more brings
+    /// digests once more, so that both sides know.
+    pub(super) fn scanned(&mut self, batch: &Batch) -> bool {
         if batch.at_head {
-            self.verify = false;
+            self.verify = !self.compare.is_empty() && batch.repairs.iter().all(|repair| repair.ranges.is_empty());
             self.compare = Vec::new();
             self.ask = Vec::new();
         }
+        batch.at_head && self.verify
     }
 
     /// A batch that was read is not sent after all.

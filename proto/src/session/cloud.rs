@@ -291,8 +291,9 @@ impl CloudSession {
             (Phase::Open, Frame::Verify) => self.follower.verify(),
             (Phase::Open, Frame::Ask(records)) => self.follower.asked(records),
             (Phase::Open, Frame::Compared(Compared { revision, differing })) => {
-                self.effects.push_back(Effect::Compared { revision, differing: differing.len() });
-                self.follower.compared(differing);
+                let count = differing.len();
+                let repairing = self.follower.compared(differing);
+                self.effects.push_back(Effect::Compared { revision, differing: count, repairing });
             }
             (Phase::Open, Frame::Ping { sent_ms, report }) => {
                 self.effects.extend(report.map(Effect::Report));

@@ -31,6 +31,8 @@ pub enum Effect {
         revision: Revision,
         /// How many grants differ.
         differing: usize,
+        /// What differs is narrowed and sent again; else it is shown, and looked at again when the next verification is due.
+        repairing: bool,
     },
     /// Decide and commit these, in order. A store refuses them when `session` is not the database's newest. Answer
     /// with [`CloudSession::committed`] or [`CloudSession::commit_failed`].

@@ -124,9 +124,11 @@ impl Follower {
         self.more |= self.checks.verify();
     }
 
-    /// The edge compared digests.
-    pub(super) fn compared(&mut self, differing: Vec<RangeSums>) {
-        self.more |= self.checks.compared(differing);
+    /// The edge compared digests. Tells whether what differs is narrowed and sent again.
+    pub(super) fn compared(&mut self, differing: Vec<RangeSums>) -> bool {
+        let repairs = self.checks.compared(differing);
+        self.more |= repairs;
+        repairs
     }
 
     /// The edge asks for records.
@@ -189,7 +191,7 @@ impl Follower {
             self.more = true;
             return;
         }
-        self.checks.scanned(&batch);
+        self.more |= self.checks.scanned(&batch);
         if batch.is_empty() && !(batch.at_head && self.owes_head) {
             self.more |= !batch.at_head && batch.through > self.scanned;
             self.scanned = batch.through;

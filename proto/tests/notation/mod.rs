@@ -126,7 +126,7 @@ pub(crate) fn cloud_effect(effect: &cloud::Effect) -> String {
             let records = ahead.records.map_or("none".into(), |revision| revision.to_string());
             format!("read-ahead at={} outcomes={} records={records}", position(&ahead.at), ahead.outcomes)
         }
-        cloud::Effect::Compared { revision, differing } => format!("compared {revision} differing={differing}"),
+        cloud::Effect::Compared { revision, differing, .. } => format!("compared {revision} differing={differing}"),
         cloud::Effect::Commit { session, writes: own } => format!("commit session={session} {}", writes(own)),
         cloud::Effect::Acked(at) => format!("acked {}", position(at)),
         cloud::Effect::Report(report) => format!("report outbox={}", report.outbox_writes),

@@ -57,7 +57,7 @@ impl Lab {
             cloud::Effect::ConfirmSession(session) => self.job(at, Side::Cloud, Job::Confirm(session)),
             cloud::Effect::Scan(scan) => self.job(at, Side::Cloud, Job::Scan(scan)),
             cloud::Effect::Ahead(ahead) => self.job(at, Side::Cloud, Job::Ahead(ahead)),
-            cloud::Effect::Compared { revision, differing } => self.note(&format!("compared at {revision}: {differing} differ")),
+            cloud::Effect::Compared { revision, differing, .. } => self.note(&format!("compared at {revision}: {differing} differ")),
             cloud::Effect::Commit { session, writes } => self.job(at, Side::Cloud, Job::Take(session, writes)),
             cloud::Effect::Acked(cursor) => {
                 let node = self.wires[at].node;

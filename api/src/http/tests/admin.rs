@@ -64,6 +64,16 @@ async fn nodes() {
     let revoked = api.post("/v1/nodes/lyon/revoke", "").token("admin").answer().await.ok(200);
     assert_eq!(revoked["state"], "revoked");
     api.post("/v1/nodes/lyon/revoke", "").token("viewer").answer().await.refused(403, "not_entitled");
+    let verified = api.post("/v1/nodes/lyon/verify?collection=products", "").token("admin").answer().await.ok(200);
+    assert_eq!(
+        (&verified["agreed"], &verified["collection"], &verified["repaired"][0]["ranges"]),
+        (&true.into(), &"products".into(), &3.into())
+    );
+    api.post("/v1/nodes/lyon/verify?collection=No", "").token("admin").answer().await.refused(400, "bad_request");
+    api.post("/v1/nodes/lyon/verify", "").token("viewer").answer().await.refused(403, "not_entitled");
+    let again = api.post("/v1/nodes/lyon/resync", "").token("admin").answer().await.ok(200);
+    assert_eq!((&again["collection"], &again["partitions"]), (&serde_json::Value::Null, &2.into()));
+    api.post("/v1/nodes/lyon/resync?what=1", "").token("admin").answer().await.refused(400, "bad_request");
     let gone = api.delete("/v1/nodes/lyon").token("admin").answer().await.ok(200);
     assert_eq!(gone, serde_json::json!({"name":"lyon","deleted":true}));
     api.delete("/v1/nodes/oslo").token("admin").answer().await.refused(404, "not_found");

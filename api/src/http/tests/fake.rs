@@ -399,6 +399,25 @@ impl CloudAdmin for FakeHub {
         Ok(Node { database: Some(database.to_string()), ..self.node(name).await? })
     }
 
+    async fn verify_node(&self, name: &NodeName, collection: Option<CollectionName>, _: Origin) -> Result<Verification, Problem> {
+        self.node(name).await?;
+        let found = RepairedPartition { collection: "products".into(), partition: None, ranges: 3, of: 256 };
+        Ok(Verification {
+            node: name.to_string(),
+            collection: collection.map(|name| name.to_string()),
+            agreed: true,
+            revision: 7,
+            partitions: 1,
+            verified_at: Some(Time(0)),
+            repaired: vec![found],
+        })
+    }
+
+    async fn resync_node(&self, name: &NodeName, collection: Option<CollectionName>, _: Origin) -> Result<Resync, Problem> {
+        self.node(name).await?;
+        Ok(Resync { node: name.to_string(), collection: collection.map(|name| name.to_string()), partitions: 2, revision: 9 })
+    }
+
     async fn delete_node(&self, name: &NodeName, _: Origin) -> Result<(), Problem> {
         self.node(name).await.map(drop)
     }

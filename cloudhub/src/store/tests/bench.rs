@@ -21,6 +21,9 @@ pub(super) trait Fixture {
 
     fn new() -> Self;
     fn open(&mut self, now_ms: u64) -> Self::Store;
+
+    /// Panics where digests are not those of the records.
+    fn check(store: &Self::Store);
 }
 
 pub(super) struct Bench<F: Fixture> {
@@ -91,6 +94,7 @@ impl<F: Fixture> Bench<F> {
         let now_ms = self.now_ms;
         let decided = self.store().decide(jobs, now_ms).unwrap();
         self.touched = decided.touched;
+        F::check(self.store());
         decided.answers
     }
 

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::clock::Hlc;
-use proto::frame::{Batch, Content, Entry, Fill, Grant, Grants, Hello, NumberedWrite, Reason, Record, Report, Share};
+use proto::digest::{Digest, Hashed, RANGES, range_of};
+use proto::frame::{
+    Batch, Content, Entry, Fill, Grant, GrantDigest, Grants, Hello, NumberedWrite, RangeSums, Reason, Record, Repair, Report, Share,
+};
 use proto::ids::{Cursor, DatabaseId, EpochStart, Position, Revision};
 use proto::json::{Raw, Value};
 use proto::names::{CollectionName, Key};
@@ -30,6 +33,8 @@ pub(super) struct Edge {
     pub(super) taken: u64,
     outcomes: BTreeMap<u64, Outcome>,
     peer: Option<Peer>,
+    /// Rows of ranges that are being repaired, which neither the fill nor the stream has brought yet.
+    untouched: BTreeSet<Place>,
     /// Most records and bytes of a batch.
     pub(super) bounds: (usize, usize),
     /// Every batch that was applied.
@@ -53,6 +58,7 @@ impl Edge {
             taken: 0,
             outcomes: BTreeMap::new(),
             peer: None,
+            untouched: BTreeSet::new(),
             bounds: (256, 256 * 1024),
             batches: Vec::new(),
         }
@@ -148,12 +154,84 @@ impl Edge {
 
     /// Reads and applies one batch; tells whether it stands at the head.
     pub(super) fn step<F: Fixture>(&mut self, bench: &mut Bench<F>) -> bool {
-        let scan = Scan::plain(self.position(), self.fills.clone(), self.told, self.bounds.0, self.bounds.1);
-        let batch = bench.reader().scan(&ScanRequest { peer: self.peer(), scan: &scan }).unwrap();
+        let batch = self.scan(bench, |_| {});
         self.apply(&batch);
         let at_head = batch.at_head;
         self.batches.push(batch);
         at_head
+    }
+
+    /// What its session would scan next.
+    pub(super) fn plain(&self) -> Scan {
+        Scan::plain(self.position(), self.fills.clone(), self.told, self.bounds.0, self.bounds.1)
+    }
+
+    /// The sums of a share, by range.
+    pub(super) fn sums(&self, share: &Share) -> Vec<u128> {
+        self.digest(share).1
+    }
+
+    fn scan<F: Fixture>(&self, bench: &mut Bench<F>, change: impl FnOnce(&mut Scan)) -> Batch {
+        let mut scan = self.plain();
+        change(&mut scan);
+        bench.reader().scan(&ScanRequest { peer: self.peer(), scan: &scan }).unwrap()
+    }
+
+    /// Asks for digests of what is not being filled, applies what comes, and compares: the grants that differ.
+    pub(super) fn compare<F: Fixture>(&mut self, bench: &mut Bench<F>) -> Vec<RangeSums> {
+        let open: Vec<_> = self.fills.iter().map(|fill| fill.grant.share.clone()).collect();
+        let batch = self.scan(bench, |scan| scan.digests = Some(open.clone()));
+        assert!(batch.at_head, "the edge is at the head");
+        let known = self.grants.grants.iter().filter(|grant| !open.contains(&grant.share));
+        let shares: Vec<_> = known.map(|grant| (grant.share.clone(), grant.since)).collect();
+        self.apply(&batch);
+        let told: Vec<_> = batch.digests.iter().map(|digest| (digest.share.clone(), digest.since)).collect();
+        if batch.grants.is_none() {
+            assert_eq!(told, shares, "a digest for each grant that is done");
+        }
+        let differs = |digest: &&GrantDigest| self.digest(&digest.share).0 != digest.digest;
+        let sums =
+            |digest: &GrantDigest| RangeSums { share: digest.share.clone(), since: digest.since, sums: self.digest(&digest.share).1 };
+        batch.digests.iter().filter(differs).map(sums).collect()
+    }
+
+    /// What a share holds here: its digest, and the sums by range.
+    fn digest(&self, share: &Share) -> (Digest, Vec<u128>) {
+        let (mut all, mut ranges) = (Digest::default(), vec![Digest::default(); RANGES]);
+        for record in self.base.values().filter(|record| share_of(record) == *share) {
+            let Content::Value(value) = &record.content else { panic!("{record:?}") };
+            let Record { revision, born, updated_ms, .. } = *record;
+            let (key, writer, actor) = (record.key.as_str(), record.writer.as_str(), record.actor.as_deref());
+            let hash = Hashed { key, revision, born, updated_ms, writer, actor, value }.hash();
+            all.add(&hash);
+            ranges[usize::from(range_of(key))].add(&hash);
+        }
+        (all, ranges.iter().map(|digest| digest.sum).collect())
+    }
+
+    /// Says what is held of the grants that differ, and opens again what the cloud names.
+    pub(super) fn repair<F: Fixture>(&mut self, bench: &mut Bench<F>, differing: Vec<RangeSums>) -> Vec<Repair> {
+        let batch = self.scan(bench, |scan| scan.compare = differing);
+        self.apply(&batch);
+        for Repair { grant, ranges } in batch.repairs.iter().filter(|repair| !repair.ranges.is_empty()) {
+            self.fills.push(Fill { grant: grant.clone(), at: Position::default(), ranges: Some(*ranges) });
+            let rows =
+                self.base.values().filter(|record| share_of(record) == grant.share && ranges.contains(range_of(record.key.as_str())));
+            self.untouched = rows.map(place).collect();
+        }
+        batch.repairs
+    }
+
+    /// Changes what is held, as a disk or a person would.
+    pub(super) fn damage(&mut self, collection: &str, record: &str, change: impl FnOnce(&mut Record)) {
+        change(self.base.get_mut(&(name(collection), key(record))).unwrap());
+    }
+
+    /// Loses a row, or finds one that never was.
+    pub(super) fn forge(&mut self, collection: &str, from: &str, record: &str) {
+        let mut forged = self.base.remove(&(name(collection), key(from))).unwrap();
+        forged.key = key(record);
+        self.base.insert(place(&forged), forged);
     }
 
     /// Until the stream stands at the head and nothing is left to fill.
@@ -217,13 +295,23 @@ impl Edge {
         assert!(batch.at_head, "a fill never overtakes an outcome");
         for record in &part.records {
             assert!(matches!(record.content, Content::Value(_)));
-            if self.base.get(&place(record)).is_none_or(|held| held.revision <= record.revision) {
+            let repaired = part.fill.ranges.is_some_and(|ranges| ranges.contains(range_of(record.key.as_str())));
+            assert_eq!(repaired, part.fill.ranges.is_some(), "only what differs is sent again");
+            if repaired {
+                self.untouched.remove(&place(record));
+                self.base.insert(place(record), record.clone());
+            } else if self.base.get(&place(record)).is_none_or(|held| held.revision <= record.revision) {
                 self.upsert(record);
             }
         }
         let own = |fill: &Fill| fill.grant == part.fill.grant;
         match part.done {
-            true => self.fills.retain(|fill| !own(fill)),
+            true => {
+                self.fills.retain(|fill| !own(fill));
+                for gone in std::mem::take(&mut self.untouched) {
+                    self.base.remove(&gone);
+                }
+            }
             false => self.fills.iter_mut().filter(|fill| own(fill)).for_each(|fill| fill.at = part.fill.at.clone()),
         }
     }
@@ -231,6 +319,7 @@ impl Edge {
     fn upsert(&mut self, record: &Record) {
         let held = self.base.get(&place(record)).map(|held| held.revision);
         assert!(held.is_none_or(|held| held <= record.revision), "a record never goes back");
+        self.untouched.remove(&place(record));
         match record.content {
             Content::Value(_) => drop(self.base.insert(place(record), record.clone())),
             Content::Deleted | Content::Left => drop(self.base.remove(&place(record))),
@@ -282,7 +371,8 @@ impl Edge {
     }
 
     /// Convergence: base is what the cloud holds in this node's grants, and nothing else.
-    pub(super) fn same_as_cloud<F: Fixture>(&self, bench: &mut Bench<F>) {
+    pub(super) fn same_as_cloud<F: Fixture>(&mut self, bench: &mut Bench<F>) {
+        assert_eq!(self.compare(bench), [], "{}: digests agree", self.node);
         let mut expected = BTreeMap::new();
         for definition in &self.grants.definitions {
             let mut request =

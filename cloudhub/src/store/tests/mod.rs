@@ -6,6 +6,7 @@ mod api;
 mod bench;
 mod bounds;
 mod collections;
+mod digests;
 mod edge;
 mod order;
 mod schedules;
@@ -64,6 +65,12 @@ mod embedded {
         collections::what_records_depend_on_cannot_change,
         collections::a_deleted_collection_does_not_come_back,
         collections::schemas_are_judged,
+        digests::only_the_ranges_that_differ_are_filled_again,
+        digests::what_agrees_or_is_not_granted_is_not_filled,
+        digests::digests_are_of_the_head_and_of_done_grants,
+        digests::resync_gives_grants_anew,
+        digests::a_verification_is_of_one_database,
+        digests::digests_follow_any_history,
         order::restart_keeps_head_and_makes_an_epoch,
         order::write_hash_duplicates,
         order::numbers_are_taken_in_order,

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::bench::{Bench, Fixture, key, name};
 use super::edge::{Edge, put};
 use super::shops;
+use crate::store::schema::MIGRATIONS;
 use crate::store::{Class, OpenError, OpenOptions, SqliteStore, Store, StoreError, StoreRead};
 
 pub(super) struct Embedded {
@@ -26,6 +27,10 @@ impl Fixture for Embedded {
         self.seed += 1;
         let seed = self.seed;
         SqliteStore::open(&self.options(), now_ms, &mut || seed).unwrap()
+    }
+
+    fn check(store: &SqliteStore) {
+        assert_eq!(store.digests_fault(), None);
     }
 }
 
@@ -141,4 +146,39 @@ fn what_a_node_lost_is_not_in_the_file() {
     let bytes = std::fs::read(bench.fixture.file()).unwrap();
     assert!(!bytes.windows(9).any(|window| window == b"swordfish"));
     assert!(bench.reader().record(&name("products"), &key("1")).unwrap().is_none());
+}
+
+/// Format 2 gives every record its hash and every partition its digest.
+#[test]
+fn a_file_of_format_1_gets_its_digests() {
+    let mut fixture = Embedded::new();
+    let raw = fixture.raw();
+    MIGRATIONS[0].iter().for_each(|step| step.run(&raw).unwrap());
+    raw.execute_batch(
+        "PRAGMA application_id = 0x54424c43; PRAGMA user_version = 1;
+         INSERT INTO meta (id, head, hlc, created_ms) VALUES (1, 9, 0, 0);
+         INSERT INTO collections (id, name, revision, definition) VALUES (7, 'stock', 1, '{\"partition\":{\"field\":\"W\",\"label\":\"site\"}}');
+         INSERT INTO records (id, collection, key, revision, born, share, deleted, updated_ms, writer, actor, clocks, value) VALUES
+             (1, 7, 'a', 2, 2, '=lyon', 0, 5, 'cloud:2', NULL, x'', '{\"W\":\"lyon\"}'),
+             (4, 7, 'b', 3, 2, '=lyon', 0, 6, 'cloud:3', 'ann', x'', '{\"W\":\"lyon\",\"n\":1}'),
+             (6, 7, 'c', 4, 4, '=oslo', 1, 7, 'cloud:4', NULL, x'', '{\"W\":\"oslo\"}'),
+             (9, 7, 'd', 5, 5, NULL, 0, 8, 'cloud:5', NULL, x'', '{}'),
+             (10, 8, 'e', 6, 6, '', 0, 8, 'cloud:6', NULL, x'', '{}');
+         INSERT INTO doomed (collection) VALUES (8);",
+    )
+    .unwrap();
+    drop(raw);
+    let store = fixture.open(1);
+    Embedded::check(&store);
+    drop(store);
+    let raw = fixture.raw();
+    let (ids, hashes, digests): (String, i64, String) = raw
+        .query_row(
+            "SELECT (SELECT group_concat(id) FROM (SELECT id FROM records ORDER BY id)), (SELECT count(hash) FROM records),
+                 (SELECT group_concat(collection || share || count) FROM digests)",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    assert_eq!((ids.as_str(), hashes, digests.as_str()), ("1,4,6,9,10", 4, "7=lyon2"));
 }
