@@ -16,6 +16,8 @@ mod fleet;
 mod lost;
 #[path = "operations/replacing.rs"]
 mod replacing;
+#[path = "operations/verify.rs"]
+mod verify;
 
 use std::collections::BTreeMap;
 
