@@ -6,6 +6,8 @@
 mod bounds;
 #[path = "schedules/creating.rs"]
 mod creating;
+#[path = "schedules/digests.rs"]
+mod digests;
 #[path = "schedules/judging.rs"]
 mod judging;
 #[path = "schedules/large.rs"]
