@@ -29,6 +29,7 @@ fn main() {
     demo.kill(&order);
     demo.cloud_returns(&order);
     demo.conflicts();
+    demo.proof();
     println!("\nEvery step was checked, in {:.1} s.", begun.elapsed().as_secs_f32());
     if keep {
         demo.leave_running();
@@ -219,7 +220,16 @@ impl Demo {
                 (here["conflicts"].as_array()?.len() == rows.len()).then_some(())
             });
         }
-        println!("   both shops list the same {} rows", rows.len());
+        println!("   both shops list the same {} rows\n", rows.len());
+    }
+
+    fn proof(&mut self) {
+        self.title("And that all three hold the same is compared, not assumed");
+        for name in ["lyon", "oslo"] {
+            let said = self.world.cloud.cli(&["node", "verify", name]).done();
+            assert!(said.contains("holds what the cloud has"), "{said}");
+            println!("   $ cloudhub node verify {name}\n{}", indent(&said).trim_end());
+        }
     }
 
     fn leave_running(&mut self) {
