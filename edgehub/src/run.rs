@@ -87,8 +87,7 @@ impl Node {
             disk: Arc::new(NodeDisk),
         };
         let store = Metamanager::open(&data.join("edge.db"), options, Arc::new(move || clock.now()))?;
-        let (database, stored_ms) =
-            store.run(|store, now| (store.database(), store.time_ms(now))).context("the database closed at once")?;
+        let stored_ms = store.run(|store, now| store.time_ms(now)).context("the database closed at once")?;
         let node = Self {
             board: Arc::new(Board::new(clock.now().wall_ms)),
             verification: Arc::new(Verification::new(Arc::clone(&outbox_grew))),
@@ -101,7 +100,6 @@ impl Node {
         };
         let hub = LocalHub {
             store: store.clone(),
-            database,
             node: name,
             board: Arc::clone(&node.board),
             verification: Arc::clone(&node.verification),

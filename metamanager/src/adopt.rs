@@ -1,19 +1,20 @@
 //! The beginning of a session: what Welcome says is made durable before anything else happens in it.
 
 use proto::clock::Now;
-use proto::frame::{Fill, Grants, Welcome};
+use proto::frame::{Fill, Grant, Grants, Welcome};
 use proto::ids::{Cursor, EpochStart, Position, Revision};
 use proto::limits::EPOCHS_KEPT;
-use proto::op::Verdict;
-use rusqlite::params;
+use proto::names::{CollectionName, Key};
+use proto::op::{Hash, Verdict, hash};
+use rusqlite::{OptionalExtension, params};
 
 use crate::apply::{Applied, Applying};
 use crate::error::{ApplyError, Done};
+use crate::grants::{self, Again};
 use crate::ledger::{number, stored};
 use crate::outbox::{self, without_effect};
-use crate::relay;
 use crate::store::{Event, Store, Tx};
-use crate::{grants, lost, staging};
+use crate::{fork, lost, overlay, relay, staging};
 
 /// Where the session begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Adopted {
     pub fills: Vec<Fill>,
     /// The outcomes of all writes up to this number are here.
     pub answered: u64,
+    /// Records to ask the cloud for.
+    pub asks: Vec<(CollectionName, Key)>,
     /// Delivered writes that the cloud does not know any more and that are pending again.
     pub repended: u64,
     /// Delivered writes that the cloud does not know any more and that are no longer kept: before anything goes up, a new
@@ -32,12 +35,16 @@ pub struct Adopted {
 }
 
 impl Store {
-    /// Commits what Welcome says: session number, epochs, cursor, grants, and which delivered writes go up again.
+    /// Commits what Welcome says: session number, epochs, cursor, grants, and which delivered writes go up again. Where it
+    /// shows that this database is a copy, nothing is stored: [`ApplyError::Copied`].
     pub fn adopt(&mut self, welcome: &Welcome, now: Now) -> Result<Adopted, ApplyError> {
         let (adopted, lost_rights) = self.transaction(|tx| {
+            if let Some(number) = copied(tx, welcome)? {
+                return Ok(Err(ApplyError::Copied { number }));
+            }
             let at_ms = tx.clock.time_ms(now);
-            adopt(tx, welcome, at_ms)
-        })?;
+            adopt(tx, welcome, at_ms).map(Ok)
+        })??;
         self.checking.session_began();
         self.tell(&Event::Changed);
         self.empty_log(lost_rights);
@@ -45,28 +52,65 @@ impl Store {
     }
 }
 
+/// The first pending write under whose number the cloud took something else.
+fn copied(tx: &Tx<'_>, welcome: &Welcome) -> Done<Option<u64>> {
+    let mut statement = tx.conn.prepare_cached(
+        "SELECT bytes FROM writes WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM outcomes WHERE outcomes.number = writes.number)",
+    )?;
+    let first = welcome.taken.saturating_sub((welcome.hashes.len() as u64).saturating_sub(1));
+    for (number, theirs) in (first..).zip(&welcome.hashes).filter(|(_, theirs)| **theirs != Hash::default()) {
+        let own = statement.query_row([stored(number)], |row| Ok(hash(row.get_ref(0)?.as_blob()?))).optional()?;
+        if own.is_some_and(|own| own != *theirs) {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
 fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<(Adopted, u64)> {
     tx.ledger.meta.session = welcome.session;
+    let fork = welcome.fork.filter(|fork| !welcome.reset && *fork < tx.ledger.meta.top);
+    let included = fork.map(|_| fork::included(tx, welcome.taken)).transpose()?.unwrap_or_default();
     epochs(tx, &welcome.epochs)?;
     move_cursor(tx, &welcome.cursor)?;
     if welcome.reset {
         forget_revisions(tx)?;
     }
+    if let Some(fork) = fork {
+        fork::leave(tx, fork)?;
+    }
     let repended = repend(tx, welcome.taken)?;
     let lost = lost::find(tx, welcome.taken, at_ms)?;
     outbox::advance(tx.conn, &mut tx.ledger.meta)?;
+    fork::forget(tx.conn, tx.ledger.meta.answered)?;
+    let again = match fork {
+        _ if welcome.reset => Again::All,
+        Some(fork) => Again::Above(fork),
+        None => Again::No,
+    };
     let mut applying = Applying::new(tx, at_ms);
-    let held = welcome.reset.then(|| Grants { revision: welcome.head, ..applying.tx.ledger.held() });
+    let held = (again != Again::No).then(|| again_from(applying.tx.ledger.held(), welcome.head));
     if let Some(new) = welcome.grants.as_ref().or(held.as_ref()) {
-        grants::replace(&mut applying, new, welcome.reset)?;
+        let meta = &mut applying.tx.ledger.meta;
+        meta.top = meta.top.max(new.revision);
+        grants::replace(&mut applying, new, again)?;
     }
     grants::set_labels(applying.tx.conn, &welcome.labels)?;
-    if welcome.reset || repended > 0 {
+    if again != Again::No || repended > 0 {
         relay::again(&mut applying)?;
     }
+    for ((collection, key), upto) in included {
+        overlay::include(applying.tx.conn, collection, &key, upto)?;
+    }
     let applied = applying.finish()?;
-    let Applied { cursor, fills, answered, lost_rights, .. } = applied;
-    Ok((Adopted { cursor, fills, answered, repended, lost }, lost_rights))
+    let Applied { cursor, fills, answered, asks, lost_rights, .. } = applied;
+    Ok((Adopted { cursor, fills, answered, asks, repended, lost }, lost_rights))
+}
+
+/// The grants that are held, for fills that begin now.
+fn again_from(held: Grants, head: Revision) -> Grants {
+    let grants = held.grants.into_iter().map(|grant| Grant { from: head, ..grant }).collect();
+    Grants { revision: head, grants, ..held }
 }
 
 /// The newest epochs, oldest first.
@@ -105,6 +149,8 @@ fn forget_revisions(tx: &mut Tx<'_>) -> Done<()> {
     tx.ledger.blocked = 0;
     tx.ledger.digests.clear();
     tx.ledger.meta.reached = Revision::ZERO;
+    tx.ledger.meta.top = Revision::ZERO;
+    tx.ledger.unsure = true;
     Ok(())
 }
 

@@ -4,26 +4,27 @@
 //! what is durable. A batch that comes twice does no harm: records up to the cursor are known, an older revision never
 //! replaces a newer one, and an outcome counts once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::clock::Now;
 use proto::digest::RangeSet;
 use proto::frame::{Batch, Compared, Content, Entry, Fill, Record, Share};
 use proto::ids::{Cursor, Epoch, Position, Revision};
 use proto::json::Value;
-use proto::names::Key;
+use proto::names::{CollectionName, Key};
 use proto::op::{Hash, Outcome, Verdict};
 
 use crate::base::{self, NewBase, Stored};
 use crate::check::Question;
 use crate::conflicts::{self, About};
 use crate::error::{ApplyError, Done};
+use crate::grants::{self, Again};
 use crate::limits::TRIM_STEP_APPLIED;
 use crate::outbox::{self, Writes};
 use crate::overlay;
 use crate::staging::Staging;
 use crate::store::{Event, Store, Tx};
-use crate::{blocked, digests, fill, grants, repair, trim};
+use crate::{blocked, digests, fill, fork, repair, trim};
 
 /// What is durable now: an Ack carries the cursor and the fills.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,6 +41,8 @@ pub struct Applied {
     pub check: bool,
     /// Grants whose repair began, and the ranges of their keys that are read again.
     pub repairs: Vec<(Share, RangeSet)>,
+    /// Records to ask the cloud for.
+    pub asks: Vec<(CollectionName, Key)>,
     /// Outcomes that were new.
     pub outcomes: Vec<(u64, Verdict)>,
     /// Records that were stored or removed.
@@ -108,6 +111,8 @@ pub(crate) struct Applying<'t, 'c> {
     staging: Staging,
     /// Records whose laid ops have to be looked at again, and the newest revision that arrived.
     unsettled: BTreeMap<(i64, Key), Revision>,
+    /// Those of them whose row was of a lost history, and what was known of it goes with it.
+    renewed: BTreeSet<(i64, Key)>,
     /// A scan reached its head.
     reached: bool,
     /// What is stored came by a repair.
@@ -126,6 +131,7 @@ impl<'t, 'c> Applying<'t, 'c> {
             writes: Writes::default(),
             staging,
             unsettled: BTreeMap::new(),
+            renewed: BTreeSet::new(),
             reached: false,
             repairing: false,
             question: None,
@@ -136,7 +142,7 @@ impl<'t, 'c> Applying<'t, 'c> {
     fn batch(&mut self, batch: &Batch) -> Done<()> {
         let at = self.tx.ledger.position().cloned().unwrap_or_default();
         if let Some(new) = &batch.grants {
-            grants::replace(self, new, false)?;
+            grants::replace(self, new, Again::No)?;
         }
         let complete = batch.through.revision;
         if complete > at.revision {
@@ -165,6 +171,8 @@ impl<'t, 'c> Applying<'t, 'c> {
         for repair in &batch.repairs {
             repair::open(self, repair)?;
         }
+        let meta = &mut self.tx.ledger.meta;
+        meta.top = meta.top.max(newest(batch));
         self.move_cursor(&at, &batch.through);
         if batch.at_head && complete > self.tx.ledger.meta.reached {
             self.tx.ledger.meta.reached = complete;
@@ -258,6 +266,7 @@ impl<'t, 'c> Applying<'t, 'c> {
             hash,
             repairs: self.repairing,
         };
+        let unsure = fork::is_unsure(self.tx.conn, self.tx.ledger, collection, &record.key)?;
         let stored = base::store(self.tx.conn, &mut self.tx.ledger.digests, collection, &record.key, &new)?;
         if stored == Stored::Kept {
             return blocked::follow(self.tx, collection, record, Some(record.revision));
@@ -268,6 +277,9 @@ impl<'t, 'c> Applying<'t, 'c> {
         self.tx.ledger.count(collection, new, if laid { 0 } else { new });
         if laid {
             self.unsettle((collection, record.key.clone()), record.revision);
+            if unsure {
+                self.renewed.insert((collection, record.key.clone()));
+            }
         }
         if conflict {
             conflicts::follow(self.tx.conn, &mut self.tx.ledger.meta, &record.key, about.as_ref())?;
@@ -277,6 +289,7 @@ impl<'t, 'c> Applying<'t, 'c> {
 
     fn gone(&mut self, record: &Record) -> Done<()> {
         let Some(collection) = self.tx.ledger.collections.get(&record.collection).map(|collection| collection.id) else { return Ok(()) };
+        let unsure = fork::is_unsure(self.tx.conn, self.tx.ledger, collection, &record.key)?;
         let removed = base::remove(self.tx.conn, &mut self.tx.ledger.digests, collection, &record.key, record.revision)?;
         let laid = self.has_overlay(collection, &record.key)?;
         if removed {
@@ -288,6 +301,9 @@ impl<'t, 'c> Applying<'t, 'c> {
         }
         if laid {
             self.unsettle((collection, record.key.clone()), record.revision);
+            if unsure && removed {
+                self.renewed.insert((collection, record.key.clone()));
+            }
         }
         blocked::follow(self.tx, collection, record, Some(record.revision))
     }
@@ -309,6 +325,9 @@ impl<'t, 'c> Applying<'t, 'c> {
         if self.reached {
             self.unsettle_held()?;
         }
+        for (collection, key) in std::mem::take(&mut self.renewed) {
+            overlay::include(self.tx.conn, collection, &key, 0)?;
+        }
         let unsettled = std::mem::take(&mut self.unsettled);
         for ((collection, key), arrived) in unsettled {
             overlay::settle(self.tx.conn, self.tx.ledger, self.tx.own, &mut self.writes, (collection, &key), arrived)?;
@@ -317,6 +336,7 @@ impl<'t, 'c> Applying<'t, 'c> {
         self.done.cursor = self.tx.ledger.position().cloned().unwrap_or_default();
         self.done.fills = self.tx.ledger.fills();
         self.done.answered = self.tx.ledger.meta.answered;
+        self.done.asks = fork::asks(self.tx.conn, self.tx.ledger)?;
         Ok(self.done)
     }
 
@@ -330,6 +350,17 @@ impl<'t, 'c> Applying<'t, 'c> {
         held.into_iter().for_each(|id| self.unsettle(id, Revision::ZERO));
         Ok(())
     }
+}
+
+/// The newest revision that a batch says anything of.
+fn newest(batch: &Batch) -> Revision {
+    let entries = batch.entries.iter().map(|entry| match entry {
+        Entry::Record(record) => record.revision,
+        Entry::Outcome { outcome, .. } => outcome.revision,
+    });
+    let filled = batch.fill.iter().flat_map(|part| &part.records).chain(&batch.asked).map(|record| record.revision);
+    let granted = batch.grants.iter().map(|grants| grants.revision);
+    entries.chain(filled).chain(granted).chain([batch.through.revision]).max().unwrap_or_default()
 }
 
 /// Whether a stream record was applied before: everything up to the cursor was, in this or a newer version.

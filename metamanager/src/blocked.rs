@@ -89,6 +89,16 @@ pub(crate) fn forget_unseen(tx: &mut Tx<'_>, share: &Share) -> Done<()> {
     Ok(())
 }
 
+/// What came above a revision is of a history that is lost.
+pub(crate) fn forget_above(tx: &mut Tx<'_>, revision: Revision) -> Done<()> {
+    let mut statement = tx.conn.prepare("SELECT collection, key FROM blocked WHERE revision > ?1")?;
+    let rows = statement.query_map([stored(revision.0)], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    for (collection, key) in rows.collect::<Result<Vec<_>, _>>()? {
+        release(tx, &collection, &key, None)?;
+    }
+    Ok(())
+}
+
 /// The share is gone, and what is blocked of it. Returns the keys.
 pub(crate) fn forget(tx: &mut Tx<'_>, share: &Share) -> Done<Vec<String>> {
     let keys: Vec<String> = of(tx, share)?.into_iter().map(|(key, _)| key).collect();

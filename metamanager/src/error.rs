@@ -309,6 +309,13 @@ pub enum ApplyError {
         /// Where the batch begins.
         from: Position,
     },
+    /// The cloud took other content under this number: this database is a copy, or an old image, of one that went on. Take
+    /// another id with [`crate::Store::renew`], and come again.
+    #[error("write {number} of this database is another one in the cloud: this is a copied card or an old image")]
+    Copied {
+        /// The first such write.
+        number: u64,
+    },
     /// A batch before the first Welcome: close the session.
     #[error("a batch came before the session had begun")]
     NotAdopted,

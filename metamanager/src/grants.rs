@@ -15,15 +15,36 @@ use crate::error::{Done, Fault};
 use crate::ledger::{Granted, record_key, stored};
 use crate::{blocked, conflicts, repair};
 
-/// Takes new grants and definitions. One that the node has under the same (share, since) keeps its progress, unless
-/// what the node holds is not of this store (`reset`); every other one fills from the beginning.
-pub(crate) fn replace(applying: &mut Applying<'_, '_>, new: &Grants, reset: bool) -> Done<()> {
+/// Which grants fill again although they stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// None.
+    No,
+    /// All: what the node holds is not of this store.
+    All,
+    /// Those given above a fork, and those whose fill is under way: it read another history.
+    Above(Revision),
+}
+
+impl Again {
+    fn fills(self, granted: &Granted) -> bool {
+        match self {
+            Self::No => false,
+            Self::All => true,
+            Self::Above(fork) => granted.grant.since > fork || !granted.done,
+        }
+    }
+}
+
+/// Takes new grants and definitions. One that the node has under the same (share, since) keeps its progress, unless `again`
+/// says otherwise; every other one fills from the beginning.
+pub(crate) fn replace(applying: &mut Applying<'_, '_>, new: &Grants, again: Again) -> Done<()> {
     define(applying, &new.definitions)?;
     let wanted: BTreeMap<&Share, &Grant> = new.grants.iter().map(|grant| (&grant.share, grant)).collect();
     for granted in applying.tx.ledger.grants.clone() {
         match wanted.get(&granted.grant.share) {
             None => remove(applying, &granted)?,
-            Some(grant) if reset || grant.since != granted.grant.since => reopen(applying, &granted, grant, None)?,
+            Some(grant) if again.fills(&granted) || grant.since != granted.grant.since => reopen(applying, &granted, grant, None)?,
             Some(_) => {}
         }
     }

@@ -129,6 +129,11 @@ impl Entry {
     pub(crate) fn known(&self, tx: &Tx<'_>) -> Revision {
         let cursor = tx.ledger.position().map_or(Revision::ZERO, |at| at.revision);
         let Some(base) = &self.base else { return cursor };
+        if base.revision == Revision::ZERO {
+            // Of a history that is lost. Never 0: then the op would create.
+            let filled = tx.ledger.granted_by_id(base.granted).is_none_or(|granted| granted.done);
+            return if filled { cursor } else { base.born }.max(Revision(1));
+        }
         let filled = tx.ledger.granted_by_id(base.granted).is_none_or(|granted| granted.done);
         if filled { cursor } else { base.revision }
     }

@@ -22,6 +22,7 @@ use crate::list::{ListPage, ListQuery};
 use crate::local::{Committed, LocalWrite};
 use crate::reader::Reader;
 use crate::readers::Readers;
+use crate::renew::Names;
 use crate::store::{Options, Store};
 use crate::view::ViewRow;
 
@@ -53,6 +54,7 @@ struct Shared {
     /// Ends checks early.
     closing: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    names: Arc<Mutex<Names>>,
 }
 
 impl Metamanager {
@@ -61,13 +63,14 @@ impl Metamanager {
         let store = Store::open(path, options, clock())?;
         let readers = Arc::new(Readers::open(&store)?);
         let closing = store.closing();
+        let names = store.names();
         let (commands, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("edge-db-writer".to_owned());
         let warm = Arc::clone(&readers);
         let writer = thread
             .spawn(move || run(store, &queue, &clock, &warm))
             .map_err(|source| OpenError::Folder { folder: crate::lock::folder_of(path), source })?;
-        let shared = Shared { commands, readers, closing, writer: Mutex::new(Some(writer)) };
+        let shared = Shared { commands, readers, closing, writer: Mutex::new(Some(writer)), names };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -112,6 +115,11 @@ impl Metamanager {
         let (reply, answer) = sync_channel(1);
         self.run_then(work, move |value| drop(reply.send(value)));
         answer.recv().ok()
+    }
+
+    /// The database's id and those that it had before.
+    pub fn names(&self) -> Names {
+        self.shared.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads, on the caller's thread: whichever reader is free.
@@ -259,8 +267,8 @@ fn apply(store: &mut Store, now: Now, waiting: Vec<(Vec<Batch>, ApplyReply)>) {
     for reply in replies {
         reply(result.clone());
         if let Ok(applied) = &mut result {
-            *applied =
-                Applied { cursor: applied.cursor.clone(), fills: applied.fills.clone(), answered: applied.answered, ..Applied::default() };
+            let Applied { cursor, fills, answered, asks, .. } = applied.clone();
+            *applied = Applied { cursor, fills, answered, asks, ..Applied::default() };
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::error::{Done, Fault};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) database: DatabaseId,
+    /// The database that this one took the place of, with its numbers.
+    pub(crate) previous: Option<DatabaseId>,
     pub(crate) session: u64,
     pub(crate) clock: u64,
     /// The newest number ever given to a write.
@@ -45,6 +47,10 @@ pub(crate) struct Meta {
     pub(crate) conflicts_open: u64,
     /// When digests last agreed, milliseconds since 1970.
     pub(crate) verified_ms: Option<u64>,
+    /// The newest revision that anything was stored of.
+    pub(crate) top: Revision,
+    /// It was made from what was saved from a damaged file, and the grants have not come since.
+    pub(crate) saved: bool,
 }
 
 /// One collection, granted or once granted.
@@ -94,6 +100,8 @@ pub(crate) struct Ledger {
     pub(crate) digests: Digests,
     /// Records that are put aside.
     pub(crate) blocked: u64,
+    /// Base may have rows of a history that the cloud's store lost.
+    pub(crate) unsure: bool,
 }
 
 pub(crate) fn stored(number: u64) -> i64 {
@@ -132,7 +140,9 @@ impl Ledger {
         let grants = load_grants(conn, &names)?;
         let blocked = conn.prepare_cached("SELECT count(*) FROM blocked")?.query_row([], |row| number(row, 0))?;
         let digests = Digests::load(conn)?;
-        Ok(Self { saved: meta.clone(), meta, epochs: load_epochs(conn)?, grants, collections, names, counts, digests, blocked })
+        let unsure = crate::fork::any(conn)?;
+        let epochs = load_epochs(conn)?;
+        Ok(Self { saved: meta.clone(), meta, epochs, grants, collections, names, counts, digests, blocked, unsure })
     }
 
     /// Writes what changed; part of the transaction that changed it.
@@ -230,7 +240,7 @@ impl Collection {
 
 const META: &str = "SELECT database, session, clock, newest, answered, declared, outbox_writes, outbox_bytes, delivered_bytes, \
     rejected_writes, rejected_bytes, trimmed, overlays, epoch, reached, grants_revision, generation, conflicts_open, \
-    cursor_revision, cursor_collection, cursor_key, verified_ms FROM meta";
+    cursor_revision, cursor_collection, cursor_key, verified_ms, previous, top, saved FROM meta";
 
 pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
     let mut statement = conn.prepare_cached(META)?;
@@ -261,6 +271,9 @@ pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
         generation: number(row, 16)?,
         conflicts_open: number(row, 17)?,
         verified_ms: optional(row, 21)?,
+        previous: row.get::<_, Option<[u8; 16]>>(22)?.map(DatabaseId),
+        top: Revision(number(row, 23)?),
+        saved: row.get(24)?,
     })
 }
 
@@ -271,7 +284,7 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
         "UPDATE meta SET session = ?1, clock = ?2, newest = ?3, answered = ?4, declared = ?5, outbox_writes = ?6, outbox_bytes = ?7, \
          delivered_bytes = ?8, rejected_writes = ?9, rejected_bytes = ?10, trimmed = ?11, overlays = ?12, epoch = ?13, reached = ?14, \
          grants_revision = ?15, generation = ?16, conflicts_open = ?17, cursor_revision = ?18, cursor_collection = ?19, cursor_key = ?20, \
-         verified_ms = ?21",
+         verified_ms = ?21, database = ?22, previous = ?23, top = ?24, saved = ?25",
     )?;
     statement.execute(params![
         stored(meta.session),
@@ -295,6 +308,10 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
         inside.map(|(collection, _)| collection.as_str()),
         inside.map(|(_, key)| key.as_str()),
         meta.verified_ms.map(stored),
+        meta.database.0,
+        meta.previous.map(|previous| previous.0),
+        stored(meta.top.0),
+        meta.saved,
     ])?;
     Ok(())
 }
@@ -305,9 +322,7 @@ pub(crate) fn begin(conn: &Connection) -> Done<()> {
     let tx = conn.unchecked_transaction()?;
     let exists: Option<i64> = tx.query_row("SELECT 1 FROM meta", [], |row| row.get(0)).optional()?;
     if exists.is_none() {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|error| Fault::damaged("the system's random numbers", error))?;
-        tx.execute("INSERT INTO meta (id, database) VALUES (1, ?1)", [id])?;
+        tx.execute("INSERT INTO meta (id, database) VALUES (1, ?1)", [crate::renew::fresh()?.0])?;
     }
     tx.execute("UPDATE meta SET opens = opens + 1", [])?;
     Ok(tx.commit()?)

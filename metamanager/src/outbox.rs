@@ -10,7 +10,7 @@ use proto::op::{Outcome, Verdict, Write};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::{Done, Fault};
-use crate::ledger::{Meta, number, stored};
+use crate::ledger::{Meta, number, optional, stored};
 use crate::limits::DECODED_BYTES;
 use crate::lost;
 use crate::numbers::{pack, unpack};
@@ -26,29 +26,39 @@ pub struct OutboxPart {
 
 /// Appends a write. `prev` names, op by op, the write that lay over the record before (0: none).
 pub(crate) fn append(conn: &Connection, meta: &mut Meta, new: u64, at_ms: u64, prev: &[u64], bytes: &[u8]) -> Done<()> {
-    let mut statement = conn.prepare_cached("INSERT INTO writes (number, at_ms, prev, bytes) VALUES (?1, ?2, ?3, ?4)")?;
-    statement.execute(params![stored(new), stored(at_ms), pack(prev.iter().copied()), bytes])?;
+    let mut statement = conn.prepare_cached("INSERT INTO writes (number, at_ms, prev, bytes, sum) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    statement.execute(params![stored(new), stored(at_ms), pack(prev.iter().copied()), bytes, sum(new, bytes)])?;
     meta.newest = new;
     meta.outbox_writes += 1;
     meta.outbox_bytes += bytes.len() as u64;
     Ok(())
 }
 
+/// By which a row is known to be whole: of its number and its bytes as they are stored.
+pub(crate) fn sum(number: u64, bytes: &[u8]) -> [u8; 8] {
+    let hash = proto::op::hash(&[&number.to_le_bytes(), bytes].concat());
+    let mut short = [0; 8];
+    short.copy_from_slice(&hash[..8]);
+    short
+}
+
 /// What waits above a number, at least one write if there is any. Rejected writes whose outcome the cloud lost go up
 /// as declared numbers, without content.
 pub(crate) fn part(conn: &Connection, above: u64, max_bytes: usize) -> Done<OutboxPart> {
     let mut statement = conn.prepare_cached(
-        "SELECT number, bytes, (SELECT declared FROM outcomes WHERE outcomes.number = writes.number) FROM writes \
+        "SELECT number, bytes, (SELECT declared FROM outcomes WHERE outcomes.number = writes.number), \
+         (SELECT min(revision) FROM forks WHERE forks.number >= writes.number) FROM writes \
          WHERE number > max(?1, (SELECT answered FROM meta)) ORDER BY number",
     )?;
     let mut rows = statement.query([stored(above)])?;
     let mut part = OutboxPart::default();
     let mut room = max_bytes;
     while let Some(row) = rows.next()? {
+        let fork = optional(row, 3)?.map(Revision);
         let write = match row.get::<_, Option<bool>>(2)? {
             Some(false) => continue,
-            Some(true) => NumberedWrite { number: number(row, 0)?, bytes: Vec::new(), rejected: true, hash: None },
-            None => NumberedWrite { number: number(row, 0)?, bytes: row.get(1)?, rejected: false, hash: None },
+            Some(true) => NumberedWrite { number: number(row, 0)?, bytes: Vec::new(), rejected: true, hash: None, fork },
+            None => NumberedWrite { number: number(row, 0)?, bytes: row.get(1)?, rejected: false, hash: None, fork },
         };
         if write.bytes.len() > room && !part.writes.is_empty() {
             part.more = true;

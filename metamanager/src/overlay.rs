@@ -18,6 +18,7 @@ use crate::ledger::{Ledger, number, optional, stored};
 use crate::limits::LAID_LISTED;
 use crate::numbers::{pack, unpack};
 use crate::outbox::Writes;
+use crate::renew::Alias;
 
 /// One row of the overlay.
 #[derive(Debug, Clone)]
@@ -47,22 +48,28 @@ pub(crate) struct Overlay {
 pub(crate) struct Own {
     pub(crate) node: Option<NodeName>,
     pub(crate) database: DatabaseId,
+    /// Ids that the database had.
+    pub(crate) aliases: Vec<Alias>,
 }
 
 impl Own {
-    /// The number, when a write id is one of this database's.
+    /// The number, when a write id is one that this database gave out, under whatever id it had then.
     pub(crate) fn number(&self, id: &WriteId) -> Option<u64> {
-        match id {
-            WriteId::Edge { node, database, number } if Some(node) == self.node.as_ref() && *database == self.database.short() => {
-                Some(*number)
+        let WriteId::Edge { node, database, number } = id else { return None };
+        let named = |alias: &Alias| *number <= alias.upto && alias.database.short() == *database;
+        let own = *database == self.database.short() || self.aliases.iter().any(named);
+        (own && Some(node) == self.node.as_ref()).then_some(*number)
+    }
+
+    /// The number, when base was last changed by a write of this database. Under an old id it may be a copy's.
+    pub(crate) fn number_of(&self, writer: &str) -> Option<u64> {
+        self.node.as_ref()?;
+        match writer.parse().ok()? {
+            WriteId::Edge { node, database, number } if Some(&node) == self.node.as_ref() && database == self.database.short() => {
+                Some(number)
             }
             _ => None,
         }
-    }
-
-    pub(crate) fn number_of(&self, writer: &str) -> Option<u64> {
-        self.node.as_ref()?;
-        self.number(&writer.parse().ok()?)
     }
 }
 
@@ -122,6 +129,13 @@ fn remove(conn: &Connection, ledger: &mut Ledger, collection: i64, key: &Key) ->
     Ok(())
 }
 
+/// Base holds the effect of a record's writes up to this one, until it is replaced.
+pub(crate) fn include(conn: &Connection, collection: i64, key: &Key, upto: u64) -> Done<()> {
+    let mut statement = conn.prepare_cached("UPDATE overlay SET included = ?3 WHERE collection = ?1 AND key = ?2")?;
+    statement.execute(params![collection, key.as_str(), stored(upto)])?;
+    Ok(())
+}
+
 /// A record while ops are laid on it.
 #[derive(Debug, Clone)]
 pub(crate) struct Laying {
@@ -156,13 +170,17 @@ pub(crate) fn settle(
     let base = base::load(conn, collection, key)?;
     row.floor = row.floor.max(arrived).max(base.as_ref().map_or(Revision::ZERO, |base| base.revision));
     row.included = row.included.max(base.as_ref().and_then(|base| own.number_of(&base.writer)).unwrap_or(0));
-    let chain = chain(conn, writes, ledger.meta.reached, &row, (collection, key), ledger)?;
-    let after = match chain.laid.last() {
+    let mut chain = chain(conn, writes, ledger.meta.reached, &row, (collection, key), ledger)?;
+    if base.as_ref().is_none_or(|base| base.revision > Revision::ZERO) {
+        chain.included.clear();
+    }
+    let after = match chain.laid.iter().chain(&chain.included).min().copied() {
         None => {
             remove(conn, ledger, collection, key)?;
             base.is_some()
         }
-        Some(_) => {
+        Some(oldest) => {
+            row.oldest = oldest;
             lay_again(conn, writes, &mut row, base.as_ref(), &chain.laid, (ledger.name_of(collection)?.as_str(), key))?;
             store(conn, ledger, collection, key, &row, false)?;
             row.value.is_some()
@@ -186,12 +204,14 @@ fn hold(conn: &Connection, collection: i64, key: &Key, waiting: bool) -> Done<()
 /// The writes that are laid over a record, oldest first, and whether one of them has its outcome already.
 struct Chain {
     laid: Vec<u64>,
+    /// Those that are not laid because base holds them. A row of a lost history will be replaced by one that does not.
+    included: Vec<u64>,
     waiting: bool,
 }
 
 fn chain(conn: &Connection, writes: &mut Writes, reached: Revision, row: &Overlay, of: (i64, &Key), ledger: &Ledger) -> Done<Chain> {
     let name = ledger.name_of(of.0)?.as_str();
-    let mut found = Chain { laid: Vec::new(), waiting: false };
+    let mut found = Chain { laid: Vec::new(), included: Vec::new(), waiting: false };
     let mut number = row.newest;
     while number >= row.oldest.max(1) {
         let outcome = crate::outbox::outcome_of(conn, number)?;
@@ -200,14 +220,19 @@ fn chain(conn: &Connection, writes: &mut Writes, reached: Revision, row: &Overla
             Some((Verdict::Rejected | Verdict::Lost, _)) => None,
             Some((_, revision)) => (revision > row.floor.max(reached)).then_some(true),
         };
-        if let (Some(waiting), true) = (waits, number > row.included) {
-            found.laid.push(number);
-            found.waiting |= waiting;
+        match waits {
+            Some(waiting) if number > row.included => {
+                found.laid.push(number);
+                found.waiting |= waiting;
+            }
+            Some(_) => found.included.push(number),
+            None => {}
         }
         let Some(before) = writes.before(conn, number, name, of.1)? else { break };
         number = before;
     }
     found.laid.reverse();
+    found.included.reverse();
     Ok(found)
 }
 
@@ -221,7 +246,9 @@ fn lay_again(conn: &Connection, writes: &mut Writes, row: &mut Overlay, base: Op
         }
         (row.at_ms, row.actor) = (kept.write.at_ms, kept.write.actor.clone());
     }
-    row.oldest = laid.first().copied().unwrap_or(row.newest);
+    if let (Some(base), true) = (base, laid.is_empty()) {
+        (row.at_ms, row.actor) = (base.updated_ms, base.actor.clone());
+    }
     row.creator = laying.creator;
     row.laid = laid[laid.len().saturating_sub(LAID_LISTED)..].to_vec();
     row.value = laying.view.map(|view| view.to_text());

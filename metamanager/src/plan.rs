@@ -230,7 +230,7 @@ fn names(own: &Own, tag: &Etag, entry: &Entry) -> bool {
     let made = base.and_then(|base| own.number_of(&base.writer));
     match (newest, own.number(write)) {
         (Some(newest), Some(tagged)) => tagged == newest && (same || made.is_some_and(|made| made <= tagged)),
-        (None, Some(tagged)) => made == Some(tagged),
+        (None, Some(tagged)) => made == Some(tagged) || base.is_some_and(|base| base.writer == write.to_string()),
         (None, None) => base.is_some_and(|base| base.writer == write.to_string()),
         (Some(_), None) => false,
     }

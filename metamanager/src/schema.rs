@@ -165,6 +165,13 @@ CREATE INDEX conflicts_state ON conflicts (state, id);
 ";
 
 /// Labels, and digests (design §5): what a row of base or a blocked record contributes to its grant's digest, and those digests.
+/// - `writes.sum`: of number and bytes as they are stored, by which a write is known to be whole in a damaged file; null: not
+///   known.
+/// - `meta.previous`: the database that this one took the place of. `meta.top`: the newest revision that anything was stored of.
+/// - `aliases`: ids that this database had, with the newest number given under each.
+/// - `forks`: writes up to a number were made before it was known that the cloud's history forks at a revision.
+/// - A row of base with revision 0 is of a lost history and asked for by its key.
+/// - `collections.arriving`: nothing is read from it before its back-fill is done, because a damaged file was replaced.
 const FORMAT_2: &str = "
 -- The node's own, as a JSON object; null until the cloud told them.
 ALTER TABLE meta ADD COLUMN labels TEXT;
@@ -180,6 +187,16 @@ ALTER TABLE grants ADD COLUMN digest_sum BLOB NOT NULL DEFAULT x'000000000000000
 ALTER TABLE grants ADD COLUMN ranges BLOB;
 -- When digests last agreed.
 ALTER TABLE meta ADD COLUMN verified_ms INTEGER;
+ALTER TABLE writes ADD COLUMN sum BLOB;
+ALTER TABLE meta ADD COLUMN previous BLOB;
+ALTER TABLE meta ADD COLUMN top INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN saved INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE collections ADD COLUMN arriving INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE aliases (database BLOB PRIMARY KEY, upto INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE forks (number INTEGER PRIMARY KEY, revision INTEGER NOT NULL) STRICT;
+CREATE INDEX base_unsure ON base (collection, key) WHERE revision = 0;
+UPDATE meta SET top = max(coalesce(cursor_revision, 0), reached, coalesce(grants_revision, 0),
+    coalesce((SELECT max(revision) FROM base), 0), coalesce((SELECT max(revision) FROM outcomes), 0));
 ";
 
 /// Brings a file of format `from` to [`FORMAT`], all or nothing.

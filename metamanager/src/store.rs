@@ -2,7 +2,7 @@
 //! transaction at a time, and what it returns is durable.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use proto::clock::{Clock, Hlc, Now};
 use proto::frame::{Fill, Report};
@@ -22,6 +22,7 @@ use crate::open;
 use crate::outbox::{self, OutboxPart};
 use crate::overlay::Own;
 use crate::reader::Reader;
+use crate::renew::{self, Names};
 use crate::status::{self, Status};
 
 /// Told after each durable commit, on the thread that committed: be quick.
@@ -84,6 +85,8 @@ pub struct HelloFacts {
     pub outbox_first: u64,
     /// Numbers that will never come.
     pub gaps: Vec<(u64, u64)>,
+    /// The database that this one took the place of.
+    pub previous: Option<DatabaseId>,
     /// What the operator sees of the outbox.
     pub report: Report,
 }
@@ -105,6 +108,7 @@ pub struct Store {
     ledger: Ledger,
     clock: Clock,
     own: Own,
+    names: Arc<Mutex<Names>>,
     options: Options,
     health: Health,
     pub(crate) checking: Checking,
@@ -131,7 +135,9 @@ impl Store {
             ledger = fewer;
         }
         let mut clock = Clock::new(Hlc(ledger.meta.clock));
-        let own = Own { node: options.node.clone(), database: ledger.meta.database };
+        let aliases = renew::aliases(&conn).map_err(|fault| StoreError::of(fault, path))?;
+        let own = Own { node: options.node.clone(), database: ledger.meta.database, aliases };
+        let names = Arc::new(Mutex::new(Names { database: own.database, aliases: own.aliases.clone() }));
         tracing::debug!(path = %path.display(), database = %own.database, time_ms = clock.time_ms(now), "edge database opened");
         Ok(Self {
             path: path.to_owned(),
@@ -139,6 +145,7 @@ impl Store {
             ledger,
             clock,
             own,
+            names,
             options,
             health: Health::Sound,
             checking: Checking::default(),
@@ -166,6 +173,20 @@ impl Store {
         self.own.database
     }
 
+    /// Its id and those before, for all who show write ids; kept up to date.
+    pub fn names(&self) -> Arc<Mutex<Names>> {
+        Arc::clone(&self.names)
+    }
+
+    /// After the id changed.
+    pub(crate) fn take_name(&mut self) -> Result<(), StoreError> {
+        self.own.aliases = self.ask(|conn, _| renew::aliases(conn))?;
+        self.own.database = self.ledger.meta.database;
+        let names = Names { database: self.own.database, aliases: self.own.aliases.clone() };
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        Ok(())
+    }
+
     /// What Hello says.
     pub fn facts(&mut self) -> Result<HelloFacts, StoreError> {
         self.heal()?;
@@ -181,6 +202,7 @@ impl Store {
             newest_write: meta.newest,
             outbox_first: first.map_or(0, |(number, _)| number),
             gaps: self.ask(|conn, _| lost::declared(conn))?,
+            previous: meta.previous,
             report: Report {
                 outbox_writes: meta.outbox_writes,
                 outbox_oldest_ms: first.map_or(0, |(_, at_ms)| at_ms),

@@ -31,6 +31,7 @@ fn store(folder: &Path) -> Store {
         silence_ms: 1,
         fork: None,
         labels: Vec::new(),
+        hashes: Vec::new(),
     };
     store.adopt(&welcome, Now::default()).unwrap();
     store

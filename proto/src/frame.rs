@@ -257,6 +257,9 @@ pub struct Welcome {
     pub fork: Option<Revision>,
     /// The node's labels, for people.
     pub labels: Vec<(String, String)>,
+    /// What the store holds as the hashes of the pending writes up to [`Welcome::taken`], the newest last: a database that
+    /// committed something else under these numbers is a copy. All zeros: not held.
+    pub hashes: Vec<Hash>,
 }
 
 /// The cloud's answer when it may not.
@@ -442,6 +445,9 @@ pub struct NumberedWrite {
     pub rejected: bool,
     /// The hash of what was committed, where `bytes` lack old values that the node may no longer hold; none: that of `bytes`.
     pub hash: Option<Hash>,
+    /// It was made before the edge learned that the cloud's history forks at this revision: what it had seen above counts as
+    /// this.
+    pub fork: Option<Revision>,
 }
 
 /// What the operator sees of a node.

@@ -76,6 +76,9 @@ pub struct Cursor {
 pub struct DatabaseId(pub [u8; 16]);
 
 impl DatabaseId {
+    /// Says in [`crate::frame::Hello::previous`] that the file before was damaged beyond its id: the node's last one is meant.
+    pub const UNKNOWN: Self = Self([0xff; 16]);
+
     /// The six hex digits that stand in write ids.
     pub fn short(&self) -> String {
         let mut text = self.to_string();

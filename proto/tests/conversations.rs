@@ -148,7 +148,7 @@ fn batch(words: &mut Words) -> Batch {
 }
 
 fn write(number: u64) -> NumberedWrite {
-    NumberedWrite { number, bytes: vec![7; 100], rejected: false, hash: None }
+    NumberedWrite { number, bytes: vec![7; 100], rejected: false, hash: None, fork: None }
 }
 
 fn cursor(at: u64) -> Cursor {
@@ -212,6 +212,7 @@ fn frame(words: &mut Words) -> Vec<u8> {
             silence_ms: 45_000,
             fork: None,
             labels: Vec::new(),
+            hashes: Vec::new(),
         }),
         other => panic!("no frame {other}"),
     };
@@ -310,6 +311,7 @@ impl Stage {
                     fork: None,
                     answer_first: words.number("answer-first"),
                     labels: Vec::new(),
+                    hashes: Vec::new(),
                 },
             ),
             "refused" => cloud.refused(Reason { code: words.next(), detail: "said the store".into() }, words.number("retry")),

@@ -166,7 +166,23 @@ fn welcome() -> impl Strategy<Value = Welcome> {
     (agreed, stands, any::<(u64, u32, u32)>(), more).prop_map(|(agreed, stands, (now_ms, ping_ms, silence_ms), (fork, labels))| {
         let (version, features, session, epochs) = agreed;
         let (head, cursor, reset, taken, grants) = stands;
-        Welcome { version, features, session, epochs, head, cursor, reset, taken, grants, now_ms, ping_ms, silence_ms, fork, labels }
+        Welcome {
+            version,
+            features,
+            session,
+            epochs,
+            head,
+            cursor,
+            reset,
+            taken,
+            grants,
+            now_ms,
+            ping_ms,
+            silence_ms,
+            fork,
+            labels,
+            hashes: Vec::new(),
+        }
     })
 }
 
@@ -186,7 +202,7 @@ fn frame() -> impl Strategy<Value = Frame> {
     let refuse = (reason(), any::<(u64, (u32, u32), bool)>());
     let refuse = refuse.prop_map(|(reason, (retry_ms, versions, renew))| Frame::Refuse(Refuse { reason, retry_ms, versions, renew }));
     let write = (any::<u64>(), vec(any::<u8>(), 0..40), any::<bool>(), option::of(any::<[u8; 16]>()));
-    let write = write.prop_map(|(number, bytes, rejected, hash)| NumberedWrite { number, bytes, rejected, hash });
+    let write = write.prop_map(|(number, bytes, rejected, hash)| NumberedWrite { number, bytes, rejected, hash, fork: None });
     let compared = (revision(), vec(range_sums(), 0..2)).prop_map(|(revision, differing)| Compared { revision, differing });
     prop_oneof![
         hello().prop_map(Frame::Hello),

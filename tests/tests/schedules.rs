@@ -4,6 +4,8 @@
 
 #[path = "schedules/bounds.rs"]
 mod bounds;
+#[path = "schedules/copies.rs"]
+mod copies;
 #[path = "schedules/creating.rs"]
 mod creating;
 #[path = "schedules/digests.rs"]

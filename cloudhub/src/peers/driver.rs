@@ -20,7 +20,7 @@ use super::live::Live;
 use super::verify::{Checked, Finding, Verification, in_words};
 use crate::engine::Failed;
 use crate::limits::BUSY_RETRY_MS;
-use crate::store::{AdmitJob, Admitted, Answer, Job, Peer, ReadAhead, Refused, ScanRequest, Taken};
+use crate::store::{AdmitJob, Admitted, Answer, Denied, Job, Peer, ReadAhead, Refused, ScanRequest, Taken};
 
 /// Room for answers: one of each kind is out at a time.
 pub(super) const EVENTS: usize = 4;
@@ -41,7 +41,7 @@ pub(super) struct Arrival {
 
 /// Why there is none.
 pub(super) enum Refusal {
-    Judged(Reason),
+    Judged(Denied),
     Failed(Failed),
 }
 
@@ -142,7 +142,7 @@ impl CloudDriver {
                     }
                     Ok(Arrival { admitted: *admitted, opening: peers.engine.opening() })
                 }
-                Ok(Answer::Admitted(Err(reason))) => Err(Refusal::Judged(reason)),
+                Ok(Answer::Admitted(Err(denied))) => Err(Refusal::Judged(denied)),
                 Ok(_) => Err(Refusal::Failed(Failed::Unavailable)),
                 Err(failed) => Err(Refusal::Failed(failed)),
             });
@@ -154,15 +154,16 @@ impl CloudDriver {
         self.admitted = Some((admitted.peer, opening));
         let held = self.held.take().filter(|_| !admitted.reset);
         let grants = admitted.grants.filter(|grants| held != Some(grants.hash()));
-        let Admitted { session, epochs, head, cursor, reset, fork, taken, told, answer_first, labels, .. } =
+        let Admitted { session, epochs, head, cursor, reset, fork, taken, told, answer_first, labels, hashes, .. } =
             { Admitted { grants: None, ..admitted } };
-        let admission = Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels };
+        let admission = Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes };
         self.session.admitted(now.mono_ms, admission);
     }
 
     fn refused(&mut self, refusal: Refusal) {
         let (reason, retry_ms) = match refusal {
-            Refusal::Judged(reason) => (reason, 0),
+            Refusal::Judged(Denied { reason, renew: true }) => return self.session.renew(reason),
+            Refusal::Judged(Denied { reason, .. }) => (reason, 0),
             Refusal::Failed(Failed::Busy) => (reason("busy", "the hub is busy; come back"), BUSY_RETRY_MS),
             Refusal::Failed(failed) => (reason("unavailable", failed.to_string()), BUSY_RETRY_MS),
         };

@@ -77,6 +77,24 @@ impl Clocks {
         self.keep(name, present, pair);
     }
 
+    /// What each of `others` changed up to its revision was changed by writes that are `own`'s too.
+    pub(crate) fn adopt(&mut self, others: &[(u32, Revision)], own: u32) {
+        if others.is_empty() {
+            return;
+        }
+        let adopt = |stamp: &mut Stamp| {
+            if others.iter().any(|(other, to)| stamp.database == *other && stamp.revision <= *to) {
+                stamp.database = own;
+            }
+        };
+        adopt(&mut self.born);
+        for pair in self.fields.values_mut().chain([&mut self.changed]) {
+            adopt(&mut pair.newest);
+            pair.other.iter_mut().for_each(adopt);
+            pair.other = pair.other.filter(|other| other.database != pair.newest.database);
+        }
+    }
+
     /// The record was changed.
     pub(super) fn touch(&mut self, stamp: Stamp) {
         self.changed = self.changed.then(stamp);

@@ -1,19 +1,18 @@
 //! Admission: whether a node's database may have a session, and where its stream begins (design §5, copies and restores).
 
 use proto::frame::{Hello, Reason};
-use proto::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision, WriteId};
-use proto::limits::{DATABASES_PER_NODE, EPOCHS_KEPT};
+use proto::ids::{DatabaseId, WriteId};
+use proto::limits::DATABASES_PER_NODE;
 use proto::names::NodeName;
 use proto::session::handshake::Numbers;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::error::{StoreError, counted, limit, stored};
-use super::grants;
-use super::job::{AdmitJob, Admitted, Peer};
-use super::lost;
-use super::nodes;
-use super::status::outcomes_above;
+use super::error::{StoreError, counted, stored};
+use super::forks::{self, Fork};
+use super::job::{AdmitJob, Admitted, Denied, Peer};
+use super::kin::{self, Kin};
 use super::work::{JobError, Work};
+use super::{lost, nodes, welcome};
 
 /// A node's row, as far as admission cares.
 struct Node {
@@ -24,14 +23,16 @@ struct Node {
 }
 
 /// A database's row.
-struct Database {
-    id: u32,
-    taken: u64,
-    numbers: Numbers,
+pub(super) struct Database {
+    pub(super) id: u32,
+    pub(super) taken: u64,
+    pub(super) numbers: Numbers,
 }
 
+type Admission = Result<Box<Admitted>, Denied>;
+
 /// Admits a Hello, or says why not. The offered session number is durable before Welcome leaves.
-pub(super) fn admit(work: &mut Work<'_>, job: &AdmitJob) -> Result<Result<Box<Admitted>, Reason>, JobError> {
+pub(super) fn admit(work: &mut Work<'_>, job: &AdmitJob) -> Result<Admission, JobError> {
     let Some(node) = node(work.conn, &job.node)? else {
         return Ok(refuse("unknown_node", format!("{} is not known here; join it with: edgehub join", job.node)));
     };
@@ -39,10 +40,10 @@ pub(super) fn admit(work: &mut Work<'_>, job: &AdmitJob) -> Result<Result<Box<Ad
         return Ok(refuse("revoked", format!("{} was revoked; join it again with a new token", job.node)));
     }
     if let Some(reason) = check_serial(work, &node, job)? {
-        return Ok(Err(reason));
+        return Ok(Err(Denied { reason, renew: false }));
     }
     let hello = &job.hello;
-    let fork = is_fork(work, hello)?;
+    let fork = forks::of(work.conn, work.head, hello)?;
     let known = database(work.conn, node.id, &hello.database)?;
     let accepted = nodes::is_accepted(work.conn, node.id, &hello.database)?;
     if let Some(live) = job.live.filter(|live| *live != hello.database && !accepted) {
@@ -50,7 +51,7 @@ pub(super) fn admit(work: &mut Work<'_>, job: &AdmitJob) -> Result<Result<Box<Ad
     }
     let mut database = match known {
         // An operator's word stands for the session number, but no number of a write is given twice.
-        Some(known) => match rightful(&known, hello, fork || (accepted && hello.newest_write >= known.taken)) {
+        Some(known) => match rightful(&known, hello, fork, accepted) {
             Some(numbers) => Database { numbers, ..known },
             None => return copied(work, job, &node, &known),
         },
@@ -58,22 +59,24 @@ pub(super) fn admit(work: &mut Work<'_>, job: &AdmitJob) -> Result<Result<Box<Ad
             let text = format!("{} has had {DATABASES_PER_NODE} databases; delete the node on the cloud and join it again", job.node);
             return Ok(refuse("too_many_databases", text));
         }
-        None => new_database(work, &node, hello)?,
+        None => new_database(work, job, &node, fork)?,
     };
     if accepted {
         nodes::came(work, node.id)?;
     }
     database.taken = lost::declare(work, node.id, database.id, database.taken, job)?;
     replaced(work, job, &node, database.id)?;
-    if fork {
+    if fork.is_some_and(|fork| fork.passed) {
         restored(work, &node, &database, hello)?;
     }
+    let kin = Kin::load(work.conn, node.id, database.id)?;
     save(work, job, &node, &database)?;
-    Ok(Ok(Box::new(welcome(work, &node, &database, hello, fork)?)))
+    let peer = Peer { node: node.id, database: database.id };
+    Ok(Ok(Box::new(welcome::welcome(work, peer, &database, hello, fork, &kin)?)))
 }
 
-fn refuse(code: &str, detail: String) -> Result<Box<Admitted>, Reason> {
-    Err(Reason { code: code.to_owned(), detail })
+fn refuse(code: &str, detail: String) -> Admission {
+    Err(Denied { reason: Reason { code: code.to_owned(), detail }, renew: false })
 }
 
 fn node(conn: &Connection, name: &NodeName) -> Result<Option<Node>, StoreError> {
@@ -120,19 +123,24 @@ fn databases(conn: &Connection, node: i64) -> Result<u64, StoreError> {
     counted(conn.prepare_cached("SELECT count(*) FROM databases WHERE node = ?1")?.query_row([node], |row| row.get(0))?)
 }
 
-/// The session numbers after this Hello, if it is not a copy's. A store that was restored cannot tell a copy by numbers.
-fn rightful(known: &Database, hello: &Hello, fork: bool) -> Option<Numbers> {
-    if fork {
+/// The session numbers after this Hello, if it is not a copy's.
+fn rightful(known: &Database, hello: &Hello, fork: Option<Fork>, accepted: bool) -> Option<Numbers> {
+    if hello.newest_write < known.taken {
+        return None;
+    }
+    if accepted {
         let newest = known.numbers.offered.max(hello.session).max(known.numbers.confirmed);
         return Some(Numbers { confirmed: hello.session, offered: newest.saturating_add(1) });
     }
-    if hello.newest_write < known.taken {
-        return None;
+    // A number that was never offered here: this store is an older copy of one that did. No copy of the edge has one.
+    if fork.is_some() && hello.session > known.numbers.offered {
+        return Some(Numbers { confirmed: hello.session, offered: hello.session.saturating_add(1) });
     }
     known.numbers.offer(hello.session)
 }
 
-fn copied(work: &mut Work<'_>, job: &AdmitJob, node: &Node, known: &Database) -> Result<Result<Box<Admitted>, Reason>, JobError> {
+/// A copy takes an id of its own, unless the one that it was copied from is connected: then a person is to look.
+fn copied(work: &mut Work<'_>, job: &AdmitJob, node: &Node, known: &Database) -> Result<Admission, JobError> {
     let hello = &job.hello;
     let (session, newest) = (hello.session, hello.newest_write);
     let detail = format!(
@@ -140,29 +148,69 @@ fn copied(work: &mut Work<'_>, job: &AdmitJob, node: &Node, known: &Database) ->
         hello.database, job.address, known.numbers.offered, known.taken
     );
     nodes::event_once(work, node.id, "copied_database", &detail)?;
-    Ok(refuse("copied_database", detail))
+    Ok(Err(Denied { reason: Reason { code: "copied_database".to_owned(), detail }, renew: job.live.is_none() }))
 }
 
-fn in_use(work: &mut Work<'_>, job: &AdmitJob, node: &Node, live: &DatabaseId) -> Result<Result<Box<Admitted>, Reason>, JobError> {
+fn in_use(work: &mut Work<'_>, job: &AdmitJob, node: &Node, live: &DatabaseId) -> Result<Admission, JobError> {
     let detail =
         format!("{} is connected with database {}; another one ({}, from {}) was refused", job.node, live, job.hello.database, job.address);
     nodes::event_once(work, node.id, "in_use", &detail)?;
     Ok(refuse("in_use", detail))
 }
 
-/// A database that this store never saw. What it no longer has pending was decided elsewhere: numbers go on above it.
-fn new_database(work: &Work<'_>, node: &Node, hello: &Hello) -> Result<Database, StoreError> {
-    let taken = if hello.outbox_first == 0 { hello.newest_write } else { hello.outbox_first - 1 };
+/// A database that this store never saw. Where it took another one's place, it goes on with that one's numbers. Else what it no
+/// longer has pending was decided elsewhere, or in the history that a restored store lost: then it all comes again.
+fn new_database(work: &Work<'_>, job: &AdmitJob, node: &Node, fork: Option<Fork>) -> Result<Database, StoreError> {
+    let hello = &job.hello;
+    let answered = if hello.outbox_first == 0 { hello.newest_write } else { hello.outbox_first - 1 };
+    let previous = kin::previous(work.conn, node.id, node.current, hello)?;
+    let taken = match previous {
+        Some((_, taken)) => answered.min(taken),
+        None if fork.is_some_and(|fork| fork.passed && fork.end.0 > 0) => 0,
+        None => answered,
+    };
     work.conn
-        .prepare_cached("INSERT INTO databases (node, database, taken, confirmed, offered, last_used_ms) VALUES (?1, ?2, ?3, ?4, ?4, ?5)")?
-        .execute((node.id, hello.database.0, stored(taken)?, stored(hello.session)?, stored(work.now_ms)?))?;
+        .prepare_cached(
+            "INSERT INTO databases (node, database, taken, confirmed, offered, last_used_ms, previous, start, upto)
+             VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?3, ?7)",
+        )?
+        .execute((
+            node.id,
+            hello.database.0,
+            stored(taken)?,
+            stored(hello.session)?,
+            stored(work.now_ms)?,
+            previous.map_or(0, |(id, _)| id),
+            stored(hello.newest_write)?,
+        ))?;
     let id = u32::try_from(work.conn.last_insert_rowid()).map_err(|_| StoreError::Damaged("too many databases".to_owned()))?;
+    if let Some((previous, last)) = previous {
+        kin::begin(work.conn, id, previous, taken)?;
+        renewed(work, job, node, previous, last)?;
+    }
     Ok(Database { id, taken, numbers: Numbers { confirmed: hello.session, offered: hello.session.saturating_add(1) } })
+}
+
+/// A copy, or what was saved from a damaged file, goes on under an id of its own.
+fn renewed(work: &Work<'_>, job: &AdmitJob, node: &Node, previous: u32, taken: u64) -> Result<(), StoreError> {
+    let old = work
+        .conn
+        .prepare_cached("SELECT database FROM databases WHERE id = ?1")?
+        .query_row([previous], |row| Ok(DatabaseId(row.get(0)?)))?;
+    let last = WriteId::edge(&job.node, &old, taken);
+    let hello = &job.hello;
+    let detail = format!(
+        "database {} goes on with the numbers of {old}, of which it is a copy or what was saved from it; the last write taken of that \
+         one is {last}; of the writes up to {} those that are known keep their outcome and have no second effect",
+        hello.database, hello.newest_write
+    );
+    nodes::event(work, node.id, "database_renewed", &detail)
 }
 
 /// Another database than last time is accepted where no session lives, and reported.
 fn replaced(work: &mut Work<'_>, job: &AdmitJob, node: &Node, database: u32) -> Result<(), StoreError> {
-    if node.current == 0 || node.current == database {
+    let renewed = "SELECT 1 FROM databases WHERE id = ?1 AND previous = ?2";
+    if node.current == 0 || node.current == database || work.conn.prepare_cached(renewed)?.exists((database, node.current))? {
         return Ok(());
     }
     let (old, taken): ([u8; 16], i64) = work
@@ -201,69 +249,6 @@ fn save(work: &mut Work<'_>, job: &AdmitJob, node: &Node, database: &Database) -
         .prepare_cached("UPDATE nodes SET current = ?2, last_seen_ms = ?3, address = ?4, transport = ?5, version = ?6 WHERE id = ?1")?
         .execute((node.id, database.id, now, &job.address, job.transport, &job.hello.software))?;
     nodes::save_report(work.conn, node.id, &job.hello.report)
-}
-
-fn welcome(work: &mut Work<'_>, node: &Node, database: &Database, hello: &Hello, fork: bool) -> Result<Admitted, StoreError> {
-    let epochs = epochs(work.conn)?;
-    let head = Revision(work.head);
-    let kept = hello.cursor.as_ref().filter(|_| !fork).map(|cursor| cursor.position.clone());
-    let position = kept.unwrap_or_else(|| Position::at(head));
-    let shares = grants::load(work.conn, work.shared, node.id, work.committed)?;
-    let grants = shares.to_wire(work.conn, head.0)?;
-    let told = grants.revision;
-    let current = epochs.last().map_or(Epoch(0), |start| start.epoch);
-    let peer = Peer { node: node.id, database: database.id };
-    let new = fork || hello.cursor.is_none() || grants.hash() != hello.grants_hash;
-    work.conn.prepare_cached("UPDATE nodes SET cursor = ?2 WHERE id = ?1")?.execute((node.id, stored(position.revision.0)?))?;
-    Ok(Admitted {
-        peer,
-        session: database.numbers.offered,
-        epochs,
-        head,
-        unacknowledged: outcomes_above(work.conn, peer, position.revision)?,
-        cursor: Cursor { epoch: current, position },
-        reset: fork,
-        fork: None,
-        answer_first: 0,
-        labels: grants.labels.clone(),
-        taken: database.taken,
-        grants: new.then_some(grants),
-        told,
-    })
-}
-
-/// The newest epochs, oldest first.
-pub(super) fn epochs(conn: &Connection) -> Result<Vec<EpochStart>, StoreError> {
-    let mut starts = conn
-        .prepare_cached("SELECT epoch, first FROM epochs ORDER BY seq DESC LIMIT ?1")?
-        .query_map([limit(EPOCHS_KEPT)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?
-        .map(|row| {
-            let (epoch, first) = row?;
-            Ok(EpochStart { epoch: Epoch(epoch.cast_unsigned()), first: Revision(counted(first)?) })
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    starts.reverse();
-    Ok(starts)
-}
-
-/// Whether the cursor speaks of what this store never had: an epoch that it does not know, or a place beyond that epoch's
-/// end as this store has it.
-fn is_fork(work: &Work<'_>, hello: &Hello) -> Result<bool, StoreError> {
-    let Some(cursor) = &hello.cursor else { return Ok(false) };
-    let seq: Option<i64> = work
-        .conn
-        .prepare_cached("SELECT seq FROM epochs WHERE epoch = ?1 ORDER BY seq DESC LIMIT 1")?
-        .query_row([cursor.epoch.0.cast_signed()], |row| row.get(0))
-        .optional()?;
-    let Some(seq) = seq else { return Ok(true) };
-    let next: Option<i64> = work
-        .conn
-        .prepare_cached("SELECT first FROM epochs WHERE seq > ?1 ORDER BY seq LIMIT 1")?
-        .query_row([seq], |row| row.get(0))
-        .optional()?;
-    let end = next.map(counted).transpose()?.map_or(work.head, |first| first - 1);
-    let reached = cursor.position.revision.0.saturating_add(u64::from(cursor.position.inside.is_some()));
-    Ok(reached > end)
 }
 
 /// The edge has committed a session number.

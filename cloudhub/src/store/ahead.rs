@@ -26,7 +26,8 @@ pub(super) fn read(conn: &Connection, shared: &Shared, peer: Peer, ahead: &Ahead
     let (outcomes, rest) = scan::outcomes(conn, peer.database, ahead.outcomes.0, ahead.max_records)?;
     if !outcomes.is_empty() {
         let reached = rest.map_or(head, |rest| Revision(rest - 1));
-        batch.entries = outcomes.into_iter().map(|(number, outcome)| Entry::Outcome { database: None, number, outcome }).collect();
+        batch.entries =
+            outcomes.into_iter().map(|scan::Answered { number, outcome, .. }| Entry::Outcome { database: None, number, outcome }).collect();
         return Ok(ReadAhead { batch, outcomes: reached, records: ahead.records.unwrap_or_default() });
     }
     let Some(after) = ahead.records else { return Ok(ReadAhead { batch, outcomes: head, records: Revision::ZERO }) };

@@ -182,6 +182,8 @@ pub(super) struct WriteEntry<'a> {
     pub(super) database: u32,
     pub(super) number: u64,
     pub(super) hash: proto::op::Hash,
+    /// The revision that it was decided at; the outcome's is where it took effect.
+    pub(super) revision: u64,
     pub(super) outcome: &'a Outcome,
     pub(super) actor: Option<&'a str>,
     pub(super) payload: &'a [u8],
@@ -194,11 +196,11 @@ pub(super) fn put_write(work: &mut Work<'_>, entry: &WriteEntry<'_>) -> Result<(
     let conflicts = (!outcome.conflicts.is_empty()).then(|| serde_json::to_string(&outcome.conflicts).unwrap_or_default());
     work.conn
         .prepare_cached(
-            "INSERT INTO writes (revision, database, number, hash, verdict, code, detail, conflicts, actor, at_ms, payload)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO writes (revision, database, number, hash, verdict, code, detail, conflicts, actor, at_ms, payload, effect)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute((
-            stored(outcome.revision.0)?,
+            stored(entry.revision)?,
             entry.database,
             stored(entry.number)?,
             entry.hash,
@@ -209,6 +211,7 @@ pub(super) fn put_write(work: &mut Work<'_>, entry: &WriteEntry<'_>) -> Result<(
             entry.actor,
             stored(work.now_ms)?,
             entry.payload,
+            (outcome.revision.0 != entry.revision).then(|| stored(outcome.revision.0)).transpose()?,
         ))?;
     Ok(())
 }

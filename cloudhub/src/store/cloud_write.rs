@@ -75,7 +75,7 @@ fn nothing(revision: u64) -> Decision {
 
 /// A write that has seen the head.
 pub(super) fn judge_cloud(work: &Work<'_>, write: &Write, force: bool, revision: u64) -> Result<Decision, StoreError> {
-    let world = SqlWorld { conn: work.conn, catalog: work.catalog, shares: None, database: 0 };
+    let world = SqlWorld { conn: work.conn, catalog: work.catalog, shares: None, kin: None, database: 0 };
     judge(&cloud(write, force, revision, work.now_ms), &world)
 }
 
@@ -99,6 +99,7 @@ pub(super) fn keep(work: &mut Work<'_>, write: &Write, outcome: &Outcome) -> Res
         database: 0,
         number: outcome.revision.0,
         hash: proto::op::hash(&payload),
+        revision: outcome.revision.0,
         outcome,
         actor: write.actor.as_deref(),
         payload: &payload,

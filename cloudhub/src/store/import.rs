@@ -119,7 +119,7 @@ pub(super) fn check(
         Err(refused) => return Ok(Err(refused)),
     };
     let head = super::reads::head(conn)?;
-    let world = SqlWorld { conn, catalog, shares: None, database: 0 };
+    let world = SqlWorld { conn, catalog, shares: None, kin: None, database: 0 };
     let mut created = BTreeMap::new();
     for line in lines {
         let view = live(conn, &entry, &line.key)?;

@@ -9,7 +9,7 @@ use proto::frame::{Grants, Hello, NumberedWrite, Reason, Report, Share};
 use proto::ids::{Cursor, DatabaseId, EpochStart, Position, Revision};
 use proto::json::Value;
 use proto::names::{CollectionName, Key, NodeName};
-use proto::op::Verdict;
+use proto::op::{Hash, Verdict};
 
 use super::refused::Refused;
 use super::rows::{AccessTokenRow, JoinTokenRow, RecordRow, WriteRow};
@@ -132,7 +132,7 @@ pub enum Job {
 #[allow(missing_docs)] // each variant is the struct of its name
 pub enum Answer {
     /// Admitted, or why not.
-    Admitted(Result<Box<Admitted>, Reason>),
+    Admitted(Result<Box<Admitted>, Denied>),
     Taken(Taken),
     Written(Box<Written>),
     Imported(Imported),
@@ -188,6 +188,15 @@ pub struct AdmitJob {
     pub transport: &'static str,
 }
 
+/// Why a node's database gets no session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denied {
+    /// Said to the edge.
+    pub reason: Reason,
+    /// It is a copy of a database that has no session now: it may come back at once, under an id of its own.
+    pub renew: bool,
+}
+
 /// What Welcome says, and where the stream begins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admitted {
@@ -211,6 +220,8 @@ pub struct Admitted {
     pub answer_first: u64,
     /// The node's labels.
     pub labels: Vec<(String, String)>,
+    /// The hashes of its pending writes up to `taken`, the newest last; zeros: not held.
+    pub hashes: Vec<Hash>,
     /// How many outcomes lie above the cursor.
     pub unacknowledged: u64,
     /// Present when they differ from what the edge holds.

@@ -25,10 +25,12 @@ mod definitions;
 mod digests;
 mod error;
 mod fill;
+mod forks;
 mod grants;
 mod heads;
 mod import;
 pub mod job;
+mod kin;
 mod lanes;
 mod list;
 mod lost;
@@ -47,13 +49,14 @@ mod tests;
 mod tidy;
 mod tokens;
 mod upstream;
+mod welcome;
 mod work;
 mod world;
 
 pub use copy::{CopyError, DatabaseFacts, copy_database, inspect};
 pub use error::{Class, OpenError, StoreError};
 pub use job::{
-    AdmitJob, Admitted, Answer, Certificate, CloudOp, CloudWrite, CollectionApplied, Condition, Decided, ImportChunk, ImportHow,
+    AdmitJob, Admitted, Answer, Certificate, CloudOp, CloudWrite, CollectionApplied, Condition, Decided, Denied, ImportChunk, ImportHow,
     ImportLine, ImportMode, Imported, Job, JoinJob, OpResult, Peer, Resynced, Seen, Taken, Touched, Written,
 };
 pub use open::{FolderLock, OpenOptions};

@@ -83,7 +83,7 @@ struct Stretch<'a> {
     conn: &'a Connection,
     shares: &'a Arc<NodeShares>,
     lanes: Lanes<'a>,
-    outcomes: VecDeque<(u64, Outcome)>,
+    outcomes: VecDeque<Answered>,
     /// More outcomes follow the ones that were read: nothing at or above this revision is whole.
     outcomes_end: Option<u64>,
     entries: Vec<Entry>,
@@ -113,7 +113,7 @@ impl<'a> Stretch<'a> {
     }
 
     fn next(&self) -> Next {
-        let outcome = self.outcomes.front().map(|(_, outcome)| outcome.revision.0);
+        let outcome = self.outcomes.front().map(|answered| answered.place);
         match (outcome, self.lanes.peek().map(|light| light.revision)) {
             (Some(outcome), Some(row)) if row < outcome => Next::Row(row),
             (Some(outcome), _) => Next::Outcome(outcome),
@@ -159,7 +159,7 @@ impl<'a> Stretch<'a> {
     /// Adds what comes next; false: it does not fit.
     fn add(&mut self, last: &mut Option<(CollectionName, Key)>) -> Result<bool, StoreError> {
         if let Next::Outcome(_) = self.next() {
-            if let Some((number, outcome)) = self.outcomes.pop_front() {
+            if let Some(Answered { number, outcome, .. }) = self.outcomes.pop_front() {
                 self.entries.push(Entry::Outcome { database: None, number, outcome });
             }
             return Ok(true);
@@ -198,33 +198,41 @@ impl<'a> Stretch<'a> {
     }
 }
 
+/// A write's outcome and its place in the stream.
+pub(super) struct Answered {
+    /// The revision that it was decided at.
+    pub(super) place: u64,
+    pub(super) number: u64,
+    /// At the revision of its effect, which is an older one where another database of the node had brought the write.
+    pub(super) outcome: Outcome,
+}
+
 /// Outcomes of a database above a revision, and where the ones begin that were not read.
-#[allow(clippy::type_complexity)] // a pair that is taken apart at once
 pub(super) fn outcomes(
     conn: &Connection,
     database: u32,
     above: u64,
     count: usize,
-) -> Result<(VecDeque<(u64, Outcome)>, Option<u64>), StoreError> {
+) -> Result<(VecDeque<Answered>, Option<u64>), StoreError> {
     let mut found = VecDeque::new();
     let mut query = conn.prepare_cached(
-        "SELECT number, revision, verdict, code, detail, conflicts FROM writes
+        "SELECT number, revision, verdict, code, detail, conflicts, coalesce(effect, revision) FROM writes
          WHERE database = ?1 AND revision > ?2 ORDER BY revision LIMIT ?3",
     )?;
     let mut rows = query.query((database, stored(above)?, limit(count + 1)))?;
     while let Some(row) = rows.next()? {
-        let revision = counted(row.get(1)?)?;
+        let place = counted(row.get(1)?)?;
         if found.len() == count {
-            return Ok((found, Some(revision)));
+            return Ok((found, Some(place)));
         }
         let outcome = Outcome {
             verdict: to_verdict(row.get(2)?)?,
-            revision: Revision(revision),
+            revision: Revision(counted(row.get(6)?)?),
             code: row.get(3)?,
             detail: row.get(4)?,
             conflicts: reads::strings(row.get(5)?)?,
         };
-        found.push_back((counted(row.get(0)?)?, outcome));
+        found.push_back(Answered { place, number: counted(row.get(0)?)?, outcome });
     }
     Ok((found, None))
 }

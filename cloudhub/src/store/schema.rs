@@ -209,7 +209,21 @@ CREATE TABLE access_tokens (
 /// - `hash` of a record is NULL where it is not live, see [`digests`]; it stands before the value, which may be large.
 /// - A partition that holds nothing has no row in `digests`; `sum` is 16 bytes, little-endian.
 /// - `verified_ms`: when the digests of the node's current database last agreed.
+/// - `previous` is the database that this one took the place of, with its numbers; `start` is the number that it began above, and
+///   what both may have committed ends at `upto`.
+/// - `effect` is the revision at which another database of the node had handed over the same write; none: this row's own.
+/// - What `other` changed up to `revision` of `shared_history` was changed by writes that are this database's too.
 const SECOND: &str = r#"
+ALTER TABLE databases ADD COLUMN previous INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE databases ADD COLUMN start INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE databases ADD COLUMN upto INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE writes ADD COLUMN effect INTEGER;
+CREATE TABLE shared_history (
+    database INTEGER NOT NULL,
+    other INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    PRIMARY KEY (database, other)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE lost (
     database INTEGER NOT NULL,
     first INTEGER NOT NULL,

@@ -11,6 +11,7 @@ use super::apply::{By, WriteEntry, apply, put_write};
 use super::error::{StoreError, counted, stored};
 use super::grants::{self, NodeShares};
 use super::job::{Peer, Taken};
+use super::kin::{Kin, Known, hash_of};
 use super::lost;
 use super::nodes;
 use super::refused::Refused;
@@ -28,6 +29,8 @@ struct Taker {
     /// Ranges above `taken` that never come.
     lost: Vec<(u64, u64)>,
     skewed: bool,
+    /// Other databases that may have brought the same writes.
+    kin: Kin,
 }
 
 /// Decides writes until one does not fit. What was decided before that stays.
@@ -78,7 +81,8 @@ fn open(work: &Work<'_>, peer: Peer, session: u64) -> Result<Taker, JobError> {
     }
     let taken = counted(taken)?;
     let lost = lost::above(work.conn, peer.database, taken)?;
-    Ok(Taker { peer, node, id: DatabaseId(database), taken, lost, skewed: false })
+    let kin = Kin::load(work.conn, peer.node, peer.database)?;
+    Ok(Taker { peer, node, id: DatabaseId(database), taken, lost, skewed: false, kin })
 }
 
 /// Whether a number that is already decided comes with what it said then. One that is no longer remembered is taken for
@@ -89,7 +93,7 @@ fn is_repeat(work: &Work<'_>, peer: Peer, write: &NumberedWrite) -> Result<bool,
         .prepare_cached("SELECT hash FROM writes WHERE database = ?1 AND number = ?2")?
         .query_row((peer.database, stored(write.number)?), |row| row.get(0))
         .optional()?;
-    Ok(known.is_none_or(|hash| write.rejected || hash == proto::op::hash(&write.bytes)))
+    Ok(known.is_none_or(|hash| write.rejected || hash == hash_of(write)))
 }
 
 fn copied(work: &mut Work<'_>, taker: &Taker, number: u64) -> Result<Reason, StoreError> {
@@ -101,23 +105,33 @@ fn copied(work: &mut Work<'_>, taker: &Taker, number: u64) -> Result<Reason, Sto
 
 /// One write: effect, outcome, hash and number, in the transaction of the group.
 fn decide(work: &mut Work<'_>, taker: &mut Taker, shares: &NodeShares, write: &NumberedWrite) -> Result<(), StoreError> {
+    let hash = hash_of(write);
+    let known = if write.rejected { Known::New } else { taker.kin.find(work.conn, write.number, &hash)? };
+    if let Known::Forgotten = known {
+        let detail = "it came again after the cloud had forgotten what became of it: it may have taken effect once, and does not again";
+        let content = readable(write, Write::decode(&write.bytes).is_ok());
+        lose(work, taker, write.number, &hash, content, detail)?;
+        taker.taken = write.number;
+        return Ok(());
+    }
     let revision = work.head + 1;
     let parsed = if write.rejected { None } else { Some(Write::decode(&write.bytes)) };
-    let outcome = match &parsed {
-        None => rejected(revision, None, "it was rejected before the cloud was restored, and stays rejected"),
-        Some(Err(error)) => rejected(revision, Some("malformed"), &error.to_string()),
-        Some(Ok(parsed)) => effect(work, taker, shares, write.number, parsed, revision)?,
+    let outcome = match (known, &parsed) {
+        (Known::Same(outcome), _) => outcome,
+        (_, None) => rejected(revision, None, "it was rejected before the cloud was restored, and stays rejected"),
+        (_, Some(Err(error))) => rejected(revision, Some("malformed"), &error.to_string()),
+        (_, Some(Ok(parsed))) => effect(work, taker, shares, write, parsed, revision)?,
     };
-    let readable = matches!(parsed, Some(Ok(_))) && write.bytes.len() <= 2 * WRITE_BYTES;
     put_write(
         work,
         &WriteEntry {
             database: taker.peer.database,
             number: write.number,
-            hash: proto::op::hash(&write.bytes),
+            hash,
+            revision,
             outcome: &outcome,
             actor: parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()?.actor.as_deref()),
-            payload: if readable { &write.bytes } else { &[] },
+            payload: readable(write, matches!(parsed, Some(Ok(_)))),
         },
     )?;
     work.head = revision;
@@ -125,22 +139,54 @@ fn decide(work: &mut Work<'_>, taker: &mut Taker, shares: &NodeShares, write: &N
     Ok(())
 }
 
+/// A number without an effect for ever.
+fn lose(work: &mut Work<'_>, taker: &Taker, number: u64, hash: &Hash, payload: &[u8], detail: &str) -> Result<(), StoreError> {
+    let revision = Revision(work.head + 1);
+    let outcome = Outcome { verdict: Verdict::Lost, revision, code: None, detail: Some(detail.to_owned()), conflicts: Vec::new() };
+    let database = taker.peer.database;
+    let entry = WriteEntry { database, number, hash: *hash, revision: revision.0, outcome: &outcome, actor: None, payload };
+    put_write(work, &entry)?;
+    work.head = revision.0;
+    Ok(())
+}
+
+/// Its bytes, where they say something and are not too many to keep.
+fn readable(write: &NumberedWrite, reads: bool) -> &[u8] {
+    if reads && write.bytes.len() <= 2 * WRITE_BYTES { &write.bytes } else { &[] }
+}
+
+/// The write as it is judged: what it had seen above a fork counts as the fork, which nobody else's change is at or below
+/// without being known to it. Never 0: that would make it create.
+fn before_fork(write: &Write, fork: Revision) -> Write {
+    let mut write = write.clone();
+    let floor = fork.max(Revision(1));
+    for op in &mut write.ops {
+        op.seen = op.seen.min(floor);
+        op.definition = op.definition.min(floor);
+        op.expect = op.expect.map(|expect| expect.min(floor));
+    }
+    write
+}
+
 /// Judges and applies; a write that cannot be stored is rejected alone.
 fn effect(
     work: &mut Work<'_>,
     taker: &mut Taker,
     shares: &NodeShares,
-    number: u64,
+    numbered: &NumberedWrite,
     write: &Write,
     revision: u64,
 ) -> Result<Outcome, StoreError> {
+    let forked = numbered.fork.map(|fork| before_fork(write, fork));
+    let (number, write) = (numbered.number, forked.as_ref().unwrap_or(write));
     let (hlc, clamped) = write.hlc.clamp(work.now_ms);
     taker.skewed |= clamped;
     work.hlc = work.hlc.max(hlc);
     let id = WriteId::edge(&taker.node, &taker.id, number);
     let author = Author::Edge { node: taker.node.clone(), database: taker.peer.database, number };
     let judged = Judged { author, id, write, hlc, revision: Revision(revision), now_ms: work.now_ms };
-    let world = SqlWorld { conn: work.conn, catalog: work.catalog, shares: Some(shares), database: taker.peer.database };
+    let world =
+        SqlWorld { conn: work.conn, catalog: work.catalog, shares: Some(shares), kin: Some(&taker.kin), database: taker.peer.database };
     let decision = match judge(&judged, &world) {
         Ok(decision) => decision,
         Err(error) if error.is_row() => return Ok(rejected(revision, Some("malformed"), &error.to_string())),

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 use super::catalog::Catalog;
 use super::error::{StoreError, counted, stored};
 use super::grants::NodeShares;
+use super::kin::Kin;
 use super::share;
 use crate::reconcile::{Clocks, Content, Decided, Row, RowKey, SchemaError, Stored, World};
 
@@ -30,16 +31,20 @@ pub(super) struct SqlWorld<'a> {
     pub(super) shares: Option<&'a NodeShares>,
     /// The author's database; 0: the cloud.
     pub(super) database: u32,
+    /// What the author's database shares with others.
+    pub(super) kin: Option<&'a Kin>,
 }
 
 impl World for SqlWorld<'_> {
     type Error = StoreError;
 
     fn record(&self, collection: &CollectionName, key: &Key) -> Result<Option<Stored>, StoreError> {
-        match self.catalog.get(self.conn, collection)? {
-            Some(entry) => stored_record(self.conn, entry.id, key),
-            None => Ok(None),
+        let Some(entry) = self.catalog.get(self.conn, collection)? else { return Ok(None) };
+        let mut stored = stored_record(self.conn, entry.id, key)?;
+        if let (Some(stored), Some(kin)) = (&mut stored, self.kin) {
+            stored.clocks.adopt(kin.shared(), self.database);
         }
+        Ok(stored)
     }
 
     fn definition(&self, collection: &CollectionName) -> Result<Option<Arc<Defined>>, StoreError> {
@@ -78,10 +83,14 @@ impl World for SqlWorld<'_> {
         let Ok(number) = stored(number) else { return Ok(None) };
         let found: Option<(i64, i64)> = self
             .conn
-            .prepare_cached("SELECT verdict, revision FROM writes WHERE database = ?1 AND number = ?2")?
+            .prepare_cached("SELECT verdict, coalesce(effect, revision) FROM writes WHERE database = ?1 AND number = ?2")?
             .query_row((self.database, number), |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        found.map(|(verdict, revision)| Ok(Decided { verdict: to_verdict(verdict)?, revision: Revision(counted(revision)?) })).transpose()
+        match (found, self.kin) {
+            (Some((verdict, revision)), _) => Ok(Some(Decided { verdict: to_verdict(verdict)?, revision: Revision(counted(revision)?) })),
+            (None, Some(kin)) => kin.decided(self.conn, counted(number)?),
+            (None, None) => Ok(None),
+        }
     }
 
     fn open_conflict(&self, row: &RowKey) -> Result<Option<Row>, StoreError> {

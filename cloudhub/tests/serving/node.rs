@@ -105,7 +105,7 @@ impl Memory {
     pub(crate) fn write(&mut self, op: Op) {
         let write = Write { hlc: Hlc::from_ms(1), at_ms: 1, actor: Some("till".into()), request_id: None, ops: vec![op] };
         let number = self.outbox.len() as u64 + 1;
-        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None });
+        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None, fork: None });
     }
 
     fn hello(&self) -> Hello {

@@ -44,6 +44,8 @@ pub(super) struct EdgeDriver {
     look_again: Option<u64>,
     end: Option<End>,
     opened: bool,
+    /// Why this database is a copy, where Welcome showed it.
+    copied: Option<String>,
 }
 
 impl EdgeDriver {
@@ -57,12 +59,18 @@ impl EdgeDriver {
         transport: TransportKind,
     ) -> Self {
         let session = EdgeSession::new(now.mono_ms, hello);
-        Self { session, store, board, verification, answers, transport, look_again: None, end: None, opened: false }
+        Self { session, store, board, verification, answers, transport, look_again: None, end: None, opened: false, copied: None }
     }
 
     /// How it ended, once it has.
     pub(super) fn end(&self) -> Option<&End> {
         self.end.as_ref()
+    }
+
+    /// Why the database is to take another id, where it is.
+    pub(super) fn copied(&self) -> Option<String> {
+        let told = || self.end.as_ref().filter(|end| end.renew).map(|end| end.reason.detail.clone());
+        self.copied.clone().or_else(told)
     }
 
     /// Whether the cloud took this node in.
@@ -134,8 +142,8 @@ impl EdgeDriver {
                 if let Some(compared) = &applied.compared {
                     self.verification.compared(now.mono_ms, compared);
                 }
-                let Applied { cursor, fills, answered, compared, .. } = applied;
-                self.session.applied(now.mono_ms, Durable { cursor, fills, answered, compared, ..Durable::default() });
+                let Applied { cursor, fills, answered, compared, asks, .. } = applied;
+                self.session.applied(now.mono_ms, Durable { cursor, fills, answered, compared, asks });
             }
             Err(error) if is_disk_full(&error) => {
                 warn!(%error, "downstream pauses");
@@ -209,8 +217,13 @@ impl Driver for EdgeDriver {
                     view.last_error = None;
                     view.refused = None;
                 });
-                let Adopted { cursor, fills, answered, .. } = adopted;
-                self.session.adopted(now.mono_ms, Durable { cursor, fills, answered, ..Durable::default() });
+                let Adopted { cursor, fills, answered, asks, .. } = adopted;
+                let durable = Durable { cursor, fills, answered, asks, ..Durable::default() };
+                self.session.adopted(now.mono_ms, durable);
+            }
+            Event::Adopted(Err(error @ ApplyError::Copied { .. })) => {
+                self.copied = Some(error.to_string());
+                self.session.close("copied_database", &error.to_string());
             }
             Event::Adopted(Err(error)) => self.session.close("store", &error.to_string()),
             Event::Applied { result, at_head, through } => self.applied(now, result, at_head, through),

@@ -62,9 +62,14 @@ enum Try {
     Failed(String),
     /// The cloud said no, and when to ask again (milliseconds; 0: as the back-off says).
     Refused { code: String, detail: String, retry_ms: u64 },
+    /// This database is a copy of another one: it goes on under an id of its own. Why.
+    Copied(String),
     /// There was a session, and it ended.
     Ended(String),
 }
+
+/// A copy that was told so comes back at once; one that is told so again soon waits as everyone does, milliseconds.
+const RENEW_PAUSE_MS: u64 = 30_000;
 
 impl Linker {
     /// Runs until `stop` says so.
@@ -72,6 +77,7 @@ impl Linker {
         let mut backoff = Backoff::default();
         let mut network = Network::new();
         let mut next_server = 0usize;
+        let mut renewed_ms: Option<u64> = None;
         while !*stop.borrow() {
             let Some(server) = self.servers.get(next_server % self.servers.len().max(1)) else {
                 warn!("no server is known: set [link] servers in the configuration");
@@ -82,7 +88,13 @@ impl Linker {
             if *stop.borrow() {
                 break;
             }
-            let (wait, hinted) = self.judge(tried, &mut backoff, &mut next_server);
+            let copied = matches!(tried, Try::Copied(_));
+            let (mut wait, hinted) = self.judge(tried, &mut backoff, &mut next_server);
+            if copied && self.renew().await {
+                let now_ms = self.now().mono_ms;
+                let again = renewed_ms.replace(now_ms).is_some_and(|last| now_ms < last + RENEW_PAUSE_MS);
+                wait = if again { wait } else { Duration::ZERO };
+            }
             // A hub that names its time means it, on whatever network.
             let watched = (!hinted).then_some(&mut network);
             if rest(wait, watched, &mut stop).await == Rested::OnAnotherNetwork {
@@ -104,6 +116,7 @@ impl Linker {
                 *next_server += 1;
                 (text, None, 0)
             }
+            Try::Copied(text) => (format!("{text} (copied_database)"), Some("copied_database".to_owned()), 0),
             Try::Ended(text) => {
                 backoff.session(now.mono_ms);
                 (text, None, 0)
@@ -117,6 +130,20 @@ impl Linker {
         warn!(error = %text, "link down");
         let wait = backoff.next(now.mono_ms, random());
         (Duration::from_millis(wait.max(hint)), hint > 0)
+    }
+
+    /// Another id for the database. False: it could not be stored, and the next try is told so once more.
+    async fn renew(&self) -> bool {
+        let (answer, renewed) = tokio::sync::oneshot::channel();
+        self.store.run_then(|store, _| store.renew(), move |renewed| drop(answer.send(renewed)));
+        match renewed.await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                warn!(%error, "this database is a copy, and cannot take an id of its own");
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     async fn attempt(&self, server: &HostPort, stop: &mut watch::Receiver<bool>) -> Try {
@@ -178,7 +205,7 @@ impl Linker {
             software: env!("CARGO_PKG_VERSION").into(),
             metered: self.metered,
             report: facts.report,
-            previous: None,
+            previous: facts.previous,
         })
     }
 
@@ -214,6 +241,9 @@ async fn rest(wait: Duration, mut network: Option<&mut Network>, stop: &mut watc
 }
 
 fn outcome(stopped: Stopped, driver: &EdgeDriver) -> Try {
+    if let Some(why) = driver.copied() {
+        return Try::Copied(why);
+    }
     match (stopped, driver.end()) {
         (Stopped::Over, Some(End { refused: true, reason, retry_ms, .. })) => {
             Try::Refused { code: reason.code.clone(), detail: reason.detail.clone(), retry_ms: *retry_ms }

@@ -25,7 +25,7 @@ use api::metrics::MetricsWriter;
 use api::problem::{Code, Problem};
 use api::shapes::{EdgeStatus, ImportSummary, Record, Verified, Write, WriteState};
 use metamanager::{Metamanager, Reader};
-use proto::ids::{DatabaseId, WriteId};
+use proto::ids::WriteId;
 use proto::names::{CollectionName, Key, NodeName};
 use tokio::sync::watch;
 
@@ -36,8 +36,6 @@ use crate::link::{Board, Verification};
 pub struct LocalHub {
     /// The edge database.
     pub store: Metamanager,
-    /// Its id.
-    pub database: DatabaseId,
     /// The node's name, once it has joined.
     pub node: Arc<OnceLock<NodeName>>,
     /// How the link is.
@@ -74,14 +72,15 @@ impl LocalHub {
     }
 
     fn write_id(&self, number: u64) -> Result<WriteId, Problem> {
-        Ok(WriteId::edge(self.node()?, &self.database, number))
+        Ok(WriteId::edge(self.node()?, &self.store.names().database, number))
     }
 
-    /// The number of a write of this database; no other write is known here.
+    /// The number of a write of this database, under whatever id it had then; no other write is known here.
     fn number_of(&self, id: &WriteId) -> Result<u64, Problem> {
+        let names = self.store.names();
         match id {
-            WriteId::Edge { node, database, number } if node == self.node()? && *database == self.database.short() => Ok(*number),
-            _ => Err(Problem::not_found(format!("there is no write {id} in this database ({})", self.database.short()))),
+            WriteId::Edge { node, database, number } if node == self.node()? && names.gave(database, *number) => Ok(*number),
+            _ => Err(Problem::not_found(format!("there is no write {id} in this database ({})", names.database.short()))),
         }
     }
 }

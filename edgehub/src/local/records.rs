@@ -39,7 +39,7 @@ impl LocalHub {
         Ok(Page {
             records: records.collect::<Result<_, _>>()?,
             next: page.next.as_deref().map(key).transpose()?,
-            since: format!("{}.{revision}.{}", self.database.short(), status.newest_write),
+            since: format!("{}.{revision}.{}", self.store.names().database.short(), status.newest_write),
         })
     }
 

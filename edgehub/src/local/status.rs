@@ -21,7 +21,7 @@ impl LocalHub {
         let (state, reason) = sync_state(&status, &link);
         Ok(EdgeStatus {
             node: self.node.get().map(ToString::to_string),
-            database_id: self.database.to_string(),
+            database_id: status.database.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
             labels: status.labels.clone().unwrap_or_default(),
             sync: EdgeSync {

@@ -74,6 +74,7 @@ pub(crate) fn welcome(session: u64, head: u64, grants: Option<Grants>) -> Welcom
         silence_ms: 45_000,
         fork: None,
         labels: Vec::new(),
+        hashes: Vec::new(),
     }
 }
 

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::digest::{Digest, RANGES, RangeSet};
 use crate::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
-use crate::limits::{ASK_RECORDS, BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST};
+use crate::limits::{ASK_RECORDS, BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST, UNACKED_WRITES};
 use crate::names::{CollectionName, Key};
-use crate::op::{Outcome, Verdict};
+use crate::op::{Hash, Outcome, Verdict};
 use crate::wire::{self, frame::Body};
 
 impl Frame {
@@ -133,7 +133,7 @@ fn fill(fill: wire::Fill) -> Result<Fill, Malformed> {
 
 fn numbered(write: wire::NumberedWrite) -> Result<NumberedWrite, Malformed> {
     let hash = if write.hash.is_empty() { None } else { Some(bytes16("hash", write.hash)?) };
-    Ok(NumberedWrite { number: write.number, bytes: write.write, rejected: write.rejected, hash })
+    Ok(NumberedWrite { number: write.number, bytes: write.write, rejected: write.rejected, hash, fork: write.fork.map(Revision) })
 }
 
 fn report(report: wire::Report) -> Report {
@@ -178,7 +178,17 @@ fn decode_welcome(welcome: wire::Welcome) -> Result<Welcome, Malformed> {
         silence_ms: welcome.silence_ms,
         fork: welcome.fork.map(Revision),
         labels: labels(welcome.labels)?,
+        hashes: hashes(&welcome.hashes)?,
     })
+}
+
+/// A list of hashes in one field; no more than there can be unacknowledged writes.
+fn hashes(bytes: &[u8]) -> Result<Vec<Hash>, Malformed> {
+    let (hashes, rest) = bytes.as_chunks::<16>();
+    if !rest.is_empty() || hashes.len() as u64 > UNACKED_WRITES {
+        return Err(Malformed::new("hashes", "not a list of 16 bytes each"));
+    }
+    Ok(hashes.to_vec())
 }
 
 fn labels(labels: Vec<wire::Label>) -> Result<Vec<(String, String)>, Malformed> {

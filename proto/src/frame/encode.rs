@@ -138,6 +138,7 @@ fn numbered(write: &NumberedWrite) -> wire::NumberedWrite {
         write: write.bytes.clone(),
         rejected: write.rejected,
         hash: write.hash.map(|hash| hash.to_vec()).unwrap_or_default(),
+        fork: write.fork.map(|fork| fork.0),
     }
 }
 
@@ -184,6 +185,7 @@ fn encode_welcome(welcome: &Welcome) -> wire::Welcome {
         silence_ms: welcome.silence_ms,
         fork: welcome.fork.map(|fork| fork.0),
         labels: encode_labels(&welcome.labels),
+        hashes: welcome.hashes.concat(),
     }
 }
 

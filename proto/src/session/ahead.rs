@@ -15,6 +15,8 @@ pub(super) struct Lead {
     records: Option<Revision>,
     /// There may be something to read.
     wanted: bool,
+    /// Something came since the newest read began.
+    fresh: bool,
     /// The edge could not even store that: nothing until it is asked again.
     refused: bool,
 }
@@ -22,17 +24,18 @@ pub(super) struct Lead {
 impl Lead {
     /// For an edge whose disk is full.
     pub(super) fn paused(acked: Revision) -> Self {
-        Self { outcomes: acked, records: Some(acked), wanted: true, refused: false }
+        Self { outcomes: acked, records: Some(acked), wanted: true, fresh: false, refused: false }
     }
 
     /// For a database whose outcomes go first, all of them.
     pub(super) fn answers() -> Self {
-        Self { outcomes: Revision::ZERO, records: None, wanted: false, refused: false }
+        Self { outcomes: Revision::ZERO, records: None, wanted: false, fresh: false, refused: false }
     }
 
     /// There may be more.
     pub(super) fn changed(&mut self) {
         self.wanted = !self.refused;
+        self.fresh = self.wanted;
     }
 
     /// The edge said no; what was on its way is lost.
@@ -47,7 +50,8 @@ impl Lead {
     }
 
     /// What to read now.
-    pub(super) fn next(&self, at: &Position) -> Option<Ahead> {
+    pub(super) fn next(&mut self, at: &Position) -> Option<Ahead> {
+        self.fresh = false;
         self.wanted.then(|| Ahead {
             at: at.clone(),
             outcomes: self.outcomes,
@@ -61,6 +65,11 @@ impl Lead {
     pub(super) fn read(&mut self, outcomes: Revision, records: Revision, none: bool) {
         self.outcomes = self.outcomes.max(outcomes);
         self.records = self.records.map(|own| own.max(records));
-        self.wanted = !none;
+        self.wanted = !none || self.fresh;
+    }
+
+    /// Nothing is left to read.
+    pub(super) fn is_done(&self) -> bool {
+        !self.wanted
     }
 }

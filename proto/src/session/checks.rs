@@ -20,6 +20,8 @@ pub(super) struct Checks {
     compare: Vec<RangeSums>,
     ask: Vec<(CollectionName, Key)>,
     repairs: u32,
+    /// What the scan that is out was told of: digests, comparisons, records. What came since waits for the next one.
+    out: [bool; 3],
 }
 
 impl Checks {
@@ -42,6 +44,7 @@ impl Checks {
     pub(super) fn verify(&mut self) -> bool {
         self.repairs = 0;
         self.verify = self.enabled;
+        self.out[0] = false;
         self.enabled
     }
 
@@ -49,17 +52,20 @@ impl Checks {
     pub(super) fn compared(&mut self, differing: Vec<RangeSums>) -> bool {
         self.repairs = if differing.is_empty() { 0 } else { self.repairs + 1 };
         self.compare = if self.repairs > REPAIRS_IN_A_ROW { Vec::new() } else { differing };
+        self.out[1] = false;
         !self.compare.is_empty()
     }
 
     pub(super) fn asked(&mut self, records: Vec<(CollectionName, Key)>) -> bool {
         self.ask = records;
+        self.out[2] = false;
         !self.ask.is_empty()
     }
 
     /// The last open back-fill is done: what came by it is compared too.
     pub(super) fn filled(&mut self) -> bool {
         self.verify |= self.enabled;
+        self.out[0] = false;
         self.enabled
     }
 
@@ -75,6 +81,11 @@ impl Checks {
         self.verify_ms
     }
 
+    /// A scan begins, and answers what there is now.
+    pub(super) fn given(&mut self) {
+        self.out = [self.verify, !self.compare.is_empty(), !self.ask.is_empty()];
+    }
+
     pub(super) fn wants_digests(&self) -> bool {
         self.verify
     }
@@ -84,15 +95,22 @@ impl Checks {
         (self.compare.clone(), self.ask.clone())
     }
 
-    /// A scan has read: at the head, everything that was owed is in it. What differed a moment ago and differs no more brings
-    /// digests once more, so that both sides know.
+    /// A scan has read: at the head, everything that it was told of is in it. What differed a moment ago and differs no more brings
+    /// digests once more, so that both sides know. Tells whether something is owed still.
     pub(super) fn scanned(&mut self, batch: &Batch) -> bool {
-        if batch.at_head {
-            self.verify = !self.compare.is_empty() && batch.repairs.iter().all(|repair| repair.ranges.is_empty());
+        let [verify, compare, ask] = core::mem::take(&mut self.out);
+        if !batch.at_head {
+            return false;
+        }
+        self.verify &= !verify;
+        if compare {
+            self.verify |= batch.repairs.iter().all(|repair| repair.ranges.is_empty());
             self.compare = Vec::new();
+        }
+        if ask {
             self.ask = Vec::new();
         }
-        batch.at_head && self.verify
+        self.verify || !self.compare.is_empty() || !self.ask.is_empty()
     }
 
     /// A batch that was read is not sent after all.

@@ -101,7 +101,7 @@ impl CloudSession {
     pub fn admitted(&mut self, now_ms: u64, admission: Admission) {
         let (Phase::Admitting, Some(greeting)) = (self.phase, self.greeting.take()) else { return };
         self.phase = Phase::Starting;
-        let Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels } = admission;
+        let Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes } = admission;
         let (ping_ms, silence_ms) = if greeting.metered { (PING_METERED_MS, SILENCE_METERED_MS) } else { (PING_MS, SILENCE_MS) };
         self.now_ms = now_ms;
         self.liveness.frame(now_ms);
@@ -127,6 +127,7 @@ impl CloudSession {
             silence_ms,
             fork,
             labels,
+            hashes,
         };
         self.outgoing.push(Frame::Welcome(welcome));
     }
@@ -134,6 +135,12 @@ impl CloudSession {
     /// The session may not begin; the edge comes back after `retry_ms`, or as its back-off says when that is 0.
     pub fn refused(&mut self, reason: Reason, retry_ms: u64) {
         self.refuse(Refuse { reason, retry_ms, versions: VERSIONS, renew: false });
+    }
+
+    /// The session may not begin because the database is a copy, and the one that it was copied from has no session: the edge
+    /// takes another database id and comes back at once.
+    pub fn renew(&mut self, reason: Reason) {
+        self.refuse(Refuse { reason, retry_ms: 0, versions: VERSIONS, renew: true });
     }
 
     /// The last Scan's answer.
@@ -381,7 +388,7 @@ impl CloudSession {
     }
 
     fn refuse(&mut self, refuse: Refuse) {
-        let end = End { by_peer: false, refused: true, reason: refuse.reason.clone(), retry_ms: refuse.retry_ms };
+        let end = End { by_peer: false, refused: true, reason: refuse.reason.clone(), retry_ms: refuse.retry_ms, renew: refuse.renew };
         self.end(end, Some(Frame::Refuse(refuse)));
     }
 

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn write(number: u64) -> NumberedWrite {
-        NumberedWrite { number, bytes: alloc::vec![1], rejected: false, hash: None }
+        NumberedWrite { number, bytes: alloc::vec![1], rejected: false, hash: None, fork: None }
     }
 
     fn numbers(writes: Option<Vec<NumberedWrite>>) -> Vec<u64> {
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn more_than_the_window_is_a_breach() {
         let mut uptake = Uptake::new(0, 0, Vec::new());
-        let large = |number| NumberedWrite { number, bytes: alloc::vec![0; UP_WINDOW_BYTES], rejected: false, hash: None };
+        let large = |number| NumberedWrite { number, bytes: alloc::vec![0; UP_WINDOW_BYTES], rejected: false, hash: None, fork: None };
         uptake.writes(alloc::vec![large(1)]).unwrap();
         assert_eq!(uptake.writes(alloc::vec![large(2)]).unwrap_err().code, "window");
     }

@@ -10,6 +10,7 @@ use super::{End, Mode};
 use crate::frame::{Fill, Grants, Hello, NumberedWrite, RangeSums, Reason, Report, Share};
 use crate::ids::{Cursor, EpochStart, Position, Revision};
 use crate::names::{CollectionName, Key};
+use crate::op::Hash;
 
 /// What the cloud's shell is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +122,8 @@ pub struct Admission {
     pub answer_first: u64,
     /// The node's labels, for people.
     pub labels: Vec<(String, String)>,
+    /// The hashes of the database's pending writes up to `taken`, the newest last; zeros: not held.
+    pub hashes: Vec<Hash>,
 }
 
 /// What is shown of a session.

@@ -350,7 +350,7 @@ impl EdgeSession {
         match (self.phase, frame) {
             (Phase::Greeting, Frame::Welcome(welcome)) => self.welcome(welcome)?,
             (Phase::Greeting, Frame::Refuse(refuse)) => {
-                let end = End { by_peer: true, refused: true, reason: refuse.reason, retry_ms: refuse.retry_ms };
+                let end = End { by_peer: true, refused: true, reason: refuse.reason, retry_ms: refuse.retry_ms, renew: refuse.renew };
                 self.end(end, None);
             }
             (_, Frame::Close(reason)) => self.end(End::theirs(reason), None),

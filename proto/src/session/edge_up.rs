@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn write(number: u64, len: usize) -> NumberedWrite {
-        NumberedWrite { number, bytes: alloc::vec![0; len], rejected: false, hash: None }
+        NumberedWrite { number, bytes: alloc::vec![0; len], rejected: false, hash: None, fork: None }
     }
 
     fn numbers(frame: Option<Frame>) -> Vec<u64> {

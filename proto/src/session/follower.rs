@@ -67,6 +67,7 @@ pub(super) struct Follower {
     /// The newest read ahead of the stream that waits in `ready`.
     ahead: bool,
     answer_first: u64,
+    decided: u64,
     checks: Checks,
 }
 
@@ -114,7 +115,9 @@ impl Follower {
 
     /// Everything that came of the outbox up to `number` is decided.
     pub(super) fn decided(&mut self, number: u64) {
-        if self.mode == Mode::Answering && number >= self.answer_first {
+        self.decided = number;
+        if self.mode == Mode::Answering {
+            // As they are made: the cloud takes no more than it may have unacknowledged.
             self.lead.iter_mut().for_each(Lead::changed);
         }
     }
@@ -139,7 +142,7 @@ impl Follower {
     /// What to read ahead of the stream.
     pub(super) fn next_ahead(&mut self) -> Option<Ahead> {
         let busy = self.scanning || self.ready.is_some() || self.retry_ms.is_some() || !self.inflight.is_empty();
-        let ahead = if busy { None } else { self.lead.as_ref()?.next(&self.acked) }?;
+        let ahead = if busy { None } else { self.lead.as_mut()?.next(&self.acked) }?;
         self.scanning = true;
         Some(ahead)
     }
@@ -158,7 +161,7 @@ impl Follower {
             let bytes = batch.wire_len();
             self.ahead = true;
             self.ready = Some((batch, bytes));
-        } else if self.mode == Mode::Answering {
+        } else if self.mode == Mode::Answering && self.decided >= self.answer_first && lead.is_done() {
             self.mode = Mode::Replicate;
             self.lead = None;
             self.more = true;
@@ -180,6 +183,7 @@ impl Follower {
         let fills = self.fills.iter().take(FILLS_PER_SCAN).cloned().collect();
         let digests = self.checks.wants_digests().then(|| self.open_shares());
         let (compare, ask) = self.checks.to_answer();
+        self.checks.given();
         let from = self.scanned.clone();
         Some(Scan { from, fills, told: self.told, max_records: BATCH_RECORDS, max_bytes, digests, compare, ask })
     }

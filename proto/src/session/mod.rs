@@ -42,15 +42,19 @@ pub struct End {
     pub reason: Reason,
     /// When to come back, milliseconds; 0: as the back-off says.
     pub retry_ms: u64,
+    /// The edge is to take another database id first: this one is a copy.
+    pub renew: bool,
 }
 
 impl End {
     fn ours(reason: Reason) -> Self {
-        Self { by_peer: false, refused: false, reason, retry_ms: 0 }
+        Self { by_peer: false, refused: false, reason, retry_ms: 0, renew: false }
     }
 
     fn theirs(reason: Reason) -> Self {
-        Self { by_peer: true, refused: false, reason, retry_ms: 0 }
+        // A hub that finds out later, by the content of a write, says it so.
+        let renew = reason.code == "copied_database";
+        Self { by_peer: true, refused: false, reason, retry_ms: 0, renew }
     }
 }
 

@@ -93,7 +93,7 @@ pub struct Hello {
     pub outbox_writes: u64,
     #[prost(uint64, tag = "17")]
     pub outbox_oldest_ms: u64,
-    /// the database that this one takes the place of, with its numbers; empty: none
+    /// the database that this one takes the place of, with its numbers; empty: none, all ones: the node's last one
     #[prost(bytes = "vec", tag = "18")]
     pub previous: ::prost::alloc::vec::Vec<u8>,
 }
@@ -188,6 +188,9 @@ pub struct Welcome {
     /// the node's own, for people
     #[prost(message, repeated, tag = "14")]
     pub labels: ::prost::alloc::vec::Vec<Label>,
+    /// 16 bytes for each write from Hello's outbox_first up to `taken`, by which a copy knows itself; zeros: not held
+    #[prost(bytes = "vec", tag = "15")]
+    pub hashes: ::prost::alloc::vec::Vec<u8>,
 }
 /// The edge has committed the session number: the stream may begin.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -458,6 +461,9 @@ pub struct NumberedWrite {
     /// 16 bytes: the hash of what was committed, where parts that the node may no longer hold were cut out since
     #[prost(bytes = "vec", tag = "4")]
     pub hash: ::prost::alloc::vec::Vec<u8>,
+    /// made before the edge learned of a fork at this revision: a `seen` above it counts as it
+    #[prost(uint64, optional, tag = "5")]
+    pub fork: ::core::option::Option<u64>,
 }
 /// The cloud has durably decided everything up to here; the outcomes follow in the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

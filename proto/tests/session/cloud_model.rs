@@ -130,6 +130,7 @@ impl CloudModel {
             fork: None,
             answer_first: 0,
             labels: Vec::new(),
+            hashes: Vec::new(),
         })
     }
 

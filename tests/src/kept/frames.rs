@@ -117,6 +117,7 @@ fn welcome() -> Welcome {
         silence_ms: 45_000,
         fork: None,
         labels: Vec::new(),
+        hashes: Vec::new(),
     }
 }
 
@@ -163,7 +164,7 @@ fn batch() -> Batch {
 }
 
 fn writes() -> Vec<NumberedWrite> {
-    let numbered = |number, bytes, rejected| NumberedWrite { number, bytes, rejected, hash: None };
+    let numbered = |number, bytes, rejected| NumberedWrite { number, bytes, rejected, hash: None, fork: None };
     let mut all: Vec<_> = every_write().iter().zip(1..).map(|((_, write), number)| numbered(number, write.encode(), false)).collect();
     all.push(numbered(9, Vec::new(), true));
     all

@@ -78,6 +78,18 @@ impl Cloud {
         self.open(now_ms);
     }
 
+    /// Ends, and starts again with this file.
+    pub(super) fn put_back(&mut self, image: &[u8], now_ms: u64) {
+        (self.reader, self.store) = (None, None);
+        super::edge::replace(&self.path(), image);
+        self.open(now_ms);
+    }
+
+    /// What happened to a node, oldest first: the kinds of its events.
+    pub fn events(&mut self, name: &str) -> Vec<String> {
+        self.reader().events(&node(name)).unwrap().unwrap().into_iter().map(|event| event.kind).collect()
+    }
+
     /// What readers see.
     pub fn reader(&mut self) -> &mut SqliteReader {
         self.reader.as_mut().unwrap()

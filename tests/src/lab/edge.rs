@@ -61,6 +61,8 @@ pub struct Edge {
     /// Every outcome that its database made durable, in that order.
     answered: Arc<Mutex<Vec<(u64, Verdict)>>>,
     pub(super) connect_ms: u64,
+    /// Nothing was put back or copied: records never go back, and each write has one outcome.
+    pub(super) watched: bool,
     /// Every increment on [`TALLY`] that was answered with 2xx.
     pub(super) promised: Vec<Added>,
     /// Those of them that base does not hold yet.
@@ -92,6 +94,7 @@ impl Edge {
             wall_ms: WALL_MS,
             answered: Arc::default(),
             connect_ms: 0,
+            watched: true,
             promised: Vec::new(),
             open: Vec::new(),
             seen: BTreeMap::new(),
@@ -140,6 +143,32 @@ impl Edge {
         self.open(now_ms);
     }
 
+    /// Ends, and starts again with this file.
+    pub(super) fn put_back(&mut self, image: &[u8], now_ms: u64) {
+        (self.reader, self.store) = (None, None);
+        replace(&self.path(), image);
+        self.open(now_ms);
+    }
+
+    /// The newest session number that it committed.
+    pub fn session(&mut self) -> u64 {
+        self.store().facts().unwrap().session
+    }
+
+    /// Whether it gave a write out, under whatever id it had then.
+    pub fn gave(&mut self, id: &WriteId) -> bool {
+        let names = self.store().names();
+        let names = names.lock().unwrap();
+        matches!(id, WriteId::Edge { database, number, .. } if names.gave(database, *number))
+    }
+
+    /// What became of a write, as its readers are told: `"applied"`, `"rejected guard"`, `"pending"`.
+    pub fn state(&mut self, number: u64) -> String {
+        let row = self.reader().write(number).unwrap().unwrap();
+        let code = row.outcome.and_then(|outcome| outcome.code);
+        [Some(row.state.as_str().to_owned()), code].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
     pub(super) fn now(&self, now_ms: u64) -> Now {
         Now { wall_ms: self.wall_ms + now_ms, mono_ms: now_ms }
     }
@@ -172,7 +201,7 @@ impl Edge {
             software: String::new(),
             metered: false,
             report: facts.report,
-            previous: None,
+            previous: facts.previous,
         }
     }
 
@@ -257,6 +286,14 @@ impl Edge {
         let database = self.database();
         WriteId::edge(&self.name, &database, number)
     }
+}
+
+/// Puts a database file in the place of another one, and of its log.
+pub(super) fn replace(path: &Path, image: &[u8]) {
+    for end in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(path.with_file_name(format!("{}{end}", path.file_name().unwrap().to_str().unwrap())));
+    }
+    std::fs::write(path, image).unwrap();
 }
 
 fn added(number: u64, LocalRequest { request, .. }: &LocalRequest) -> Vec<Added> {

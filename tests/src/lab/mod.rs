@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use cloudhub::store::{Job, Peer, Refused, Seen, Touched, Written};
 use metamanager::{Committed, LocalRequest, WriteError};
 use proto::frame::{Frame, Share};
-use proto::ids::Position;
+use proto::ids::{DatabaseId, Position};
 use proto::names::Key;
 use proto::session::End;
 use proto::session::cloud::CloudSession;
@@ -72,6 +72,8 @@ struct Wire {
     edge: Option<EdgeSession>,
     cloud: Option<CloudSession>,
     peer: Option<Peer>,
+    /// The database that was admitted on it.
+    database: Option<DatabaseId>,
     /// What the cloud's session is woken for.
     shares: BTreeSet<Share>,
 }
@@ -333,6 +335,62 @@ impl Lab {
         self.edges[node].restart(self.now_ms, meanwhile);
         self.edges[node].connect_ms = self.now_ms + CONNECT_MS;
         check::moment(self, node);
+    }
+
+    /// A copy of a side's database file as it is now. Taking it ends that side for a moment.
+    pub fn image(&mut self, side: Side) -> Vec<u8> {
+        let path = match side {
+            Side::Cloud => self.cloud.path(),
+            Side::Edge(node) => self.edges[node].path(),
+        };
+        let mut image = Vec::new();
+        let copy = |file: &rusqlite::Connection| {
+            file.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+            image = std::fs::read(&path).unwrap();
+        };
+        match side {
+            Side::Cloud => self.kill_cloud(copy),
+            Side::Edge(node) => self.kill_edge(node, copy),
+        }
+        image
+    }
+
+    /// The side ends, an older image of its file is put in its place, and it starts again. From now on records may go back, and
+    /// a write may get its outcome twice: what is looked at after every step is no longer looked at.
+    pub fn put_back(&mut self, side: Side, image: &[u8]) {
+        self.note(&format!("{side:?}: an image is put back"));
+        match side {
+            Side::Cloud => {
+                self.kill_cloud(|_| {});
+                self.cloud.put_back(image, self.now_ms);
+                self.edges.iter_mut().for_each(|edge| edge.watched = false);
+            }
+            Side::Edge(node) => {
+                self.kill_edge(node, |_| {});
+                self.edges[node].put_back(image, self.now_ms);
+                self.edges[node].watched = false;
+            }
+        }
+    }
+
+    /// A second machine under the name of a node, with an image of its database; its place.
+    pub fn twin(&mut self, node: usize, image: &[u8]) -> usize {
+        let name = self.edges[node].name.to_string();
+        let mut twin = Edge::new(&name, 0xee);
+        twin.put_back(image, self.now_ms);
+        twin.watched = false;
+        self.edges[node].watched = false;
+        self.edges.push(twin);
+        self.edges.len() - 1
+    }
+
+    /// A machine of the same name whose database is new; its place.
+    pub fn wiped(&mut self, node: usize) -> usize {
+        let name = self.edges[node].name.to_string();
+        let place = self.edges.len();
+        self.edges.push(Edge::new(&name, 0x77));
+        self.edges[place].watched = false;
+        place
     }
 
     /// The power will fail at a coming piece of work.

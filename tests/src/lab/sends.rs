@@ -56,7 +56,7 @@ impl Lab {
         let edge = Some(EdgeSession::new(now_ms, self.edges[node].hello(now_ms)));
         let (up, down) = (Pipe::new(self.road), Pipe::new(self.road));
         let cloud = Some(CloudSession::new(now_ms));
-        self.wires.push_back(Wire { id, node, up, down, edge, cloud, peer: None, shares: Default::default() });
+        self.wires.push_back(Wire { id, node, up, down, edge, cloud, peer: None, database: None, shares: Default::default() });
     }
 
     /// Takes effects and frames out of every session until none has any.

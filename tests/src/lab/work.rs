@@ -1,6 +1,6 @@
 //! What the drivers of the two hubs do: effects become work of the stores, and its results answers.
 
-use cloudhub::store::{AdmitJob, Admitted, Answer, Job as CloudJob, Peer, ReadAhead, Refused, ScanRequest, StoreRead};
+use cloudhub::store::{AdmitJob, Admitted, Answer, Denied, Job as CloudJob, Peer, ReadAhead, Refused, ScanRequest, StoreRead};
 use metamanager::{Adopted, Applied, ApplyError};
 use proto::frame::{Batch, Hello, NumberedWrite, Welcome};
 use proto::op::Hash;
@@ -11,7 +11,7 @@ use proto::session::edge::{self, ApplyFailure, Durable, EdgeSession};
 use super::{Fault, Lab, Side, Wire, check};
 
 /// Ends that the laboratory causes itself; any other end is a finding.
-const EXPECTED_ENDS: [&str; 4] = ["silence", "handshake_timeout", "replaced", "version"];
+const EXPECTED_ENDS: [&str; 6] = ["silence", "handshake_timeout", "replaced", "version", "copied_database", "in_use"];
 
 /// A store's work, done when its time has come. Its answer goes to the session that asked, if that still lives.
 #[derive(Debug)]
@@ -45,7 +45,11 @@ impl Lab {
             edge::Effect::ReadOutbox { after, max_bytes } => self.job(at, side, Job::Read(after, max_bytes)),
             edge::Effect::Clock { .. } => {}
             edge::Effect::Closed(end) => {
+                let node = self.wires[at].node;
                 self.last_word(at, true);
+                if end.renew {
+                    self.renew(node);
+                }
                 self.ended("edge", end);
             }
         }
@@ -71,6 +75,13 @@ impl Lab {
                 self.ended("cloud", end);
             }
         }
+    }
+
+    /// The node's database is a copy: another id, and back at once.
+    fn renew(&mut self, node: usize) {
+        let database = self.edges[node].store().renew().unwrap();
+        self.note(&format!("edge {node} is a copy, and goes on as {}", database.short()));
+        self.edges[node].connect_ms = self.now_ms;
     }
 
     fn ended(&mut self, side: &str, end: End) {
@@ -114,13 +125,20 @@ impl Lab {
                 let edge = &mut self.edges[node];
                 let now = edge.now(now_ms);
                 edge.store().observe_cloud_time(welcome.now_ms).unwrap();
-                let adopted = edge.store().adopt(&welcome, now).unwrap();
-                self.on_edge(wire, |session| match adopted {
-                    Adopted { cursor, fills, answered, lost: 0, .. } => {
-                        session.adopted(now_ms, Durable { cursor, fills, answered, ..Durable::default() });
+                match edge.store().adopt(&welcome, now) {
+                    Ok(Adopted { lost: 1.., .. }) => {
+                        self.on_edge(wire, |session| session.close("gaps", "declares writes that neither side has any more"));
                     }
-                    _ => session.close("gaps", "declares writes that neither side has any more"),
-                });
+                    Ok(Adopted { cursor, fills, answered, asks, .. }) => {
+                        let durable = Durable { cursor, fills, answered, asks, ..Durable::default() };
+                        self.on_edge(wire, |session| session.adopted(now_ms, durable));
+                    }
+                    Err(error @ ApplyError::Copied { .. }) => {
+                        self.renew(node);
+                        self.on_edge(wire, |session| session.close("copied_database", &error.to_string()));
+                    }
+                    Err(error) => panic!("{error}"),
+                }
             }
             Job::Apply(batches) => self.apply(wire, node, &batches),
             Job::Read(after, max_bytes) => {
@@ -157,8 +175,8 @@ impl Lab {
             self.note(&text);
         }
         self.on_edge(wire, |session| match result {
-            Ok(Applied { cursor, fills, answered, compared, .. }) => {
-                session.applied(now_ms, Durable { cursor, fills, answered, compared, ..Durable::default() });
+            Ok(Applied { cursor, fills, answered, compared, asks, .. }) => {
+                session.applied(now_ms, Durable { cursor, fills, answered, compared, asks });
                 found.into_iter().for_each(|compared| session.compared(compared));
             }
             Err(ApplyError::DiskLow { .. }) => session.apply_failed(now_ms, ApplyFailure::DiskFull, ""),
@@ -171,30 +189,35 @@ impl Lab {
         let held = hello.cursor.is_some().then_some(hello.grants_hash);
         hello.grants_hash = Hash::default();
         let name = self.edges[node].name.clone();
-        let (address, hello) = ("lab".to_owned(), Box::new(hello));
-        let job = AdmitJob { node: name, serial: None, hello, live: None, address, transport: "memory" };
+        let (address, database, hello) = ("lab".to_owned(), hello.database, Box::new(hello));
+        let others = self.wires.iter().filter(|own| own.id != wire && own.cloud.is_some() && self.edges[own.node].name == name);
+        let live = others.filter_map(|own| own.database).next_back();
+        let job = AdmitJob { node: name.clone(), serial: None, hello, live, address, transport: "memory" };
         let (answer, touched) = self.cloud.decide(CloudJob::Admit(Box::new(job)), now_ms);
         let Answer::Admitted(answer) = answer.unwrap() else { panic!("no admission") };
         match answer {
             Ok(admitted) => {
-                let older = self.wires.iter_mut().filter(|own| own.node == node && own.id != wire).filter_map(|own| own.cloud.as_mut());
-                older.for_each(|session| session.close("replaced", "a newer session of this database began"));
+                let edges = &self.edges;
+                let older = self.wires.iter_mut().filter(|own| edges[own.node].name == name && own.id != wire);
+                older.filter_map(|own| own.cloud.as_mut()).for_each(|session| session.close("replaced", "a newer session began"));
+                self.wire(wire).into_iter().for_each(|own| own.database = Some(database));
                 self.admitted(wire, *admitted, held);
             }
-            Err(reason) => self.on_cloud(wire, |session| session.refused(reason, 0)),
+            Err(Denied { reason, renew: true }) => self.on_cloud(wire, |session| session.renew(reason)),
+            Err(Denied { reason, .. }) => self.on_cloud(wire, |session| session.refused(reason, 0)),
         }
         self.wake(&touched);
     }
 
     fn admitted(&mut self, wire: u64, admitted: Admitted, held: Option<Hash>) {
         let now_ms = self.now_ms;
-        let Admitted { peer, session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, .. } = admitted;
+        let Admitted { peer, session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes, .. } = admitted;
         if let Some(own) = self.wire(wire) {
             own.peer = Some(peer);
             own.shares = grants.iter().flat_map(|grants| &grants.grants).map(|grant| grant.share.clone()).collect();
         }
         let grants = grants.filter(|grants| reset || held != Some(grants.hash()));
-        let admission = Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels };
+        let admission = Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes };
         self.on_cloud(wire, |own| own.admitted(now_ms, admission));
     }
 

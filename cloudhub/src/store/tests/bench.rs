@@ -150,7 +150,7 @@ impl<F: Fixture> Bench<F> {
 
     pub(super) fn admit(&mut self, job: AdmitJob) -> Result<Box<Admitted>, Reason> {
         match self.job(Job::Admit(Box::new(job))).unwrap() {
-            Answer::Admitted(answer) => answer,
+            Answer::Admitted(answer) => answer.map_err(|denied| denied.reason),
             other => panic!("{other:?}"),
         }
     }

@@ -1,0 +1,87 @@
+//! What Welcome says: where the stream begins, and what is to be cleared up before it does.
+
+use proto::frame::Hello;
+use proto::ids::{Cursor, Epoch, EpochStart, Position, Revision};
+use proto::limits::{EPOCHS_KEPT, UNACKED_WRITES};
+use proto::session::handshake::FEATURE_REPAIR;
+use rusqlite::Connection;
+
+use super::admit::Database;
+use super::error::{StoreError, counted, limit, stored};
+use super::forks::Fork;
+use super::grants;
+use super::job::{Admitted, Peer};
+use super::kin::{self, Kin};
+use super::status::outcomes_above;
+use super::work::Work;
+
+/// Says it of a database that was admitted.
+pub(super) fn welcome(
+    work: &mut Work<'_>,
+    peer: Peer,
+    database: &Database,
+    hello: &Hello,
+    fork: Option<Fork>,
+    kin: &Kin,
+) -> Result<Admitted, StoreError> {
+    let epochs = epochs(work.conn)?;
+    let head = Revision(work.head);
+    // An edge that cannot ask for single records reads everything again.
+    let asks = hello.features.iter().any(|feature| feature == FEATURE_REPAIR);
+    let reset = !asks && fork.is_some_and(|fork| fork.passed);
+    let fork = fork.filter(|_| asks);
+    let position = position(hello, head, reset, fork);
+    let shares = grants::load(work.conn, work.shared, peer.node, work.committed)?;
+    let grants = shares.to_wire(work.conn, head.0)?;
+    let told = grants.revision;
+    let current = epochs.last().map_or(Epoch(0), |start| start.epoch);
+    let new = reset || hello.cursor.is_none() || grants.hash() != hello.grants_hash;
+    work.conn.prepare_cached("UPDATE nodes SET cursor = ?2 WHERE id = ?1")?.execute((peer.node, stored(position.revision.0)?))?;
+    Ok(Admitted {
+        peer,
+        session: database.numbers.offered,
+        epochs,
+        head,
+        unacknowledged: outcomes_above(work.conn, peer, position.revision)?,
+        cursor: Cursor { epoch: current, position },
+        reset,
+        fork: fork.map(|fork| fork.end),
+        answer_first: answer_first(database, hello, kin),
+        labels: grants.labels.clone(),
+        hashes: kin::hashes(work.conn, database.id, hello.outbox_first, database.taken.min(hello.newest_write), UNACKED_WRITES)?,
+        taken: database.taken,
+        grants: new.then_some(grants),
+        told,
+    })
+}
+
+fn position(hello: &Hello, head: Revision, reset: bool, fork: Option<Fork>) -> Position {
+    let Some(cursor) = hello.cursor.as_ref().filter(|_| !reset) else { return Position::at(head) };
+    let own = cursor.position.clone();
+    fork.map_or(own.clone(), |fork| own.min(Position::at(fork.end)))
+}
+
+/// Up to which number outcomes go before all else: of writes that another database may have brought, so that what they did
+/// does not arrive before their outcomes.
+fn answer_first(database: &Database, hello: &Hello, kin: &Kin) -> u64 {
+    let pending = match hello.outbox_first {
+        0 => database.taken + 1,
+        first => first.min(database.taken + 1),
+    };
+    let newest = kin.newest().min(hello.newest_write);
+    if pending <= newest { newest } else { 0 }
+}
+
+/// The newest epochs, oldest first.
+fn epochs(conn: &Connection) -> Result<Vec<EpochStart>, StoreError> {
+    let mut starts = conn
+        .prepare_cached("SELECT epoch, first FROM epochs ORDER BY seq DESC LIMIT ?1")?
+        .query_map([limit(EPOCHS_KEPT)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?
+        .map(|row| {
+            let (epoch, first) = row?;
+            Ok(EpochStart { epoch: Epoch(epoch.cast_unsigned()), first: Revision(counted(first)?) })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    starts.reverse();
+    Ok(starts)
+}
