@@ -42,9 +42,22 @@ pub fn run(config: RunConfig) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start")?;
-    let result = runtime.block_on(Node::start(config));
+    let result = runtime.block_on(async {
+        // A damaged database is closed, and opened again as what could be saved from it.
+        while Node::start(config.clone()).await? == Ended::Damaged {}
+        Ok(())
+    });
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
+}
+
+/// Why a node ended without an error.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// It was told to.
+    Told,
+    /// Its database is damaged.
+    Damaged,
 }
 
 /// The parts that the tasks share.
@@ -60,7 +73,7 @@ struct Node {
 }
 
 impl Node {
-    async fn start(config: RunConfig) -> anyhow::Result<()> {
+    async fn start(config: RunConfig) -> anyhow::Result<Ended> {
         let data = config.data.clone();
         let identity = Identity::load(&data)?;
         // Only a machine without an identity needs the token: its file may be gone after the join.
@@ -77,13 +90,14 @@ impl Node {
         let clock = SystemClock::new();
         let outbox_grew = Arc::new(Notify::new());
         let tally = Arc::new(Tally::default());
+        let damaged = Arc::new(Notify::new());
         let (answered, answers) = watch::channel(());
         // A machine that has joined answers from the first request on, whatever the link does.
         let name = Arc::new(identity.as_ref().map_or_else(OnceLock::new, |identity| OnceLock::from(identity.node().clone())));
         let options = Options {
             node: identity.as_ref().map(|identity| identity.node().clone()),
             max_outbox_bytes: config.outbox.max_bytes.0,
-            observer: Some(observer(Arc::clone(&outbox_grew), answered, Arc::clone(&tally))),
+            observer: Some(observer(Arc::clone(&outbox_grew), answered, Arc::clone(&tally), Arc::clone(&damaged))),
             disk: Arc::new(NodeDisk),
         };
         let store = Metamanager::open(&data.join("edge.db"), options, Arc::new(move || clock.now()))?;
@@ -115,8 +129,10 @@ impl Node {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tasks.spawn(reserve::hold(data.clone(), stopped.clone()));
         tasks.spawn(node.connect(identity, stopped.clone()));
-        let ended = until_told(&mut tasks).await;
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let ended = until_told(&mut tasks, &damaged).await;
+        if !matches!(ended, Ok(Ended::Damaged)) {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        }
         let _ = stop.send(true);
         if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             warn!("some requests were still running and were cut off");
@@ -179,6 +195,14 @@ impl Node {
             Ok(tls) => Arc::new(Swap::new(tls)),
             Err(problem) => return error!(error = %problem, "this node's certificate cannot be used; join again"),
         };
+        let examined = self.store.clone();
+        match tokio::task::spawn_blocking(move || examined.examine()).await {
+            Ok(Ok(true)) => {}
+            // What can be saved of it goes up when it has been opened again.
+            Ok(Ok(false)) => return,
+            Ok(Err(problem)) => warn!(error = %problem, "the database could not be examined"),
+            Err(problem) => return error!(error = %problem, "examining the database ended early"),
+        }
         let linker = Linker {
             servers,
             tls: Arc::clone(&tls),
@@ -220,7 +244,7 @@ impl Node {
     }
 }
 
-fn observer(outbox_grew: Arc<Notify>, answered: watch::Sender<()>, tally: Arc<Tally>) -> metamanager::Observer {
+fn observer(outbox_grew: Arc<Notify>, answered: watch::Sender<()>, tally: Arc<Tally>, damaged: Arc<Notify>) -> metamanager::Observer {
     Arc::new(move |event| match event {
         Event::Committed { .. } => outbox_grew.notify_one(),
         Event::Answered { outcomes } => {
@@ -230,6 +254,7 @@ fn observer(outbox_grew: Arc<Notify>, answered: watch::Sender<()>, tally: Arc<Ta
             answered.send_replace(());
         }
         Event::Changed => {}
+        Event::Damaged => damaged.notify_one(),
     })
 }
 
@@ -243,14 +268,15 @@ fn certificate_clock(clock: SystemClock, stored_ms: u64) -> CertificateClock {
     })
 }
 
-/// Waits for a signal. A listener that ends by itself ends the process with an error.
-async fn until_told(tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+/// Waits for a signal, or for damage. A listener that ends by itself ends the process with an error.
+async fn until_told(tasks: &mut JoinSet<()>, damaged: &Notify) -> anyhow::Result<Ended> {
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(Ended::Told),
+            _ = interrupt.recv() => return Ok(Ended::Told),
+            () = damaged.notified() => return Ok(Ended::Damaged),
             Some(ended) = tasks.join_next() => if let Err(panicked) = ended {
                 anyhow::bail!("a task failed: {panicked}");
             },

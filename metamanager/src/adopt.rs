@@ -14,7 +14,7 @@ use crate::grants::{self, Again};
 use crate::ledger::{number, stored};
 use crate::outbox::{self, without_effect};
 use crate::store::{Event, Store, Tx};
-use crate::{fork, lost, overlay, relay, staging};
+use crate::{fill, fork, lost, overlay, relay, staging};
 
 /// Where the session begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +96,12 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<(Adopted, u64)>
         grants::replace(&mut applying, new, again)?;
     }
     grants::set_labels(applying.tx.conn, &welcome.labels)?;
-    if again != Again::No || repended > 0 {
+    // What was saved from a damaged file lay over records that are not here yet.
+    let saved = std::mem::take(&mut applying.tx.ledger.meta.saved);
+    if saved {
+        fill::await_all(&mut applying)?;
+    }
+    if again != Again::No || repended > 0 || saved {
         relay::again(&mut applying)?;
     }
     for ((collection, key), upto) in included {

@@ -33,7 +33,21 @@ pub(crate) fn apply(applying: &mut Applying<'_, '_>, part: &FillPart) -> Done<()
     open.at.clone_from(&part.fill.at);
     open.done = part.done;
     open.ranges = open.ranges.filter(|_| !part.done);
-    save(applying, place)
+    save(applying, place)?;
+    let filled = applying.tx.ledger.grants.iter().all(|own| own.done || own.collection != granted.collection);
+    if part.done && filled {
+        let mut statement = applying.tx.conn.prepare_cached("UPDATE collections SET arriving = 0 WHERE id = ?1 AND arriving = 1")?;
+        statement.execute([granted.collection])?;
+    }
+    Ok(())
+}
+
+/// A damaged file was replaced: nothing is read from a collection before its back-fill is done, or readers would take what has
+/// not come yet for what is not there.
+pub(crate) fn await_all(applying: &mut Applying<'_, '_>) -> Done<()> {
+    let granted = "EXISTS (SELECT 1 FROM grants WHERE grants.collection = collections.id)";
+    applying.tx.conn.execute(&format!("UPDATE collections SET arriving = 1 WHERE {granted}"), [])?;
+    Ok(())
 }
 
 fn save(applying: &Applying<'_, '_>, place: usize) -> Done<()> {

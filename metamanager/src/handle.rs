@@ -16,6 +16,7 @@ use proto::names::{CollectionName, Key};
 
 use crate::apply::Applied;
 use crate::check::Checked;
+use crate::damage::Damage;
 use crate::error::{ApplyError, OpenError, ReadError, Refusal, StoreError, WriteError};
 use crate::limits::{CALM, GROUP_WRITES, QUEUE};
 use crate::list::{ListPage, ListQuery};
@@ -49,6 +50,9 @@ pub struct Metamanager {
 }
 
 struct Shared {
+    /// The process before this one ended without a word.
+    unclean: bool,
+    damage: Arc<Damage>,
     commands: SyncSender<Command>,
     readers: Arc<Readers>,
     /// Ends checks early.
@@ -64,13 +68,14 @@ impl Metamanager {
         let readers = Arc::new(Readers::open(&store)?);
         let closing = store.closing();
         let names = store.names();
+        let (unclean, damage) = (store.was_unclean(), store.damage());
         let (commands, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("edge-db-writer".to_owned());
         let warm = Arc::clone(&readers);
         let writer = thread
             .spawn(move || run(store, &queue, &clock, &warm))
             .map_err(|source| OpenError::Folder { folder: crate::lock::folder_of(path), source })?;
-        let shared = Shared { commands, readers, closing, writer: Mutex::new(Some(writer)), names };
+        let shared = Shared { unclean, damage, commands, readers, closing, writer: Mutex::new(Some(writer)), names };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -115,6 +120,14 @@ impl Metamanager {
         let (reply, answer) = sync_channel(1);
         self.run_then(work, move |value| drop(reply.send(value)));
         answer.recv().ok()
+    }
+
+    pub(crate) fn was_unclean(&self) -> bool {
+        self.shared.unclean
+    }
+
+    pub(crate) fn damage(&self) -> Arc<Damage> {
+        Arc::clone(&self.shared.damage)
     }
 
     /// The database's id and those that it had before.

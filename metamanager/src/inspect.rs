@@ -124,7 +124,7 @@ fn log(path: &Path) -> std::path::PathBuf {
 }
 
 /// Whether anything stands in the log; a node that was stopped may leave an empty one.
-fn has_log(path: &Path) -> bool {
+pub(crate) fn has_log(path: &Path) -> bool {
     std::fs::metadata(log(path)).is_ok_and(|log| log.len() > 0)
 }
 

@@ -68,6 +68,9 @@ pub const STATEMENTS: usize = 96;
 pub const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// Steps of SQLite's machine between two looks at the clock while a file is inspected: well below a millisecond.
 pub const INSPECT_STEPS: i32 = 10_000;
+/// How long a file is examined after an unclean stop, before the first upload, at most: a gigabyte on a slow card. What is not done
+/// by then the digests and every later read look at.
+pub const EXAMINE: Duration = Duration::from_secs(60);
 /// After this long without a command or a read the connections give their page caches back: 6 MiB that a node at rest does
 /// not need. Shorter, and a till between two sales would read from the file again; longer gains nothing.
 pub const CALM: Duration = Duration::from_secs(1);

@@ -34,7 +34,7 @@ pub(crate) fn find(tx: &Tx<'_>, taken: u64, at_ms: u64) -> Done<u64> {
 }
 
 /// Ranges above a number without a write that are not known to be lost.
-fn missing(conn: &Connection, above: u64, newest: u64) -> Done<Vec<Range>> {
+pub(crate) fn missing(conn: &Connection, above: u64, newest: u64) -> Done<Vec<Range>> {
     let mut statement = conn
         .prepare("SELECT number, number FROM writes WHERE number > ?1 UNION ALL SELECT first, last FROM lost WHERE last > ?1 ORDER BY 1")?;
     let mut rows = statement.query([stored(above)])?;

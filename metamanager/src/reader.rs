@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use proto::frame::DefinitionText;
 use proto::ids::Revision;
@@ -9,6 +10,7 @@ use proto::names::{CollectionName, Key};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::base::Base;
+use crate::damage::Damage;
 use crate::error::{Done, Fault, ReadError, StoreError};
 use crate::ledger::{collection_name, number};
 use crate::numbers::unpack;
@@ -21,6 +23,7 @@ use crate::view::{LaidRow, ViewRow, merge};
 pub struct Reader {
     path: PathBuf,
     conn: Connection,
+    damage: Arc<Damage>,
     /// Ids never change their meaning, so they are looked up once.
     ids: BTreeMap<CollectionName, i64>,
 }
@@ -35,9 +38,9 @@ const BASE: &str = "SELECT 1, value, updated_ms, revision, born, actor, writer, 
     UNION ALL SELECT 2, id, 0, 0, 0, NULL, NULL, NULL FROM conflicts WHERE collection = ?3 AND key = ?2 AND state = 0";
 
 impl Reader {
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let conn = open::reader(path).map_err(|fault| StoreError::of(fault, path))?;
-        Ok(Self { path: path.to_owned(), conn, ids: BTreeMap::new() })
+    pub(crate) fn open(path: &Path, damage: Arc<Damage>) -> Result<Self, StoreError> {
+        let conn = open::reader(path).map_err(|fault| damage.look(StoreError::of(fault, path)))?;
+        Ok(Self { path: path.to_owned(), conn, damage, ids: BTreeMap::new() })
     }
 
     /// A record as local readers see it: base with the pending ops laid over it.
@@ -99,7 +102,7 @@ impl Reader {
     }
 
     pub(crate) fn ask<T>(&self, question: impl FnOnce(&Connection) -> Done<T>) -> Result<T, ReadError> {
-        question(&self.conn).map_err(|fault| StoreError::of(fault, &self.path).into())
+        question(&self.conn).map_err(|fault| self.damage.look(StoreError::of(fault, &self.path)).into())
     }
 
     /// A collection's id. Only what was never known is looked up again.
@@ -108,10 +111,13 @@ impl Reader {
             return Ok(*id);
         }
         let found = self.ask(|conn| {
-            let mut statement = conn.prepare_cached("SELECT id FROM collections WHERE name = ?1")?;
-            Ok(statement.query_row([name.as_str()], |row| row.get::<_, i64>(0)).optional()?)
+            let mut statement = conn.prepare_cached("SELECT id, arriving FROM collections WHERE name = ?1")?;
+            Ok(statement.query_row([name.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?))).optional()?)
         })?;
-        let Some(id) = found else { return Err(self.unknown(name)?) };
+        let Some((id, arriving)) = found else { return Err(self.unknown(name)?) };
+        if arriving {
+            return Err(ReadError::NotSynced);
+        }
         self.ids.insert(name.clone(), id);
         Ok(id)
     }

@@ -12,8 +12,10 @@ use proto::op::{Hash, Verdict};
 use rusqlite::Connection;
 
 use crate::checking::Checking;
+use crate::damage::{Damage, mark_of};
 use crate::disk::{Disk, Space, SystemDisk};
 use crate::error::{Done, OpenError, StoreError};
+use crate::inspect::has_log;
 use crate::ledger::{self, Ledger, number};
 use crate::limits::OUTBOX_BYTES;
 use crate::lock::{self, Lock};
@@ -23,6 +25,7 @@ use crate::outbox::{self, OutboxPart};
 use crate::overlay::Own;
 use crate::reader::Reader;
 use crate::renew::{self, Names};
+use crate::salvage;
 use crate::status::{self, Status};
 
 /// Told after each durable commit, on the thread that committed: be quick.
@@ -43,6 +46,8 @@ pub enum Event {
     },
     /// Something from the cloud: records, grants, the cursor.
     Changed,
+    /// The file is damaged: close the database and open it again, and what was not sent is saved from it.
+    Damaged,
 }
 
 /// How a database is opened.
@@ -111,6 +116,9 @@ pub struct Store {
     names: Arc<Mutex<Names>>,
     options: Options,
     health: Health,
+    /// A log was left: the process before this one ended without a word.
+    unclean: bool,
+    damage: Arc<Damage>,
     pub(crate) checking: Checking,
     _lock: Lock,
 }
@@ -129,7 +137,16 @@ impl Store {
     /// `DATABASE.lock` beside it keeps other processes out.
     pub fn open(path: &Path, options: Options, now: Now) -> Result<Self, OpenError> {
         let lock = lock::take(path)?;
-        let (conn, mut ledger) = load(path)?;
+        let joined = options.node.is_some();
+        let unclean = has_log(path);
+        let (conn, mut ledger) = match load(path) {
+            _ if mark_of(path).exists() => rescue(path, now)?,
+            Err(error) if salvage::is_damage(&error, joined) => {
+                tracing::error!(%error, "the edge database is damaged");
+                rescue(path, now)?
+            }
+            loaded => loaded?,
+        };
         let forgotten = ledger::forget_names(&conn).and_then(|gone| if gone > 0 { Ledger::load(&conn).map(Some) } else { Ok(None) });
         if let Some(fewer) = forgotten.map_err(|fault| StoreError::of(fault, path))? {
             ledger = fewer;
@@ -139,6 +156,7 @@ impl Store {
         let own = Own { node: options.node.clone(), database: ledger.meta.database, aliases };
         let names = Arc::new(Mutex::new(Names { database: own.database, aliases: own.aliases.clone() }));
         tracing::debug!(path = %path.display(), database = %own.database, time_ms = clock.time_ms(now), "edge database opened");
+        let observer = options.observer.clone();
         Ok(Self {
             path: path.to_owned(),
             conn,
@@ -148,14 +166,24 @@ impl Store {
             names,
             options,
             health: Health::Sound,
+            unclean,
+            damage: Damage::new(path, observer),
             checking: Checking::default(),
             _lock: lock,
         })
     }
 
+    pub(crate) fn was_unclean(&self) -> bool {
+        self.unclean
+    }
+
+    pub(crate) fn damage(&self) -> Arc<Damage> {
+        Arc::clone(&self.damage)
+    }
+
     /// One more connection that only reads.
     pub fn reader(&self) -> Result<Reader, StoreError> {
-        Reader::open(&self.path)
+        Reader::open(&self.path, Arc::clone(&self.damage))
     }
 
     /// The node has joined: from now on this database's own writes are known by name.
@@ -286,7 +314,7 @@ impl Store {
         self.heal()?;
         let result = self.try_transaction(work);
         result.map_err(|fault| {
-            let error = StoreError::of(fault, &self.path);
+            let error = self.damage.look(StoreError::of(fault, &self.path));
             let undone = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();
             self.health = if undone && !matches!(error, StoreError::Io { .. }) { Health::Reload } else { Health::Reopen };
             tracing::error!(%error, "a commit failed; nothing of it is acknowledged");
@@ -321,8 +349,21 @@ impl Store {
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Connection, &Ledger) -> Done<T>) -> Result<T, StoreError> {
-        question(&self.conn, &self.ledger).map_err(|fault| StoreError::of(fault, &self.path))
+        question(&self.conn, &self.ledger).map_err(|fault| self.damage.look(StoreError::of(fault, &self.path)))
     }
+}
+
+/// Puts a damaged file aside and makes a new one of what can be saved.
+fn rescue(path: &Path, now: Now) -> Result<(Connection, Ledger), OpenError> {
+    let aside = salvage::put_aside(path, now.wall_ms)?;
+    let (conn, _) = load(path)?;
+    let saved = salvage::save(&aside, &conn, now.wall_ms).map_err(|fault| StoreError::of(fault, path))?;
+    tracing::error!(
+        aside = %saved.aside.display(), pending = saved.pending, kept = saved.kept,
+        "the damaged database was put aside; what was not sent goes up first, everything else comes from the cloud again"
+    );
+    drop(conn);
+    load(path)
 }
 
 fn load(path: &Path) -> Result<(Connection, Ledger), OpenError> {

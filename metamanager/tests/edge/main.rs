@@ -9,4 +9,5 @@ mod local;
 mod model;
 mod opening;
 mod reading;
+mod salvage;
 mod schedules;

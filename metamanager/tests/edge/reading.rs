@@ -96,6 +96,7 @@ fn many_threads_share_one_database() {
         Event::Committed { newest } => hear.lock().unwrap().0 = *newest,
         Event::Answered { outcomes } => hear.lock().unwrap().1.extend(outcomes.clone()),
         Event::Changed => {}
+        metamanager::Event::Damaged => panic!("the file is whole"),
     });
     let options = Options { observer: Some(observer), ..edge.options };
     let shared = Metamanager::open(&path, options.clone(), Arc::new(|| now(5))).unwrap();
