@@ -4,6 +4,8 @@
 
 #[path = "operations/copies.rs"]
 mod copies;
+#[path = "operations/damaged.rs"]
+mod damaged;
 #[path = "operations/disk.rs"]
 mod disk;
 #[path = "operations/doctor.rs"]

@@ -62,7 +62,7 @@ pub struct Edge {
     answered: Arc<Mutex<Vec<(u64, Verdict)>>>,
     pub(super) connect_ms: u64,
     /// Nothing was put back or copied: records never go back, and each write has one outcome.
-    pub(super) watched: bool,
+    pub watched: bool,
     /// Every increment on [`TALLY`] that was answered with 2xx.
     pub(super) promised: Vec<Added>,
     /// Those of them that base does not hold yet.
