@@ -49,6 +49,16 @@ pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
 pub const PAGE_ROWS: usize = 1_000;
 /// Rows that one step of housekeeping touches: it runs between group commits.
 pub const TIDY_ROWS: usize = 1_000;
+/// What was deleted or moved away is remembered at least this long, whatever a definition says: the cursor of a connected
+/// node moves at the latest hourly, and may not fall behind what is forgotten.
+pub const RETENTION_MIN_MS: u64 = 2 * 3_600_000;
+/// How far apart the revisions are whose time is remembered, milliseconds.
+pub const MARK_EVERY_MS: u64 = 86_400_000;
+/// Revisions whose time is remembered: longer than any retention that makes sense.
+pub const MARKS: u64 = 4_096;
+/// Removed fields of one record whose clocks are kept; the oldest go first, and who has not seen their removal reads the
+/// collection anew.
+pub const REMOVED_CLOCKS: usize = 2_000;
 /// Partitions whose newest revision is held in memory; when there are more, the table starts over.
 pub const SHARE_HEADS: usize = 65_536;
 /// Nodes whose grants are held in memory between scans.

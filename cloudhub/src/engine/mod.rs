@@ -64,6 +64,9 @@ pub enum Failed {
     /// known: ask again what holds.
     #[error("the store is not open at the moment")]
     Unavailable,
+    /// A node's stream cannot go on; its next session begins otherwise.
+    #[error("{0}")]
+    BelowFloor(String),
     /// A read failed.
     #[error("{0}")]
     Internal(String),
@@ -79,6 +82,7 @@ impl Failed {
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Self {
         match error.class() {
+            _ if matches!(error, StoreError::BelowFloor { .. }) => Self::BelowFloor(error.to_string()),
             Class::Retry => Self::Unavailable,
             Class::Full => Self::DiskFull,
             Class::Corrupt | Class::Stop => Self::Internal(error.to_string()),

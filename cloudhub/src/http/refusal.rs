@@ -17,7 +17,7 @@ pub(super) fn problem(failed: Failed, now_ms: u64) -> Problem {
         Failed::Busy => Problem::new(Code::Rate, failed.to_string()).retry_after(AGAIN),
         Failed::DiskFull => Problem::new(Code::DiskFull, format!("{failed}; make room on the hub's machine")),
         Failed::Unavailable => Problem::new(Code::Unavailable, format!("{failed}; ask again in a moment")).retry_after(AGAIN),
-        Failed::Internal(reason) => Problem::internal(reason),
+        Failed::BelowFloor(reason) | Failed::Internal(reason) => Problem::internal(reason),
     }
 }
 

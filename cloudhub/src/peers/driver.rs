@@ -264,6 +264,9 @@ impl CloudDriver {
     }
 
     fn scan_failed(&mut self, now: Now, failed: &Failed) {
+        if let Failed::BelowFloor(detail) = failed {
+            return self.session.close("below_floor", detail);
+        }
         warn!(node = %self.live.node, error = %failed, "nothing could be read for a node");
         self.session.scan_failed(now.mono_ms);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use proto::clock::Hlc;
 use proto::ids::Revision;
+use proto::json::Value;
 
 /// One change: when in the cloud's order, when by the writer's clock, by which database (0: the cloud).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,6 +109,27 @@ impl Clocks {
     /// The record is created where another one was deleted: who changed that one is still known.
     pub(super) fn follow(&mut self, before: &Self, stamp: Stamp) {
         self.changed = before.changed.then(stamp);
+    }
+
+    /// Whether the clock of a field is kept that the value does not have any more.
+    pub fn has_removed(&self, value: &Value) -> bool {
+        self.fields.keys().any(|name| value.get(name).is_none())
+    }
+
+    /// Forgets the removed fields that changed at or below `old`, and then the oldest until `most` are left. The newest
+    /// revision among what was forgotten.
+    pub fn forget(&mut self, value: &Value, old: Revision, most: usize) -> Option<Revision> {
+        let absent = self.fields.iter().filter(|(name, _)| value.get(name).is_none());
+        let mut removed: Vec<_> = absent.map(|(name, pair)| (pair.newest.revision, name.clone())).collect();
+        removed.sort();
+        let excess = removed.len().saturating_sub(most);
+        let goes = removed.iter().enumerate().filter(|(place, (revision, _))| *place < excess || *revision <= old);
+        let mut newest = None;
+        for (_, (revision, name)) in goes {
+            self.fields.remove(name);
+            newest = newest.max(Some(*revision));
+        }
+        newest
     }
 
     fn keep(&mut self, name: &str, present: bool, pair: Pair) {

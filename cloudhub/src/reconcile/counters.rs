@@ -5,6 +5,7 @@ use proto::json::Raw;
 use proto::op::{Change, To, Was};
 
 use super::conflict::{ConflictKind, Figures, RowState};
+use super::fields::is_forgotten;
 use super::judge::{Case, Rejection, Site, Stop, rejected};
 use super::world::{Content, World};
 
@@ -48,7 +49,7 @@ pub(super) fn count<W: World>(case: &mut Case<'_, W>, site: &mut Site<'_>, chang
         gone(case, site, field, delta, Some(observed));
         return Ok(());
     }
-    let missed = missed(case, site, field)?;
+    let missed = missed(case, site, field, &change.was)?;
     let before = site.get(field).cloned();
     add(case, site, field, delta, Some((&change.was, observed)))?;
     site.record.claim(field);
@@ -83,11 +84,16 @@ fn figures_of(change: &Change) -> Option<(i64, i64)> {
 }
 
 /// Whether a count was taken without a change by another database, or on a write that was rejected.
-fn missed<W: World>(case: &Case<'_, W>, site: &Site<'_>, field: &str) -> Result<bool, W::Error> {
+fn missed<W: World>(case: &Case<'_, W>, site: &Site<'_>, field: &str, was: &Was) -> Result<bool, W::Error> {
     if !case.write.is_edge() {
         return Ok(false);
     }
-    let other = site.clock(field).and_then(|clock| clock.by_another(case.write.database()));
+    let clock = site.clock(field);
+    // It was there when it was counted, and so long ago that nobody knows who took it away.
+    if clock.is_none() && !was.is(None) && is_forgotten(site) {
+        return Ok(true);
+    }
+    let other = clock.and_then(|clock| clock.by_another(case.write.database()));
     if other.is_some_and(|other| other.revision > site.op.seen) {
         return Ok(true);
     }

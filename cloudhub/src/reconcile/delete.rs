@@ -2,13 +2,13 @@
 //! is rejected; a counter that is not zero wants `force`.
 
 use proto::definition::{Definition, Policy};
-use proto::ids::Revision;
 use proto::json::Value;
 use proto::op::hash;
 
 use super::append;
 use super::clocks::Pair;
 use super::conflict::{ConflictKind, Figures, Finding, Lost, RowState};
+use super::fields::is_forgotten;
 use super::judge::{Case, Site, Stop, rejected};
 use super::world::{Content, Stored, World};
 
@@ -44,6 +44,8 @@ fn counting<'d>(definition: &'d Definition, value: &Value) -> Option<&'d str> {
 struct Unseen {
     /// The whole record was born unseen.
     born: bool,
+    /// It changed unseen, so long ago that clocks of fields that went are forgotten.
+    forgotten: bool,
     fields: Vec<String>,
 }
 
@@ -54,23 +56,25 @@ impl Unseen {
             return Some("the record".to_owned());
         }
         let field = self.fields.iter().find(|field| definition.is_guarded(field));
-        let born = self.born.then(|| definition.fields.keys().find(|field| definition.is_guarded(field))).flatten();
+        let born = (self.born || self.forgotten).then(|| definition.fields.keys().find(|field| definition.is_guarded(field))).flatten();
         field.or(born).map(|field| format!("field {field:?}"))
     }
 }
 
 fn unseen<W: World>(case: &Case<'_, W>, site: &Site<'_>) -> Option<Unseen> {
     let stored = site.record.now.as_ref().filter(|_| case.write.is_edge())?;
-    let unseen = Unseen::of(stored, site.op.seen, case.write.database());
-    (unseen.born || !unseen.fields.is_empty()).then_some(unseen)
+    let unseen = Unseen::of(stored, site, case.write.database());
+    (unseen.born || unseen.forgotten || !unseen.fields.is_empty()).then_some(unseen)
 }
 
 impl Unseen {
-    fn of(stored: &Stored, seen: Revision, own: u32) -> Self {
+    fn of(stored: &Stored, site: &Site<'_>, own: u32) -> Self {
+        let seen = site.op.seen;
         let newer = |pair: &Pair| pair.by_another(own).is_some_and(|other| other.revision > seen);
         let fields = stored.clocks.fields().filter(|(_, pair)| newer(pair)).map(|(field, _)| field.to_owned()).collect();
         let born = stored.clocks.born;
-        Self { born: born.revision > seen && born.database != own, fields }
+        let forgotten = is_forgotten(site) && newer(&stored.clocks.changed);
+        Self { born: born.revision > seen && born.database != own, forgotten, fields }
     }
 }
 

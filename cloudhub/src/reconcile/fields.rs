@@ -141,11 +141,14 @@ fn standing<W: World>(case: &Case<'_, W>, site: &Site<'_>, field: &str) -> Stand
     match site.clock(field).map(|clock| clock.newest) {
         Some(stamp) if stamp.revision > site.op.seen && stamp.database != case.write.database() => Standing::Concurrent(stamp),
         Some(_) => Standing::Seen,
-        None if site.op.seen < site.floor && site.record.now.as_ref().is_some_and(|stored| stored.born <= site.floor) => {
-            Standing::Forgotten
-        }
+        None if is_forgotten(site) => Standing::Forgotten,
         None => Standing::Seen,
     }
+}
+
+/// Whether the op saw so little that a field could have been removed since, and its clock be forgotten.
+pub(super) fn is_forgotten(site: &Site<'_>) -> bool {
+    site.op.seen < site.floor && site.record.now.as_ref().is_some_and(|stored| stored.born <= site.floor)
 }
 
 /// Whether a field of the unit stands against it: changed unseen, to something else than the op makes of it.

@@ -7,6 +7,7 @@ use proto::op::{Hash, Outcome};
 use rusqlite::OptionalExtension;
 
 use super::catalog::Entry;
+use super::compact;
 use super::conflicts;
 use super::error::{StoreError, stored};
 use super::share;
@@ -48,13 +49,14 @@ fn record(work: &mut Work<'_>, change: &RecordChange, by: &By<'_>) -> Result<(),
         Content::Removed { hash } => (REMOVED, hash_text(hash)),
     };
     let place = share::of_place(&change.stored.place);
+    let clocks = compact::clocks(work, &entry, &change.stored)?;
     let row = RecordRow {
         collection: entry.id,
         key: change.key.as_str(),
         born: change.stored.born.0,
         share: place.as_deref(),
         deleted,
-        clocks: &change.stored.clocks.encode(),
+        clocks: &clocks.encode(),
         value: &value,
     };
     put_record(work, &row, by)?;

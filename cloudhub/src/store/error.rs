@@ -69,6 +69,16 @@ pub enum StoreError {
     /// Another process moved the head: the store is shared with one that should not be there.
     #[error("the database was changed by another process: revision {0} is no longer the newest")]
     Fenced(u64),
+    /// A node's stream stands where what went since is forgotten: its next session begins with a back-fill.
+    #[error("the stream stands at revision {at}, and what left {collection} up to revision {floor} is forgotten: it is read anew")]
+    BelowFloor {
+        /// Where the stream stands.
+        at: u64,
+        /// The collection.
+        collection: String,
+        /// Up to where its past is forgotten.
+        floor: u64,
+    },
     /// An earlier error left the connection in doubt.
     #[error("the database failed earlier and must be opened again")]
     Poisoned,
@@ -92,6 +102,7 @@ impl StoreError {
     pub fn class(&self) -> Class {
         match self {
             Self::Damaged(_) => Class::Corrupt,
+            Self::BelowFloor { .. } => Class::Retry,
             Self::Fenced(_) | Self::Poisoned => Class::Stop,
             Self::Sqlite(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Class::Retry,
@@ -106,7 +117,7 @@ impl StoreError {
     pub(super) fn is_row(&self) -> bool {
         match self {
             Self::Damaged(_) => true,
-            Self::Fenced(_) | Self::Poisoned => false,
+            Self::BelowFloor { .. } | Self::Fenced(_) | Self::Poisoned => false,
             Self::Sqlite(error) => matches!(
                 error.sqlite_error_code(),
                 Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange)

@@ -38,6 +38,13 @@ pub(super) struct GrantRow {
     pub(super) since: u64,
 }
 
+/// A grant that a stream cannot serve: what went between its position and the collection's floor is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BelowFloor {
+    pub(super) share: Share,
+    pub(super) floor: u64,
+}
+
 impl GrantRow {
     pub(super) fn to_share(&self) -> Share {
         Share { collection: self.name.clone(), partition: share::decode(&self.share) }
@@ -96,24 +103,26 @@ pub(super) fn load(conn: &Connection, shared: &Shared, node: i64, committed: u64
 
 fn read(conn: &Connection, node: i64, revision: u64) -> Result<NodeShares, StoreError> {
     let mut grants = Vec::new();
+    let mut rows_since = Vec::new();
     let mut query = conn.prepare_cached(
-        "SELECT c.id, c.name, g.share, g.since FROM node_grants g JOIN collections c ON c.id = g.collection WHERE g.node = ?1",
+        "SELECT c.id, c.name, g.share, g.since, max(g.since, g.rows_since) FROM node_grants g JOIN collections c ON c.id = g.collection WHERE g.node = ?1",
     )?;
     let mut rows = query.query([node])?;
     while let Some(row) = rows.next()? {
         let name: String = row.get(1)?;
         let name = CollectionName::parse(&name).map_err(|error| StoreError::Damaged(error.to_string()))?;
         grants.push(GrantRow { collection: row.get(0)?, name, share: row.get(2)?, since: counted(row.get(3)?)? });
+        rows_since.push(counted(row.get(4)?)?);
     }
     if !grants.is_empty() {
         let collection = conflicts_id(conn)?;
-        let about = |row: &GrantRow| GrantRow {
+        let about = |(row, since): (&GrantRow, u64)| GrantRow {
             name: CollectionName::conflicts(),
             share: share::encode(Some(&share::conflict_partition(row.name.as_str(), share::decode(&row.share).as_deref()))),
             collection,
-            since: row.since,
+            since,
         };
-        let conflicts: Vec<_> = grants.iter().map(about).collect();
+        let conflicts: Vec<_> = grants.iter().zip(rows_since).map(about).collect();
         grants.extend(conflicts);
     }
     grants.sort();
@@ -176,4 +185,53 @@ pub(super) fn take(conn: &Connection, node: i64, collection: i64, share: &str) -
 pub(super) fn mark(conn: &Connection, node: i64, revision: u64) -> Result<(), StoreError> {
     conn.prepare_cached("UPDATE nodes SET grants = ?2 WHERE id = ?1")?.execute((node, stored(revision)?))?;
     Ok(())
+}
+
+/// Floors above a position, by collection. Mostly there are none.
+fn floors_above(conn: &Connection, at: u64) -> Result<BTreeMap<i64, u64>, StoreError> {
+    let mut floors = BTreeMap::new();
+    let mut query = conn.prepare_cached("SELECT collection, revision FROM floors WHERE revision > ?1")?;
+    let mut rows = query.query([stored(at)?])?;
+    while let Some(row) = rows.next()? {
+        floors.insert(row.get(0)?, counted(row.get(1)?)?);
+    }
+    Ok(floors)
+}
+
+/// The first grant that a stream at `at` cannot serve. One that was given at or above the floor is being filled, or was,
+/// from a state that had already lost what is forgotten.
+pub(super) fn below_floor(conn: &Connection, shares: &NodeShares, at: u64) -> Result<Option<BelowFloor>, StoreError> {
+    let floors = floors_above(conn, at)?;
+    let missed = |row: &&GrantRow| floors.get(&row.collection).is_some_and(|floor| row.since < *floor);
+    let found = if floors.is_empty() { None } else { shares.grants.iter().find(missed) };
+    Ok(found.map(|row| BelowFloor { share: row.to_share(), floor: floors[&row.collection] }))
+}
+
+/// Gives a node that comes back at `at` everything anew that its stream cannot serve, see [`below_floor`]: what it holds
+/// stays readable there until the back-fill has replaced it. The names of the collections.
+pub(super) fn renew(work: &mut Work<'_>, node: i64, at: u64) -> Result<Vec<String>, StoreError> {
+    let floors = floors_above(work.conn, at)?;
+    if floors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = conflicts_id(work.conn)?;
+    let revision = work.head + 1;
+    let mut renewed = Vec::new();
+    for (collection, floor) in floors {
+        let statement = if collection == rows {
+            "UPDATE node_grants SET rows_since = ?3 WHERE node = ?1 AND max(since, rows_since) < ?4 AND ?2 = ?2"
+        } else {
+            "UPDATE node_grants SET since = ?3 WHERE node = ?1 AND collection = ?2 AND since < ?4"
+        };
+        let changed = work.conn.prepare_cached(statement)?.execute((node, collection, stored(revision)?, stored(floor)?))?;
+        if changed > 0 {
+            let mut name = work.conn.prepare_cached("SELECT name FROM collections WHERE id = ?1")?;
+            renewed.push(name.query_row([collection], |row| row.get(0))?);
+        }
+    }
+    if !renewed.is_empty() {
+        mark(work.conn, node, revision)?;
+        work.head = revision;
+    }
+    Ok(renewed)
 }

@@ -19,6 +19,7 @@ mod ahead;
 mod apply;
 mod catalog;
 mod cloud_write;
+mod compact;
 mod conflicts;
 mod copy;
 mod definitions;

@@ -37,6 +37,10 @@ pub(super) fn scan(conn: &Connection, shared: &Shared, request: &ScanRequest<'_>
     let ScanRequest { peer, scan } = *request;
     let head = reads::head(conn)?.max(scan.from.revision.0);
     let shares = grants::load(conn, shared, peer.node, u64::MAX)?;
+    if let Some(missed) = grants::below_floor(conn, &shares, scan.from.revision.0)? {
+        let (at, collection) = (scan.from.revision.0, missed.share.collection.to_string());
+        return Err(StoreError::BelowFloor { at, collection, floor: missed.floor });
+    }
     let told = if shares.revision == scan.told.0 { None } else { Some(shares.to_wire(conn, head)?) };
     let mut stretch = Stretch::new(conn, shared, &shares, request)?;
     let through = stretch.run(head)?;

@@ -213,6 +213,8 @@ CREATE TABLE access_tokens (
 ///   what both may have committed ends at `upto`.
 /// - `effect` is the revision at which another database of the node had handed over the same write; none: this row's own.
 /// - What `other` changed up to `revision` of `shared_history` was changed by writes that are this database's too.
+/// - `node_grants.rows_since`: since when the node has the conflict rows about this share, where that is above `since`.
+/// - `marks`: which revision was the newest at the end of a day, so that the age of a field clock is known.
 const SECOND: &str = r#"
 ALTER TABLE databases ADD COLUMN previous INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE databases ADD COLUMN start INTEGER NOT NULL DEFAULT 0;
@@ -232,6 +234,11 @@ CREATE TABLE lost (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE accepted (node INTEGER PRIMARY KEY, database BLOB NOT NULL) STRICT;
+
+ALTER TABLE node_grants ADD COLUMN rows_since INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX floors_revision ON floors (revision);
+CREATE INDEX exits_age ON exits (collection, left_ms);
+CREATE TABLE marks (at_ms INTEGER PRIMARY KEY, head INTEGER NOT NULL) STRICT;
 
 ALTER TABLE nodes ADD COLUMN verified_ms INTEGER;
 
@@ -268,4 +275,5 @@ const SECOND_INDEXES: &str = r#"
 DROP TABLE records_first;
 CREATE UNIQUE INDEX records_key ON records (collection, key);
 CREATE INDEX records_stream ON records (collection, share, revision, key);
+CREATE INDEX records_tombstones ON records (collection, updated_ms) WHERE deleted = 1;
 "#;

@@ -3,6 +3,7 @@
 use proto::ids::{Revision, WriteId};
 
 use super::apply::By;
+use super::compact;
 use super::conflicts;
 use super::error::{StoreError, limit, stored};
 use super::work::Work;
@@ -20,12 +21,13 @@ pub(super) fn step(work: &mut Work<'_>) -> Result<bool, StoreError> {
     let closed = closed_conflicts(work)?;
     let writes = cloud_writes(work)?;
     let acknowledged = acknowledged_writes(work)?;
+    let old = compact::step(work)?;
     for table in ["join_tokens", "access_tokens"] {
         work.conn
             .prepare_cached(&format!("DELETE FROM {table} WHERE expires_ms < ?1"))?
             .execute([stored(work.now_ms.saturating_sub(TOKEN_GRACE_MS))?])?;
     }
-    Ok(doomed || closed || writes || acknowledged)
+    Ok(doomed || closed || writes || acknowledged || old)
 }
 
 /// Records and exit markers of deleted collections.

@@ -12,6 +12,7 @@ use super::forks::Fork;
 use super::grants;
 use super::job::{Admitted, Peer};
 use super::kin::{self, Kin};
+use super::nodes;
 use super::status::outcomes_above;
 use super::work::Work;
 
@@ -31,6 +32,8 @@ pub(super) fn welcome(
     let reset = !asks && fork.is_some_and(|fork| fork.passed);
     let fork = fork.filter(|_| asks);
     let position = position(hello, head, reset, fork);
+    renew(work, peer, &position)?;
+    let head = Revision(work.head);
     let shares = grants::load(work.conn, work.shared, peer.node, work.committed)?;
     let grants = shares.to_wire(work.conn, head.0)?;
     let told = grants.revision;
@@ -53,6 +56,17 @@ pub(super) fn welcome(
         grants: new.then_some(grants),
         told,
     })
+}
+
+/// After a long time away: what the stream cannot serve any more is given anew.
+fn renew(work: &mut Work<'_>, peer: Peer, position: &Position) -> Result<(), StoreError> {
+    let renewed = grants::renew(work, peer.node, position.revision.0)?;
+    if renewed.is_empty() {
+        return Ok(());
+    }
+    let (at, all) = (position.revision, renewed.join(", "));
+    let text = format!("it has come up to revision {at}, and what was deleted or moved since is forgotten in part: it reads anew {all}");
+    nodes::event(work, peer.node, "below_floor", &text)
 }
 
 fn position(hello: &Hello, head: Revision, reset: bool, fork: Option<Fork>) -> Position {
