@@ -38,7 +38,7 @@ impl Store {
     /// Commits what Welcome says: session number, epochs, cursor, grants, and which delivered writes go up again. Where it
     /// shows that this database is a copy, nothing is stored: [`ApplyError::Copied`].
     pub fn adopt(&mut self, welcome: &Welcome, now: Now) -> Result<Adopted, ApplyError> {
-        let (adopted, lost_rights) = self.transaction(|tx| {
+        let adopted = self.transaction(|tx| {
             if let Some(number) = copied(tx, welcome)? {
                 return Ok(Err(ApplyError::Copied { number }));
             }
@@ -47,7 +47,7 @@ impl Store {
         })??;
         self.checking.session_began();
         self.tell(&Event::Changed);
-        self.empty_log(lost_rights);
+        self.tend();
         Ok(adopted)
     }
 }
@@ -55,11 +55,14 @@ impl Store {
 /// The first pending write under whose number the cloud took something else.
 fn copied(tx: &Tx<'_>, welcome: &Welcome) -> Done<Option<u64>> {
     let mut statement = tx.conn.prepare_cached(
-        "SELECT bytes FROM writes WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM outcomes WHERE outcomes.number = writes.number)",
+        "SELECT bytes, hash FROM writes WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM outcomes WHERE outcomes.number = writes.number)",
     )?;
     let first = welcome.taken.saturating_sub((welcome.hashes.len() as u64).saturating_sub(1));
     for (number, theirs) in (first..).zip(&welcome.hashes).filter(|(_, theirs)| **theirs != Hash::default()) {
-        let own = statement.query_row([stored(number)], |row| Ok(hash(row.get_ref(0)?.as_blob()?))).optional()?;
+        let own = statement.query_row([stored(number)], |row| match row.get(1)? {
+            Some(original) => Ok(original),
+            None => Ok(hash(row.get_ref(0)?.as_blob()?)),
+        }).optional()?;
         if own.is_some_and(|own| own != *theirs) {
             return Ok(Some(number));
         }
@@ -67,7 +70,7 @@ fn copied(tx: &Tx<'_>, welcome: &Welcome) -> Done<Option<u64>> {
     Ok(None)
 }
 
-fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<(Adopted, u64)> {
+fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<Adopted> {
     tx.ledger.meta.session = welcome.session;
     let fork = welcome.fork.filter(|fork| !welcome.reset && *fork < tx.ledger.meta.top);
     let included = fork.map(|_| fork::included(tx, welcome.taken)).transpose()?.unwrap_or_default();
@@ -108,8 +111,8 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<(Adopted, u64)>
         overlay::include(applying.tx.conn, collection, &key, upto)?;
     }
     let applied = applying.finish()?;
-    let Applied { cursor, fills, answered, asks, lost_rights, .. } = applied;
-    Ok((Adopted { cursor, fills, answered, asks, repended, lost }, lost_rights))
+    let Applied { cursor, fills, answered, asks, .. } = applied;
+    Ok(Adopted { cursor, fills, answered, asks, repended, lost })
 }
 
 /// The grants that are held, for fills that begin now.

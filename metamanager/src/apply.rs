@@ -86,7 +86,7 @@ impl Store {
             self.tell(&Event::Answered { outcomes: applied.outcomes.clone() });
         }
         self.tell(&Event::Changed);
-        self.empty_log(applied.lost_rights);
+        self.tend();
         Ok(applied)
     }
 }
@@ -108,7 +108,7 @@ pub(crate) struct Applying<'t, 'c> {
     pub(crate) tx: &'t mut Tx<'c>,
     at_ms: u64,
     writes: Writes,
-    staging: Staging,
+    pub(crate) staging: Staging,
     /// Records whose laid ops have to be looked at again, and the newest revision that arrived.
     unsettled: BTreeMap<(i64, Key), Revision>,
     /// Those of them whose row was of a lost history, and what was known of it goes with it.

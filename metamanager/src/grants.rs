@@ -1,7 +1,7 @@
 //! What the node gets. A right that is gone is deleted with its data in the transaction that learns it; what the node
 //! itself wrote and has not sent stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::digest::RangeSet;
 use proto::frame::{DefinitionText, Grant, Grants, Share};
@@ -13,7 +13,7 @@ use crate::apply::Applying;
 use crate::digests::stored_hash;
 use crate::error::{Done, Fault};
 use crate::ledger::{Granted, record_key, stored};
-use crate::{blocked, conflicts, repair};
+use crate::{blocked, conflicts, repair, withdraw};
 
 /// Which grants fill again although they stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +41,20 @@ impl Again {
 pub(crate) fn replace(applying: &mut Applying<'_, '_>, new: &Grants, again: Again) -> Done<()> {
     define(applying, &new.definitions)?;
     let wanted: BTreeMap<&Share, &Grant> = new.grants.iter().map(|grant| (&grant.share, grant)).collect();
+    let mut lost = BTreeSet::new();
     for granted in applying.tx.ledger.grants.clone() {
         match wanted.get(&granted.grant.share) {
-            None => remove(applying, &granted)?,
+            None => {
+                remove(applying, &granted)?;
+                lost.insert(granted.grant.share.collection);
+            }
             Some(grant) if again.fills(&granted) || grant.since != granted.grant.since => reopen(applying, &granted, grant, None)?,
             Some(_) => {}
         }
+    }
+    if !lost.is_empty() {
+        withdraw::old_values(applying, &lost)?;
+        applying.tx.ledger.meta.wipe = 1;
     }
     for (share, grant) in wanted {
         if applying.tx.ledger.granted(share.collection.as_str(), share.partition.as_deref()).is_none() {
@@ -152,6 +160,7 @@ fn remove(applying: &mut Applying<'_, '_>, granted: &Granted) -> Done<()> {
     let sql = "DELETE FROM staging WHERE collection = ?1 AND share IS ?2";
     applying.tx.conn.execute(sql, params![share.collection.as_str(), share.partition])?;
     applying.tx.ledger.digests.forget(granted.id);
+    applying.staging.forget(share);
     applying.tx.conn.execute("DELETE FROM grants WHERE id = ?1", [granted.id])?;
     applying.tx.ledger.grants.retain(|other| other.id != granted.id);
     applying.done.lost_rights += 1;

@@ -18,7 +18,7 @@ use crate::apply::Applied;
 use crate::check::Checked;
 use crate::damage::Damage;
 use crate::error::{ApplyError, OpenError, ReadError, Refusal, StoreError, WriteError};
-use crate::limits::{CALM, GROUP_WRITES, QUEUE};
+use crate::limits::{CALM, GROUP_WRITES, QUEUE, WIPE_PAUSE};
 use crate::list::{ListPage, ListQuery};
 use crate::local::{Committed, LocalWrite};
 use crate::reader::Reader;
@@ -196,11 +196,15 @@ impl Drop for Shared {
 }
 
 /// The writer's life. What the connections keep of the file serves a busy node; one that is at rest for [`CALM`] gives
-/// it back, and sleeps until something happens.
+/// it back, and sleeps until something happens. What a lost right left to wipe goes on while no command comes.
 fn run(mut store: Store, queue: &Receiver<Command>, clock: &ReadClock, readers: &Readers) {
     let mut warm = true;
     loop {
-        let next = if warm { queue.recv_timeout(CALM) } else { queue.recv().map_err(|_| RecvTimeoutError::Disconnected) };
+        let next = match (store.is_untidy(), warm) {
+            (true, _) => queue.recv_timeout(WIPE_PAUSE),
+            (false, true) => queue.recv_timeout(CALM),
+            (false, false) => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
         match next {
             Ok(first) => {
                 warm = true;
@@ -208,6 +212,7 @@ fn run(mut store: Store, queue: &Receiver<Command>, clock: &ReadClock, readers: 
                     break;
                 }
             }
+            Err(RecvTimeoutError::Timeout) if store.is_untidy() => store.tend(),
             Err(RecvTimeoutError::Timeout) => {
                 warm = readers.take_used();
                 if !warm {

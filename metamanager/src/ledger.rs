@@ -51,6 +51,8 @@ pub(crate) struct Meta {
     pub(crate) top: Revision,
     /// It was made from what was saved from a damaged file, and the grants have not come since.
     pub(crate) saved: bool,
+    /// One more than the pages that were wiped since a right was lost; 0: nothing is to be wiped.
+    pub(crate) wipe: u64,
 }
 
 /// One collection, granted or once granted.
@@ -240,7 +242,7 @@ impl Collection {
 
 const META: &str = "SELECT database, session, clock, newest, answered, declared, outbox_writes, outbox_bytes, delivered_bytes, \
     rejected_writes, rejected_bytes, trimmed, overlays, epoch, reached, grants_revision, generation, conflicts_open, \
-    cursor_revision, cursor_collection, cursor_key, verified_ms, previous, top, saved FROM meta";
+    cursor_revision, cursor_collection, cursor_key, verified_ms, previous, top, saved, wipe FROM meta";
 
 pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
     let mut statement = conn.prepare_cached(META)?;
@@ -274,6 +276,7 @@ pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
         previous: row.get::<_, Option<[u8; 16]>>(22)?.map(DatabaseId),
         top: Revision(number(row, 23)?),
         saved: row.get(24)?,
+        wipe: number(row, 25)?,
     })
 }
 
@@ -284,7 +287,7 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
         "UPDATE meta SET session = ?1, clock = ?2, newest = ?3, answered = ?4, declared = ?5, outbox_writes = ?6, outbox_bytes = ?7, \
          delivered_bytes = ?8, rejected_writes = ?9, rejected_bytes = ?10, trimmed = ?11, overlays = ?12, epoch = ?13, reached = ?14, \
          grants_revision = ?15, generation = ?16, conflicts_open = ?17, cursor_revision = ?18, cursor_collection = ?19, cursor_key = ?20, \
-         verified_ms = ?21, database = ?22, previous = ?23, top = ?24, saved = ?25",
+         verified_ms = ?21, database = ?22, previous = ?23, top = ?24, saved = ?25, wipe = ?26",
     )?;
     statement.execute(params![
         stored(meta.session),
@@ -312,6 +315,7 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
         meta.previous.map(|previous| previous.0),
         stored(meta.top.0),
         meta.saved,
+        stored(meta.wipe),
     ])?;
     Ok(())
 }

@@ -52,6 +52,8 @@ mod status;
 mod store;
 mod trim;
 mod view;
+mod wipe;
+mod withdraw;
 
 pub use adopt::Adopted;
 pub use apply::Applied;

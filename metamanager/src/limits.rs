@@ -53,6 +53,13 @@ pub const CHECK_DAMAGED: usize = 100_000;
 pub const CHECK_EVERY: Duration = Duration::from_hours(7 * 24);
 /// Page cache of a check, KiB: it reads every page once.
 pub const CHECK_CACHE_KIB: i32 = 256;
+/// Kept writes that are looked at together when a right is lost.
+pub const WITHDRAW_STEP: usize = 64;
+/// Pages of the file that one step of wiping reads, 16 MiB: a file of usual size is clean before the loss of a right is
+/// acknowledged, and in a large one local writes do not wait long.
+pub const WIPE_PAGES: u64 = 4_096;
+/// How long the writer waits for work before it goes on wiping.
+pub const WIPE_PAUSE: Duration = Duration::from_millis(200);
 /// Pages in the log before SQLite moves them into the file: 16 MB, so that a page that changes often is moved once.
 pub const CHECKPOINT_PAGES: u32 = 4_000;
 /// The log file is cut back to this size, bytes.

@@ -47,7 +47,7 @@ pub(crate) fn sum(number: u64, bytes: &[u8]) -> [u8; 8] {
 pub(crate) fn part(conn: &Connection, above: u64, max_bytes: usize) -> Done<OutboxPart> {
     let mut statement = conn.prepare_cached(
         "SELECT number, bytes, (SELECT declared FROM outcomes WHERE outcomes.number = writes.number), \
-         (SELECT min(revision) FROM forks WHERE forks.number >= writes.number) FROM writes \
+         (SELECT min(revision) FROM forks WHERE forks.number >= writes.number), hash FROM writes \
          WHERE number > max(?1, (SELECT answered FROM meta)) ORDER BY number",
     )?;
     let mut rows = statement.query([stored(above)])?;
@@ -58,7 +58,7 @@ pub(crate) fn part(conn: &Connection, above: u64, max_bytes: usize) -> Done<Outb
         let write = match row.get::<_, Option<bool>>(2)? {
             Some(false) => continue,
             Some(true) => NumberedWrite { number: number(row, 0)?, bytes: Vec::new(), rejected: true, hash: None, fork },
-            None => NumberedWrite { number: number(row, 0)?, bytes: row.get(1)?, rejected: false, hash: None, fork },
+            None => NumberedWrite { number: number(row, 0)?, bytes: row.get(1)?, rejected: false, hash: row.get(4)?, fork },
         };
         if write.bytes.len() > room && !part.writes.is_empty() {
             part.more = true;

@@ -1,6 +1,6 @@
 //! Parts of a cloud transaction that is larger than a batch: they wait, durably, and become visible together.
 
-use proto::frame::{Content, Record};
+use proto::frame::{Content, Record, Share};
 use proto::ids::Revision;
 use rusqlite::{Connection, Row, params};
 
@@ -33,6 +33,11 @@ impl Staging {
         }
         records.append(&mut self.fresh);
         Ok(records)
+    }
+
+    /// Forgets what belongs to a share that is gone.
+    pub(crate) fn forget(&mut self, share: &Share) {
+        self.fresh.retain(|record| record.collection != share.collection || record.partition != share.partition);
     }
 
     /// Stores what is still incomplete when the transaction ends.

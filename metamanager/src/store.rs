@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use proto::clock::{Clock, Hlc, Now};
 use proto::frame::{Fill, Report};
@@ -17,7 +18,7 @@ use crate::disk::{Disk, Space, SystemDisk};
 use crate::error::{Done, OpenError, StoreError};
 use crate::inspect::has_log;
 use crate::ledger::{self, Ledger, number};
-use crate::limits::OUTBOX_BYTES;
+use crate::limits::{LOCK_WAIT, OUTBOX_BYTES, WIPE_PAGES};
 use crate::lock::{self, Lock};
 use crate::lost;
 use crate::open;
@@ -27,6 +28,7 @@ use crate::reader::Reader;
 use crate::renew::{self, Names};
 use crate::salvage;
 use crate::status::{self, Status};
+use crate::wipe::Raw;
 
 /// Told after each durable commit, on the thread that committed: be quick.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -120,6 +122,8 @@ pub struct Store {
     unclean: bool,
     damage: Arc<Damage>,
     pub(crate) checking: Checking,
+    /// The file itself, once it had to be wiped.
+    raw: Option<Raw>,
     _lock: Lock,
 }
 
@@ -157,7 +161,7 @@ impl Store {
         let names = Arc::new(Mutex::new(Names { database: own.database, aliases: own.aliases.clone() }));
         tracing::debug!(path = %path.display(), database = %own.database, time_ms = clock.time_ms(now), "edge database opened");
         let observer = options.observer.clone();
-        Ok(Self {
+        let mut store = Self {
             path: path.to_owned(),
             conn,
             ledger,
@@ -169,8 +173,11 @@ impl Store {
             unclean,
             damage: Damage::new(path, observer),
             checking: Checking::default(),
+            raw: None,
             _lock: lock,
-        })
+        };
+        store.tend();
+        Ok(store)
     }
 
     pub(crate) fn was_unclean(&self) -> bool {
@@ -277,7 +284,7 @@ impl Store {
 
     /// Moves the log into the file: at shutdown, so that the next start has nothing to recover.
     pub fn checkpoint(&mut self) -> Result<(), StoreError> {
-        self.ask(|conn, _| Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?))
+        self.empty_log().map(drop)
     }
 
     /// Gives back what the connection holds of the file: for a node that is at rest.
@@ -285,14 +292,48 @@ impl Store {
         crate::reader::release_memory(&self.conn);
     }
 
-    /// After rights were lost: the log still holds what the file does not any more.
-    pub(crate) fn empty_log(&mut self, lost_rights: u64) {
-        if lost_rights == 0 {
-            return;
+    /// Whether the log is empty now; not, while a reader still stands in it.
+    fn empty_log(&mut self) -> Result<bool, StoreError> {
+        self.ask(|conn, _| Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))? == 0))
+    }
+
+    /// Whether [`Store::tend`] has something to do.
+    pub fn is_untidy(&self) -> bool {
+        self.ledger.meta.wipe > 0
+    }
+
+    /// After a right was lost: empties the log and overwrites what the file still holds of it, one bounded step. Does nothing
+    /// else; what it cannot do now, because a reader stands in the log, it does when it is called again, or at the next start.
+    pub fn tend(&mut self) {
+        if self.is_untidy()
+            && let Err(error) = self.wipe()
+        {
+            tracing::warn!(%error, "the file may still hold records of a right that is gone; it is tried again");
         }
-        if let Err(error) = self.checkpoint() {
-            tracing::warn!(%error, "the log still holds records of a right that is gone; the next checkpoint removes them");
+    }
+
+    fn wipe(&mut self) -> Result<(), StoreError> {
+        self.heal()?;
+        self.ask(|conn, _| Ok(conn.busy_timeout(Duration::ZERO)?))?;
+        let emptied = self.empty_log();
+        self.ask(|conn, _| Ok(conn.busy_timeout(LOCK_WAIT)?))?;
+        if !emptied? {
+            return Ok(());
         }
+        let io = |source: std::io::Error| StoreError::Io { path: self.path.clone(), detail: source.to_string() };
+        let raw = match self.raw.take() {
+            Some(raw) => raw,
+            None => Raw::open(&self.path).map_err(io)?,
+        };
+        let next = raw.wipe(self.ledger.meta.wipe - 1, WIPE_PAGES).map_err(io);
+        self.raw = Some(raw);
+        // What the writer holds of these pages is what they were: it reads them again.
+        self.ask(|conn, _| Ok(conn.execute_batch("PRAGMA shrink_memory")?))?;
+        let next = next?.map_or(0, |next| next + 1);
+        self.transaction(|tx| {
+            tx.ledger.meta.wipe = next;
+            Ok(())
+        })
     }
 
     pub(crate) fn space(&self) -> Option<Space> {
