@@ -76,11 +76,11 @@ fn is_held(applying: &Applying<'_, '_>, op: &Op) -> Done<bool> {
     Ok(find.exists(params![collection.id, op.key.as_str()])?)
 }
 
-/// An op that saw nothing of the cloud's (seen 0) tells of the node's own writes alone.
+/// An op on a record that was not there, or through a pending write only, tells of the node's own writes alone.
 fn forget_was(op: &mut Op) -> bool {
     let Body::Merge(changes) = &mut op.body else { return false };
     let mut changed = false;
-    for change in changes.iter_mut().filter(|_| op.seen.0 > 0) {
+    for change in changes.iter_mut().filter(|_| op.seen.0 > 0 && op.depends.is_none()) {
         if let Was::Value(raw) = &change.was {
             change.was = Was::Hash(hash(raw.as_str().as_bytes()));
             changed = true;

@@ -11,3 +11,4 @@ mod opening;
 mod reading;
 mod salvage;
 mod schedules;
+mod withdrawing;
