@@ -16,6 +16,8 @@ mod drill;
 mod fleet;
 #[path = "operations/lost.rs"]
 mod lost;
+#[path = "operations/relabel.rs"]
+mod relabel;
 #[path = "operations/replacing.rs"]
 mod replacing;
 #[path = "operations/verify.rs"]

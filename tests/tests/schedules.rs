@@ -2,6 +2,8 @@
 //! one outcome for every write; while it runs no record of a node goes back, and no increment counts twice.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "schedules/away.rs"]
+mod away;
 #[path = "schedules/bounds.rs"]
 mod bounds;
 #[path = "schedules/copies.rs"]
@@ -10,6 +12,8 @@ mod copies;
 mod creating;
 #[path = "schedules/digests.rs"]
 mod digests;
+#[path = "schedules/granting.rs"]
+mod granting;
 #[path = "schedules/judging.rs"]
 mod judging;
 #[path = "schedules/large.rs"]

@@ -114,6 +114,16 @@ impl Edge {
         edge
     }
 
+    /// The files of its database that hold this text.
+    pub fn files_with(&self, text: &str) -> Vec<PathBuf> {
+        let holds = |path: &PathBuf| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            bytes.windows(text.len()).any(|part| part == text.as_bytes())
+        };
+        let names = ["edge.db", "edge.db-wal", "edge.db-shm"];
+        names.iter().map(|name| self.folder.path().join(name)).filter(holds).collect()
+    }
+
     pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("edge.db")
     }

@@ -50,6 +50,90 @@ pub fn run(seed: u64) -> Lab {
     lab
 }
 
+/// What `parts` and `wares` may become: who gets them, and by which label they are cut.
+const MOVES: [(&str, &str); 6] = [
+    ("parts", r#"{"partition":{"field":"W","label":"site"}}"#),
+    ("parts", r#"{"partition":{"field":"W","label":"zone"}}"#),
+    ("parts", r#"{"partition":{"field":"W","label":"site"},"nodes":{"role":"shop"}}"#),
+    ("wares", r#"{"nodes":{"role":"shop"}}"#),
+    ("wares", r#"{"nodes":{"role":"bank"}}"#),
+    ("wares", "{}"),
+];
+const DAY_MS: u64 = 86_400_000;
+
+/// A history of rights that come and go, to its end: labels, definitions, records that move, and long absences after which
+/// the hub has forgotten what was deleted.
+pub fn moves(seed: u64) -> Lab {
+    let mut dice = Dice::new(seed ^ 0x6d6f_7665);
+    let mut lab = Lab::new();
+    lab.road.rate = dice.pick(&[10_000_000, 50_000]);
+    lab.store_ms = 1 + dice.below(6);
+    lab.define(TALLY, DEFINITIONS[0].1);
+    for at in [0, 3] {
+        lab.define(MOVES[at].0, MOVES[at].1);
+    }
+    lab.in_cloud((1..4).map(|id| put(TALLY, &id.to_string(), r#"{"n":100}"#)).collect());
+    for (name, site) in NODES {
+        lab.join(name, &[("site", site), ("zone", "oslo"), ("role", "shop")]);
+    }
+    for _ in 0..STEPS {
+        shift(&mut lab, &mut dice);
+        let pause = dice.below(40);
+        lab.pass(if dice.one_in(10) { pause * 50 } else { pause });
+    }
+    (0..lab.edges.len()).filter(|node| !lab.edges[*node].online).collect::<Vec<_>>().into_iter().for_each(|node| lab.online(node, true));
+    lab.converge(600_000);
+    lab
+}
+
+fn shift(lab: &mut Lab, dice: &mut Dice) {
+    let node = dice.below(NODES.len() as u64) as usize;
+    match dice.below(20) {
+        0 => lab.cut(node),
+        1 => lab.kill(if dice.one_in(3) { Side::Cloud } else { Side::Edge(node) }),
+        2 => {
+            let side = if dice.one_in(3) { Side::Cloud } else { Side::Edge(node) };
+            lab.fault(side, Fault { after: dice.below(6), commits: dice.one_in(2) });
+        }
+        3 => lab.online(node, dice.one_in(2)),
+        4 | 5 => lab.label(NODES[node].0, dice.pick(&["site", "zone"]), dice.pick(&SITES)),
+        6 => lab.label(NODES[node].0, "role", dice.pick(&["shop", "bank"])),
+        7 => {
+            let (name, json) = dice.pick(&MOVES);
+            lab.define(name, json);
+        }
+        8 if dice.one_in(2) => long_night(lab, dice),
+        8 => lab.tidy(),
+        9..=13 => drop(lab.try_in_cloud(vec![move_or_sell(dice)])),
+        _ => drop(lab.try_write(node, vec![move_or_sell(dice)])),
+    }
+}
+
+/// Nobody is on the network, for longer than anything is remembered; some stay away.
+fn long_night(lab: &mut Lab, dice: &mut Dice) {
+    let online: Vec<_> = (0..NODES.len()).filter(|node| lab.edges[*node].online).collect();
+    online.iter().for_each(|node| lab.online(*node, false));
+    lab.tidy();
+    lab.pass((20 + dice.below(20)) * DAY_MS);
+    lab.tidy();
+    online.into_iter().filter(|_| !dice.one_in(3)).for_each(|node| lab.online(node, true));
+}
+
+fn move_or_sell(dice: &mut Dice) -> LocalRequest {
+    let id = &(1 + dice.below(6)).to_string();
+    let site = dice.pick(&["lyon", "oslo", "rome", "nowhere"]);
+    match dice.below(10) {
+        0 | 1 => add(TALLY, &(1 + dice.below(3)).to_string(), "n", dice.below(9) as i64 - 6),
+        2 => delete("parts", id, true),
+        3 => merge("parts", id, &format!(r#"{{"W":"{site}"}}"#)),
+        4 => merge("parts", id, &format!(r#"{{"x{}":{}}}"#, dice.below(3), dice.below(100))),
+        5 => merge("parts", id, &format!(r#"{{"x{}":null}}"#, dice.below(3))),
+        6 => put("wares", id, &format!(r#"{{"x":{}}}"#, dice.below(100))),
+        7 => delete("wares", id, true),
+        _ => put("parts", id, &format!(r#"{{"W":"{site}","x0":{}}}"#, dice.below(100))),
+    }
+}
+
 fn step(lab: &mut Lab, dice: &mut Dice) {
     let node = dice.below(NODES.len() as u64) as usize;
     match dice.below(25) {

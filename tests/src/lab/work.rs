@@ -1,6 +1,6 @@
 //! What the drivers of the two hubs do: effects become work of the stores, and its results answers.
 
-use cloudhub::store::{AdmitJob, Admitted, Answer, Denied, Job as CloudJob, Peer, ReadAhead, Refused, ScanRequest, StoreRead};
+use cloudhub::store::{AdmitJob, Admitted, Answer, Denied, Job as CloudJob, Peer, ReadAhead, Refused, ScanRequest, StoreError, StoreRead};
 use metamanager::{Adopted, Applied, ApplyError};
 use proto::frame::{Batch, Hello, NumberedWrite, Welcome};
 use proto::op::Hash;
@@ -11,7 +11,7 @@ use proto::session::edge::{self, ApplyFailure, Durable, EdgeSession};
 use super::{Fault, Lab, Side, Wire, check};
 
 /// Ends that the laboratory causes itself; any other end is a finding.
-const EXPECTED_ENDS: [&str; 6] = ["silence", "handshake_timeout", "replaced", "version", "copied_database", "in_use"];
+const EXPECTED_ENDS: [&str; 7] = ["silence", "handshake_timeout", "replaced", "version", "copied_database", "in_use", "below_floor"];
 
 /// A store's work, done when its time has come. Its answer goes to the session that asked, if that still lives.
 #[derive(Debug)]
@@ -224,7 +224,12 @@ impl Lab {
     fn scan(&mut self, wire: u64, peer: Option<Peer>, scan: &Scan) {
         let now_ms = self.now_ms;
         let Some(peer) = peer else { return };
-        let batch = self.cloud.reader().scan(&ScanRequest { peer, scan }).unwrap();
+        let batch = match self.cloud.reader().scan(&ScanRequest { peer, scan }) {
+            Err(below @ StoreError::BelowFloor { .. }) => {
+                return self.on_cloud(wire, |session| session.close("below_floor", &below.to_string()));
+            }
+            batch => batch.unwrap(),
+        };
         let Some(own) = self.wire(wire) else { return };
         let regranted = batch.grants.as_ref().map(|grants| grants.grants.iter().map(|grant| grant.share.clone()).collect());
         let changed = regranted.is_some();

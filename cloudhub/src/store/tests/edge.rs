@@ -152,6 +152,11 @@ impl Edge {
         assert_eq!(answers, expected);
     }
 
+    /// The revision of the grants that it was told.
+    pub(super) fn told(&self) -> Revision {
+        self.told
+    }
+
     /// Reads and applies one batch; tells whether it stands at the head.
     pub(super) fn step<F: Fixture>(&mut self, bench: &mut Bench<F>) -> bool {
         let batch = self.scan(bench, |_| {});

@@ -6,6 +6,7 @@ mod api;
 mod bench;
 mod bounds;
 mod collections;
+mod compaction;
 mod digests;
 mod edge;
 mod order;
@@ -65,6 +66,9 @@ mod embedded {
         collections::what_records_depend_on_cannot_change,
         collections::a_deleted_collection_does_not_come_back,
         collections::schemas_are_judged,
+        compaction::a_floor_ends_a_stream_and_begins_a_back_fill,
+        compaction::a_floor_below_the_cursor_is_nothing,
+        compaction::removed_appends_are_remembered,
         digests::only_the_ranges_that_differ_are_filled_again,
         digests::what_agrees_or_is_not_granted_is_not_filled,
         digests::digests_are_of_the_head_and_of_done_grants,
