@@ -125,9 +125,9 @@ fn relabel_mid_snapshot_and_back() {
         lab.road.rate = 50_000;
         let record = |id: u32| put("stock", &format!("{id:03}"), &format!(r#"{{"W":"paris","pin":"{SECRET}"}}"#));
         lab.in_cloud((0..900).map(record).collect());
-        lab.converge(10_000);
+        super::away::pass_them(&mut lab);
         lab.cut(0);
-        for site in ["paris", "nice", "paris", "lyon", "paris"] {
+        for (round, site) in ["paris", "nice", "paris", "lyon", "paris"].into_iter().enumerate() {
             lab.label("lyon", "site", site);
             if site == "paris" {
                 assert!(lab.run(60_000, |lab| held(lab) > 0));
@@ -138,10 +138,10 @@ fn relabel_mid_snapshot_and_back() {
                 nowhere(&lab);
             }
             side.into_iter().for_each(|side| lab.kill(side));
-            lab.in_cloud(vec![merge("stock", "000", r#"{"x":1}"#), delete("stock", &format!("7{}", site.len()), false)]);
+            lab.in_cloud(vec![merge("stock", "000", r#"{"x":1}"#), delete("stock", &format!("70{round}"), false)]);
         }
         lab.converge(120_000);
-        assert!(held(&mut lab) >= 898);
+        assert_eq!(held(&mut lab), 895);
     }
 }
 
