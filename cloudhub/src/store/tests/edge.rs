@@ -14,7 +14,7 @@ use proto::op::{Body, Change, Op, Outcome, To, Was, Write};
 use proto::session::cloud::Scan;
 
 use super::bench::{Bench, Fixture, key, name, node, value};
-use crate::store::{AdmitJob, Admitted, Answer, Job, ListRequest, Peer, Refused, ScanRequest, StoreRead, Taken};
+use crate::store::{AdmitJob, Admitted, Answer, Job, ListRequest, Peer, Refused, ScanRequest, StoreError, StoreRead, Taken};
 
 type Place = (CollectionName, Key);
 
@@ -159,6 +159,10 @@ impl Edge {
 
     /// Reads and applies one batch; tells whether it stands at the head.
     pub(super) fn step<F: Fixture>(&mut self, bench: &mut Bench<F>) -> bool {
+        if let Err(StoreError::BelowFloor { .. }) = bench.reader().scan(&ScanRequest { peer: self.peer(), scan: &self.plain() }) {
+            // Its session is closed, and it comes again.
+            self.connect(bench);
+        }
         let batch = self.scan(bench, |_| {});
         self.apply(&batch);
         let at_head = batch.at_head;
