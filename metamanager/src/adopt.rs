@@ -59,10 +59,12 @@ fn copied(tx: &Tx<'_>, welcome: &Welcome) -> Done<Option<u64>> {
     )?;
     let first = welcome.taken.saturating_sub((welcome.hashes.len() as u64).saturating_sub(1));
     for (number, theirs) in (first..).zip(&welcome.hashes).filter(|(_, theirs)| **theirs != Hash::default()) {
-        let own = statement.query_row([stored(number)], |row| match row.get(1)? {
-            Some(original) => Ok(original),
-            None => Ok(hash(row.get_ref(0)?.as_blob()?)),
-        }).optional()?;
+        let own = statement
+            .query_row([stored(number)], |row| match row.get(1)? {
+                Some(original) => Ok(original),
+                None => Ok(hash(row.get_ref(0)?.as_blob()?)),
+            })
+            .optional()?;
         if own.is_some_and(|own| own != *theirs) {
             return Ok(Some(number));
         }

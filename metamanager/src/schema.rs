@@ -172,9 +172,9 @@ CREATE INDEX conflicts_state ON conflicts (state, id);
 /// - `forks`: writes up to a number were made before it was known that the cloud's history forks at a revision.
 /// - A row of base with revision 0 is of a lost history and asked for by its key.
 /// - `collections.arriving`: nothing is read from it before its back-fill is done, because a damaged file was replaced.
-/// `writes.hash`: of the bytes as they were committed, where old values were cut out of them; null: that of `bytes`.
-/// `meta.wipe`: the file and its log may still hold what came through a right that is gone; one more than the pages that are
-/// clean, 0: nothing is to be done.
+/// - `writes.hash`: of the bytes as they were committed, where old values were cut out of them; null: that of `bytes`.
+/// - `meta.wipe`: the file and its log may still hold what came through a right that is gone; one more than the pages that are
+///   clean, 0: nothing is to be done.
 const FORMAT_2: &str = "
 -- The node's own, as a JSON object; null until the cloud told them.
 ALTER TABLE meta ADD COLUMN labels TEXT;
