@@ -121,11 +121,6 @@ impl Cloud {
         }
     }
 
-    /// What happened to a node, as words.
-    pub fn events(&mut self, name: &str) -> Vec<String> {
-        self.reader().events(&node(name)).unwrap().unwrap().into_iter().map(|event| event.kind).collect()
-    }
-
     pub(super) fn undefine(&mut self, name: &str, now_ms: u64) -> Touched {
         self.definitions.remove(name);
         let (answer, touched) = self.decide(Job::DeleteCollection { name: collection(name) }, now_ms);
