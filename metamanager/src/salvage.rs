@@ -126,9 +126,11 @@ impl Into<'_> {
         let known: Option<Vec<u8>> = row.get(4)?;
         let whole = known.is_none_or(|known| known == sum(of, &bytes)) && Write::decode(&bytes).is_ok();
         if whole && of > 0 {
-            let mut insert =
-                self.conn.prepare_cached("INSERT OR IGNORE INTO writes (number, at_ms, prev, bytes, sum) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-            insert.execute(params![stored(of), at_ms, prev, bytes, sum(of, &bytes)])?;
+            let original: Option<[u8; 16]> = row.get(5)?;
+            let mut insert = self
+                .conn
+                .prepare_cached("INSERT OR IGNORE INTO writes (number, at_ms, prev, bytes, sum, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            insert.execute(params![stored(of), at_ms, prev, bytes, sum(of, &bytes), original])?;
             self.newest = self.newest.max(of);
             self.lowest = Some(self.lowest.map_or(of, |lowest| lowest.min(of)));
         }
@@ -136,7 +138,7 @@ impl Into<'_> {
     }
 }
 
-const COLUMNS: &str = "SELECT number, at_ms, prev, bytes, sum FROM writes";
+const COLUMNS: &str = "SELECT number, at_ms, prev, bytes, sum, hash FROM writes";
 
 /// Every write that can be read: forwards to the first damage, backwards to the last, and one by one what lies between.
 fn writes(from: &Connection, into: &mut Into<'_>, newest: u64) -> Done<()> {
