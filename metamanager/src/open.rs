@@ -19,6 +19,12 @@ pub(crate) fn writer(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::Sqlite { found: rusqlite::version() });
     }
     check_header(path)?;
+    again(path)
+}
+
+/// The same while other connections of this process are open: the file is opened by SQLite alone. Closing a descriptor of our
+/// own would give back the locks of all of them (fcntl(2), sqlite.org/howtocorrupt.html §2.2).
+pub(crate) fn again(path: &Path) -> Result<Connection, OpenError> {
     let failed = |fault| OpenError::Store(StoreError::of(fault, path));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags).map_err(|error| failed(error.into()))?;

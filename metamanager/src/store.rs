@@ -379,7 +379,7 @@ impl Store {
         match self.health {
             Health::Sound => return Ok(()),
             Health::Reload => self.ledger = self.ask(|conn, _| Ledger::load(conn))?,
-            Health::Reopen => match load(&self.path) {
+            Health::Reopen => match open::again(&self.path).and_then(|conn| read(conn, &self.path)) {
                 Ok((conn, ledger)) => (self.conn, self.ledger) = (conn, ledger),
                 Err(OpenError::Store(error)) => return Err(error),
                 Err(other) => return Err(StoreError::Io { path: self.path.clone(), detail: other.to_string() }),
@@ -408,7 +408,10 @@ fn rescue(path: &Path, now: Now) -> Result<(Connection, Ledger), OpenError> {
 }
 
 fn load(path: &Path) -> Result<(Connection, Ledger), OpenError> {
-    let conn = open::writer(path)?;
+    read(open::writer(path)?, path)
+}
+
+fn read(conn: Connection, path: &Path) -> Result<(Connection, Ledger), OpenError> {
     let ledger = ledger::begin(&conn).and_then(|()| Ledger::load(&conn));
     Ok((conn, ledger.map_err(|fault| StoreError::of(fault, path))?))
 }
