@@ -63,9 +63,8 @@ impl Page {
 
     fn paste_all(&self, commands: String) {
         let commands = self.with_stand_ins(commands);
-        if commands.contains("curl ") && !has_curl() {
-            println!("{} was not run: there is no curl", self.file);
-            return;
+        if let Some(missing) = missing(&commands, starts) {
+            panic!("{} uses {missing}, which is not installed here: `make test` installs it, or: apt-get install {missing}", self.file);
         }
         let scratch = lay_out();
         let shown = self.paste(&scratch, &format!("{BEGIN}{}\n{commands}", self.given));
@@ -141,8 +140,14 @@ fn logs(folder: &Path) -> String {
     text
 }
 
-fn has_curl() -> bool {
-    Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+/// The first tool that the commands need and this machine has not. A page is never passed over: what was not run is not known.
+fn missing(commands: &str, has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let used = |tool: &str| commands.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == tool);
+    ["bash", "curl"].into_iter().find(|tool| (*tool == "bash" || used(tool)) && !has(tool))
+}
+
+fn starts(tool: &str) -> bool {
+    Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 fn root() -> PathBuf {
@@ -160,4 +165,18 @@ fn lay_out() -> TempDir {
     link(&root().join("tests"), "tests");
     link(&root().join("docs"), "docs");
     scratch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::missing;
+
+    #[test]
+    fn a_page_without_its_tools_fails() {
+        let page = "edgehub status\nid=$(curl http://localhost/healthz)\n";
+        assert_eq!(missing(page, |_| true), None);
+        assert_eq!(missing(page, |tool| tool != "curl"), Some("curl"));
+        assert_eq!(missing("edgehub status --data ./curls\n", |tool| tool != "curl"), None);
+        assert_eq!(missing("edgehub status\n", |tool| tool != "bash"), Some("bash"));
+    }
 }
