@@ -238,12 +238,15 @@ impl Store {
             outbox_first: first.map_or(0, |(number, _)| number),
             gaps: self.ask(|conn, _| lost::declared(conn))?,
             previous: meta.previous,
-            report: Report {
-                outbox_writes: meta.outbox_writes,
-                outbox_oldest_ms: first.map_or(0, |(_, at_ms)| at_ms),
-                warnings: Vec::new(),
-            },
+            report: self.report()?,
         })
+    }
+
+    /// What an operator of the cloud is to see of this node.
+    pub fn report(&self) -> Result<Report, StoreError> {
+        let first = self.ask(|conn, _| first_pending(conn))?;
+        let (outbox_writes, outbox_oldest_ms) = (self.ledger.meta.outbox_writes, first.map_or(0, |(_, at_ms)| at_ms));
+        Ok(Report { outbox_writes, outbox_oldest_ms, warnings: Vec::new() })
     }
 
     /// The figures of this moment.

@@ -7,7 +7,7 @@ use api::shapes::LinkState;
 use bytes::Bytes;
 use metamanager::{Adopted, Applied, ApplyError, Checked, Metamanager, OutboxPart, ReadError, StoreError};
 use proto::clock::Now;
-use proto::frame::Hello;
+use proto::frame::{Hello, Report};
 use proto::ids::Position;
 use proto::session::End;
 use proto::session::edge::{ApplyFailure, Durable, EdgeSession, Effect};
@@ -21,6 +21,8 @@ use super::verification::Verification;
 
 /// How often a node whose disk was full looks again, milliseconds (design §5, NACK).
 const LOOK_AGAIN_MS: u64 = 30_000;
+/// How often the outbox is counted for the cloud, milliseconds: more often than pings go out, which carry it where it changed.
+const REPORT_MS: u64 = 10_000;
 /// Room for answers: at most one of each kind is out, wake-ups aside.
 pub(super) const EVENTS: usize = 16;
 
@@ -31,6 +33,7 @@ pub(super) enum Event {
     Outbox(Result<OutboxPart, ReadError>),
     Checked(Result<Option<Checked>, StoreError>),
     Room(bool),
+    Report(Result<Report, StoreError>),
 }
 
 /// Drives one [`EdgeSession`].
@@ -42,6 +45,7 @@ pub(super) struct EdgeDriver {
     answers: mpsc::Sender<Event>,
     transport: TransportKind,
     look_again: Option<u64>,
+    report_due: u64,
     end: Option<End>,
     opened: bool,
     /// Why this database is a copy, where Welcome showed it.
@@ -59,7 +63,9 @@ impl EdgeDriver {
         transport: TransportKind,
     ) -> Self {
         let session = EdgeSession::new(now.mono_ms, hello);
-        Self { session, store, board, verification, answers, transport, look_again: None, end: None, opened: false, copied: None }
+        let report_due = now.mono_ms + REPORT_MS;
+        let (look_again, end, copied) = (None, None, None);
+        Self { session, store, board, verification, answers, transport, look_again, report_due, end, opened: false, copied }
     }
 
     /// How it ended, once it has.
@@ -237,6 +243,8 @@ impl Driver for EdgeDriver {
                 self.board.update(|view| view.paused = false);
                 self.session.can_store();
             }
+            Event::Report(Ok(report)) => self.session.set_report(report),
+            Event::Report(Err(error)) => debug!(%error, "the outbox could not be counted for the cloud"),
             Event::Room(false) => self.look_again = Some(now.mono_ms + LOOK_AGAIN_MS),
         }
     }
@@ -254,6 +262,11 @@ impl Driver for EdgeDriver {
             let answer = self.answer(|free: Option<u64>| Event::Room(free.is_none()));
             self.store.run_then(|store, _| store.disk_pause(), answer);
         }
+        if now.mono_ms >= self.report_due {
+            self.report_due = now.mono_ms + REPORT_MS;
+            let answer = self.answer(Event::Report);
+            self.store.run_then(|store, _| store.report(), answer);
+        }
         self.session.tick(now.mono_ms);
     }
 
@@ -264,7 +277,7 @@ impl Driver for EdgeDriver {
     }
 
     fn next_tick(&self) -> Option<u64> {
-        [self.session.next_tick(), self.look_again].into_iter().flatten().min()
+        [self.session.next_tick(), self.look_again, Some(self.report_due)].into_iter().flatten().min()
     }
 
     fn poll_send(&mut self, now: Now) -> Option<Bytes> {

@@ -114,3 +114,17 @@ fn a_copied_card_beside_the_rightful_one_is_shown_on_both_sides() {
     world.edges[0].start();
     wait(&mut cloud, "/v1/nodes/lyon", |node| node["state"] == "online" && node["warnings"] == json!([]));
 }
+
+/// The link lives on, and so the first frame's figure must not.
+#[test]
+fn an_outbox_that_has_gone_up_is_shown_empty() {
+    let mut world = World::new(&[("lyon", &["role=shop"])]);
+    world.cloud.define(SHOPS);
+    world.settle();
+    world.cloud.stop();
+    world.edges[0].client().json("PUT", "/v1/collections/products/records/1", &json!({"n": 1})).unwrap().expect(201);
+    world.cloud.start();
+    world.settle();
+    let empty = json!({"writes": 0, "oldest_at": null});
+    wait(&mut world.cloud.client(), "/v1/nodes/lyon", |node| node["state"] == "online" && node["outbox"] == empty);
+}
