@@ -1,18 +1,31 @@
 //! The rule by which repeated lines are counted; pure, with the time as an argument.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use tracing::Level;
 
 use super::line::Line;
 
 /// A line that goes on repeating is shown again, with its count, this often.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Decides which lines are written. A line equal to the one before it is counted; the count is written when another
-/// line comes, when [`INTERVAL`] has passed, or at the end.
+/// Warnings that are remembered at once. While the link is down each of the hub's addresses has one, in turn.
+const REMEMBERED: usize = 16;
+
+/// Decides which lines are written. A line equal to the one before it is counted, and so is a warning equal to one of those
+/// before it, as long as nothing but warnings came between; the count is written when a new line comes, when
+/// [`INTERVAL`] has passed, or at the end.
 #[derive(Debug, Default)]
 pub(super) struct Fold {
-    last: Option<Line>,
-    /// How often `last` came since it was written.
+    /// The line that was written last and, where that is a warning, the warnings before it; oldest first.
+    recent: VecDeque<Recent>,
+}
+
+#[derive(Debug)]
+struct Recent {
+    line: Line,
+    /// How often it came since it was written.
     repeats: u64,
     /// When the first of these repeats came.
     since: Option<Instant>,
@@ -28,35 +41,56 @@ pub(super) struct Written {
 impl Fold {
     /// Takes a line; the answer is what is to be written now, in order.
     pub(super) fn line(&mut self, now: Instant, line: Line) -> Vec<Written> {
-        if self.last.as_ref().is_some_and(|last| last.says_the_same(&line)) {
-            self.repeats += 1;
-            self.since.get_or_insert(now);
-            self.last = Some(line);
-            return self.tick(now).into_iter().collect();
+        if let Some(known) = self.recent.iter_mut().find(|known| known.line.says_the_same(&line)) {
+            known.repeats += 1;
+            known.since.get_or_insert(now);
+            known.line = line;
+            return self.tick(now);
         }
-        let counted = self.flush();
-        self.last = Some(line.clone());
-        counted.into_iter().chain([Written { line, repeated: None }]).collect()
+        let mut written = self.flush();
+        let keep = is_warning(&line);
+        self.recent.retain(|known| keep && is_warning(&known.line));
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Recent { line: line.clone(), repeats: 0, since: None });
+        written.push(Written { line, repeated: None });
+        written
     }
 
-    /// The count, when it is due.
-    pub(super) fn tick(&mut self, now: Instant) -> Option<Written> {
-        if self.due().is_some_and(|due| now >= due) { self.flush() } else { None }
+    /// The counts that are due.
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Written> {
+        let due = |known: &&mut Recent| known.due().is_some_and(|due| now >= due);
+        self.recent.iter_mut().filter(due).filter_map(Recent::count).collect()
     }
 
     /// When [`Fold::tick`] has something to do; `None` while nothing is counted.
     pub(super) fn due(&self) -> Option<Instant> {
+        self.recent.iter().filter_map(Recent::due).min()
+    }
+
+    /// The counts now.
+    pub(super) fn flush(&mut self) -> Vec<Written> {
+        self.recent.iter_mut().filter_map(Recent::count).collect()
+    }
+}
+
+impl Recent {
+    fn due(&self) -> Option<Instant> {
         self.since.map(|since| since + INTERVAL)
     }
 
-    /// The count now.
-    pub(super) fn flush(&mut self) -> Option<Written> {
+    fn count(&mut self) -> Option<Written> {
         self.since = None;
         match std::mem::take(&mut self.repeats) {
             0 => None,
-            repeats => Some(Written { line: self.last.clone()?, repeated: Some(repeats) }),
+            repeats => Some(Written { line: self.line.clone(), repeated: Some(repeats) }),
         }
     }
+}
+
+fn is_warning(line: &Line) -> bool {
+    line.level <= Level::WARN
 }
 
 #[cfg(test)]
@@ -65,6 +99,10 @@ mod tests {
 
     fn line(text: &str) -> Line {
         Line::sample(text)
+    }
+
+    fn warning(text: &str) -> Line {
+        Line { level: Level::WARN, ..line(text) }
     }
 
     fn shown(written: impl IntoIterator<Item = Written>) -> Vec<(String, Option<u64>)> {
@@ -107,7 +145,25 @@ mod tests {
     fn another_level_is_another_line() {
         let (mut fold, now) = (Fold::default(), Instant::now());
         fold.line(now, line("a"));
-        let warning = Line { level: tracing::Level::WARN, ..line("a") };
-        assert_eq!(fold.line(now, warning).len(), 1);
+        assert_eq!(fold.line(now, warning("a")).len(), 1);
+    }
+
+    /// A link that is down goes through the hub's addresses, each with a warning of its own.
+    #[test]
+    fn warnings_in_turn_are_counted_too() {
+        let (mut fold, now) = (Fold::default(), Instant::now());
+        for name in ["a", "b", "c"] {
+            assert_eq!(fold.line(now, warning(name)).len(), 1);
+        }
+        for name in ["a", "b", "c", "a"] {
+            assert_eq!(shown(fold.line(now, warning(name))), []);
+        }
+        let counts = [("a".into(), Some(2)), ("b".into(), Some(1)), ("c".into(), Some(1))];
+        assert_eq!(shown(fold.line(now, line("up"))), [&counts[..], &[("up".into(), None)]].concat());
+        assert_eq!(fold.line(now, warning("a")).len(), 1, "what was mended and breaks again is news");
+        for number in 0..REMEMBERED {
+            fold.line(now, warning(&number.to_string()));
+        }
+        assert_eq!(fold.line(now, warning("a")).len(), 1, "no more are remembered than that");
     }
 }

@@ -59,8 +59,9 @@ pub struct Refusal {
     pub reason: RefusalReason,
 }
 
+/// Without the port, which is another one each time: a log counts equal lines.
 fn from(remote: Option<SocketAddr>) -> String {
-    remote.map(|remote| format!(" from {remote}")).unwrap_or_default()
+    remote.map(|remote| format!(" from {}", remote.ip())).unwrap_or_default()
 }
 
 /// Why a connection did not become a link.
