@@ -144,7 +144,7 @@ impl Running {
             pki,
             access: Access::open(data)?,
             joins: JoinAnswers::default(),
-            servers: addresses::servers(&config.advertise, api.port(), websocket.port()),
+            servers: addresses::servers(&config.advertise, api, websocket),
             listen,
             clock,
             started_ms: clock.wall_ms(),

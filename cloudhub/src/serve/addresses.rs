@@ -1,5 +1,7 @@
 //! Under which names and addresses the hub is reached.
 
+use std::net::{IpAddr, SocketAddr};
+
 use api::config::HostPort;
 use transport::address;
 use transport::join::Servers;
@@ -13,22 +15,39 @@ pub(super) fn certificate_hosts(advertised: &[HostPort]) -> Vec<String> {
 }
 
 /// What a node learns at its join. An advertised port is the API's, as people type it; the link's is the one that is
-/// really listened on.
-pub(super) fn servers(advertised: &[HostPort], api_port: u16, link_port: u16) -> Servers {
-    let hosts: Vec<(String, Option<u16>)> = if advertised.is_empty() {
-        pki::own_hosts().into_iter().map(|host| (host, None)).collect()
-    } else {
-        advertised.iter().map(|advertised| (advertised.host.clone(), advertised.port)).collect()
-    };
+/// really listened on. Where the operator advertises nothing, addresses at which nothing listens are left out.
+pub(super) fn servers(advertised: &[HostPort], api: SocketAddr, link: SocketAddr) -> Servers {
+    if advertised.is_empty() {
+        return list(&own(link), &own(api), api.port(), link.port());
+    }
+    let hosts: Vec<_> = advertised.iter().map(|advertised| (advertised.host.clone(), advertised.port)).collect();
+    list(&hosts, &hosts, api.port(), link.port())
+}
+
+/// This machine's names and addresses, as far as they lead to `listening`.
+fn own(listening: SocketAddr) -> Vec<(String, Option<u16>)> {
+    pki::own_hosts().into_iter().filter(|host| leads_to(host, listening.ip())).map(|host| (host, None)).collect()
+}
+
+/// A name may lead anywhere. `[::]` takes IPv4 too, `0.0.0.0` takes no IPv6.
+fn leads_to(host: &str, listening: IpAddr) -> bool {
+    match host.parse::<IpAddr>() {
+        Err(_) => true,
+        Ok(address) if listening.is_unspecified() => address.is_ipv4() || listening.is_ipv6(),
+        Ok(address) => address == listening,
+    }
+}
+
+fn list(link_hosts: &[(String, Option<u16>)], api_hosts: &[(String, Option<u16>)], api_port: u16, link_port: u16) -> Servers {
     let shown = |host: &String, port| address::HostPort { host: host.clone(), port }.to_string();
     let mut websocket: Vec<String> = Vec::new();
-    for (host, _) in &hosts {
+    for (host, _) in link_hosts {
         let link = shown(host, link_port);
         if !websocket.contains(&link) {
             websocket.push(link);
         }
     }
-    let api = hosts.iter().map(|(host, port)| shown(host, port.unwrap_or(api_port))).collect();
+    let api = api_hosts.iter().map(|(host, port)| shown(host, port.unwrap_or(api_port))).collect();
     Servers { websocket, quic: Vec::new(), api }
 }
 
@@ -41,9 +60,13 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    fn any(port: u16) -> SocketAddr {
+        SocketAddr::from(([0, 0, 0, 0], port))
+    }
+
     #[test]
     fn an_advertised_port_is_the_apis() {
-        let servers = servers(&parse(&["hub.example:443", "hub.example", "::1"]), 10_002, 10_000);
+        let servers = servers(&parse(&["hub.example:443", "hub.example", "::1"]), any(10_002), any(10_000));
         assert_eq!(servers.websocket, ["hub.example:10000", "[::1]:10000"]);
         assert_eq!(servers.api, ["hub.example:443", "hub.example:10002", "[::1]:10002"]);
         assert!(servers.quic.is_empty());
@@ -51,9 +74,24 @@ mod tests {
 
     #[test]
     fn without_a_word_everything_is_advertised() {
-        let servers = servers(&[], 7, 8);
+        let servers = servers(&[], any(7), any(8));
         assert!(servers.websocket.contains(&"localhost:8".to_owned()) && servers.api.contains(&"localhost:7".to_owned()));
         let hosts = certificate_hosts(&parse(&["hub.example:443"]));
         assert!(hosts.contains(&"hub.example".to_owned()) && hosts.contains(&"localhost".to_owned()));
+    }
+
+    #[test]
+    fn where_nothing_listens_no_node_is_sent() {
+        let servers = servers(&[], any(7), "127.0.0.1:8".parse().unwrap());
+        assert!(servers.api.iter().all(|address| !address.starts_with('[')), "{:?}", servers.api);
+        let addresses = servers.websocket.iter().filter(|address| is_no_name(address));
+        assert_eq!(addresses.collect::<Vec<_>>(), ["127.0.0.1:8"]);
+        let everywhere: IpAddr = "::".parse().unwrap();
+        assert!(leads_to("::1", everywhere) && leads_to("192.0.2.7", everywhere) && leads_to("hub.example", everywhere));
+        assert!(!leads_to("::1", any(1).ip()) && leads_to("192.0.2.7", any(1).ip()));
+    }
+
+    fn is_no_name(address: &str) -> bool {
+        address.parse::<SocketAddr>().is_ok()
     }
 }
