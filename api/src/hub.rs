@@ -249,6 +249,15 @@ pub struct Origin {
     pub actor: Option<String>,
     /// `Request-Id`, the application's or a made one.
     pub request_id: Arc<str>,
+    /// Whether it is the application's.
+    pub named: bool,
+}
+
+impl Origin {
+    /// The id that goes with a write to the other side and into its log: a made one says nothing there.
+    pub fn travelling_id(&self) -> Option<String> {
+        self.named.then(|| self.request_id.to_string())
+    }
 }
 
 /// One collection.

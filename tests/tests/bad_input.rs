@@ -324,3 +324,26 @@ fn a_record_that_cannot_be_stored_stops_nothing() {
     let status = edge.get("/v1/status").unwrap().ok(200);
     assert!(!status["warnings"].to_string().contains("cannot be stored"), "{status}");
 }
+
+#[test]
+fn a_request_with_a_name_is_found_in_both_logs() {
+    let mut world = world();
+    let mut api = world.edges[0].client().with("request-id", "till-7-receipt-4711").with("prefer", "wait=30");
+    let answer = api.json("PATCH", "/v1/collections/products/records/11", &json!({"Name": "Tea"})).unwrap();
+    assert_eq!(answer.header("request-id"), Some("till-7-receipt-4711"), "{answer}");
+    let write = answer.ok(200)["write"]["id"].as_str().unwrap().to_owned();
+    let here = world.edges[0].process().line_with("till-7-receipt-4711");
+    assert!(here.contains("PATCH") && here.contains("200"), "{here}");
+    let there = world.cloud.process().line_with("till-7-receipt-4711");
+    assert!(there.contains(&write) && there.contains("applied"), "{there}");
+}
+
+#[test]
+fn a_post_of_a_taken_key_names_it() {
+    let world = world();
+    for mut api in [world.cloud.client(), world.edges[0].client()] {
+        let body = json!({"ProductID": 11});
+        let problem = problem(&mut api, "POST", "/v1/collections/products/records", &body, 409, "key_taken");
+        assert_eq!((&problem["collection"], &problem["key"]), (&"products".into(), &"11".into()), "{problem}");
+    }
+}

@@ -45,12 +45,13 @@ pub(crate) async fn import<H: Hub>(
     query.finish("mode, counters, key")?;
     let (parts, stream) = request.into_parts();
     let mut lines = ImportLines::new(Box::pin(stream.into_data_stream()), &app.options.spool);
+    let name = collection.to_string();
     let request = ImportRequest { collection, mode, set_counters, key_fields, origin };
     match app.hub.import(request, &mut lines).await {
         Ok(summary) => answer::json(StatusCode::OK, &summary),
         Err(problem) => {
             body::drain(&parts.headers, &mut lines.into_rest()).await;
-            Err(problem)
+            Err(problem.collection(name))
         }
     }
 }

@@ -36,6 +36,8 @@ const LATER: [(&str, &str); 7] = [
 /// Goes around every handler.
 pub(crate) async fn front<H: Hub>(State(app): State<Shared<H>>, request: Request, next: Next) -> Response {
     let id = app.ids.of(request.headers());
+    // Who names a change wants to find it again; made ids, and reads, are for whoever looks closer.
+    let followed = headers::own_id(request.headers()).is_some() && !request.method().is_safe();
     let web_page = listed_origin(request.headers(), &app.options);
     let span = tracing::info_span!("request", id = %id, method = %request.method(), path = request.uri().path());
     let answer = AssertUnwindSafe(pass(&app, &id, request, next)).catch_unwind().instrument(span.clone());
@@ -43,7 +45,8 @@ pub(crate) async fn front<H: Hub>(State(app): State<Shared<H>>, request: Request
         Ok(response) => response,
         Err(_) => span.in_scope(|| Problem::internal("a handler panicked").into_response()),
     };
-    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
+    let status = response.status().as_u16();
+    span.in_scope(|| if followed { tracing::info!(status, "answered") } else { tracing::debug!(status, "answered") });
     let class = usize::from(response.status().as_u16() / 100).clamp(1, 5) - 1;
     app.answered[class].fetch_add(1, Ordering::Relaxed);
     if let Ok(id) = HeaderValue::try_from(&*id) {
@@ -78,7 +81,8 @@ async fn pass<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, mut request: Re
 async fn origin<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, peer: Peer, headers: &HeaderMap) -> Result<Origin, Problem> {
     let caller = app.hub.authorize(Credentials { bearer: headers::bearer(headers), peer }).await?;
     headers::refuse_idempotency_key(headers)?;
-    Ok(Origin { caller, actor: headers::actor(headers)?, request_id: id.clone() })
+    let named = headers::own_id(headers).is_some();
+    Ok(Origin { caller, actor: headers::actor(headers)?, request_id: id.clone(), named })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Origin {

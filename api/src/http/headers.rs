@@ -142,6 +142,12 @@ fn text<'a>(value: &'a http::HeaderValue, name: &str) -> Result<&'a str, Problem
     value.to_str().map_err(|_| Problem::bad_request(format!("{name} holds what is not ASCII")).field(name))
 }
 
+/// The id that the application gave its request, where it is printable ASCII of at most 128 bytes.
+pub(crate) fn own_id(headers: &HeaderMap) -> Option<&str> {
+    let own = headers.get(REQUEST_ID)?.to_str().ok()?;
+    ((1..=REQUEST_ID_BYTES).contains(&own.len()) && own.bytes().all(|b| b.is_ascii_graphic())).then_some(own)
+}
+
 /// Makes ids for requests that bring none: random per process, counted inside it.
 pub(crate) struct RequestIds {
     process: String,
@@ -155,10 +161,9 @@ impl RequestIds {
         Self { process: random[random.len() - 8..].to_owned(), next: AtomicU64::new(1) }
     }
 
-    /// The request's own id, where it is printable ASCII of at most 128 bytes; else a new one.
+    /// The request's own id, or a new one.
     pub(crate) fn of(&self, headers: &HeaderMap) -> Arc<str> {
-        let own = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-        match own.filter(|id| (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())) {
+        match own_id(headers) {
             Some(id) => id.into(),
             None => format!("{}-{}", self.process, self.next.fetch_add(1, Ordering::Relaxed)).into(),
         }

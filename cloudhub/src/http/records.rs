@@ -54,14 +54,15 @@ impl CloudHub {
 
     pub(super) async fn commit(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {
         let place = match request.ops.as_slice() {
-            [only] => Some((only.collection.clone(), only.key.clone())),
+            // A key that was only made is nobody's; where the value names one, the refusal does.
+            [only] => Some((only.collection.clone(), (!matches!(only.action, OpAction::Create(_))).then(|| only.key.clone()))),
             _ => None,
         };
         let write = CloudWrite {
             ops: request.ops.into_iter().map(op).collect(),
             admin: request.origin.caller.role == Role::Admin,
+            request_id: request.origin.travelling_id(),
             actor: request.origin.actor,
-            request_id: Some(request.origin.request_id.to_string()),
         };
         let decided = self.job(Job::Write(Box::new(write))).await.map_err(|problem| about(problem, place))?;
         match decided {
@@ -131,9 +132,11 @@ impl CloudHub {
 }
 
 /// A refusal of a write with one op is about that op's record.
-fn about(problem: Problem, place: Option<(CollectionName, Key)>) -> Problem {
-    match place {
-        Some((collection, key)) => problem.collection(collection.as_str()).key(key.as_str()),
+fn about(problem: Problem, place: Option<(CollectionName, Option<Key>)>) -> Problem {
+    let Some((collection, key)) = place else { return problem };
+    let problem = problem.collection(collection.as_str());
+    match key {
+        Some(key) => problem.key(key.as_str()),
         None => problem,
     }
 }

@@ -20,7 +20,7 @@ use super::live::Live;
 use super::verify::{Checked, Finding, Verification, in_words};
 use crate::engine::Failed;
 use crate::limits::BUSY_RETRY_MS;
-use crate::store::{AdmitJob, Admitted, Answer, Denied, Job, Peer, ReadAhead, Refused, ScanRequest, Taken};
+use crate::store::{AdmitJob, Admitted, Answer, Denied, Job, Named, Peer, ReadAhead, Refused, ScanRequest, Taken};
 
 /// Room for answers: one of each kind is out at a time.
 pub(super) const EVENTS: usize = 4;
@@ -287,7 +287,8 @@ impl CloudDriver {
 
     fn taken(&mut self, now: Now, result: Result<Taken, (Failed, Vec<NumberedWrite>)>) {
         match result {
-            Ok(Taken { taken, stop }) => {
+            Ok(Taken { taken, stop, named }) => {
+                tell(&named);
                 self.session.committed(taken);
                 if let Some(Reason { code, detail }) = stop {
                     self.session.close(&code, &detail);
@@ -386,5 +387,13 @@ impl Driver for CloudDriver {
 
     fn is_over(&self) -> bool {
         self.end.is_some()
+    }
+}
+
+/// Requests that an application had named, so that they are found in this log too. The lines of an import share one.
+fn tell(named: &[Named]) {
+    for request in named.chunk_by(|one, next| one.request_id == next.request_id && one.verdict == next.verdict) {
+        let [first, ..] = request else { continue };
+        info!(id = %first.request_id, write = %first.write, writes = request.len(), state = first.verdict.as_str(), "decided");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::build::Action;
 use proto::definition::{Definition, Labels};
 use proto::frame::{Grants, Hello, NumberedWrite, Reason, Report, Share};
-use proto::ids::{Cursor, DatabaseId, EpochStart, Position, Revision};
+use proto::ids::{Cursor, DatabaseId, EpochStart, Position, Revision, WriteId};
 use proto::json::Value;
 use proto::names::{CollectionName, Key, NodeName};
 use proto::op::{Hash, Verdict};
@@ -238,6 +238,19 @@ pub struct Taken {
     /// Why it stopped there: `copied_database` (a known number with other content) or `out_of_order`. The session
     /// closes with it.
     pub stop: Option<Reason>,
+    /// The decided writes whose request an application had named, in order: for the log, once they are durable.
+    pub named: Vec<Named>,
+}
+
+/// A write whose request had a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The `Request-Id`.
+    pub request_id: String,
+    /// Which write.
+    pub write: WriteId,
+    /// What became of it.
+    pub verdict: Verdict,
 }
 
 /// A write through the cloud's API.

@@ -58,7 +58,7 @@ pub use copy::{CopyError, DatabaseFacts, copy_database, inspect};
 pub use error::{Class, OpenError, StoreError};
 pub use job::{
     AdmitJob, Admitted, Answer, Certificate, CloudOp, CloudWrite, CollectionApplied, Condition, Decided, Denied, ImportChunk, ImportHow,
-    ImportLine, ImportMode, Imported, Job, JoinJob, OpResult, Peer, Resynced, Seen, Taken, Touched, Written,
+    ImportLine, ImportMode, Imported, Job, JoinJob, Named, OpResult, Peer, Resynced, Seen, Taken, Touched, Written,
 };
 pub use open::{FolderLock, OpenOptions};
 pub use reads::SqliteReader;

@@ -10,7 +10,7 @@ use rusqlite::OptionalExtension;
 use super::apply::{By, WriteEntry, apply, put_write};
 use super::error::{StoreError, counted, stored};
 use super::grants::{self, NodeShares};
-use super::job::{Peer, Taken};
+use super::job::{Named, Peer, Taken};
 use super::kin::{Kin, Known, hash_of};
 use super::lost;
 use super::nodes;
@@ -31,6 +31,8 @@ struct Taker {
     skewed: bool,
     /// Other databases that may have brought the same writes.
     kin: Kin,
+    /// Writes whose request had a name.
+    named: Vec<Named>,
 }
 
 /// Decides writes until one does not fit. What was decided before that stays.
@@ -56,7 +58,7 @@ pub(super) fn take(work: &mut Work<'_>, peer: Peer, session: u64, writes: &[Numb
     if taker.taken > before {
         close(work, &taker, before)?;
     }
-    Ok(Taken { taken: taker.taken, stop })
+    Ok(Taken { taken: taker.taken, stop, named: taker.named })
 }
 
 fn open(work: &Work<'_>, peer: Peer, session: u64) -> Result<Taker, JobError> {
@@ -82,7 +84,7 @@ fn open(work: &Work<'_>, peer: Peer, session: u64) -> Result<Taker, JobError> {
     let taken = counted(taken)?;
     let lost = lost::above(work.conn, peer.database, taken)?;
     let kin = Kin::load(work.conn, peer.node, peer.database)?;
-    Ok(Taker { peer, node, id: DatabaseId(database), taken, lost, skewed: false, kin })
+    Ok(Taker { peer, node, id: DatabaseId(database), taken, lost, skewed: false, kin, named: Vec::new() })
 }
 
 /// Whether a number that is already decided comes with what it said then. One that is no longer remembered is taken for
@@ -122,6 +124,10 @@ fn decide(work: &mut Work<'_>, taker: &mut Taker, shares: &NodeShares, write: &N
         (_, Some(Err(error))) => rejected(revision, Some("malformed"), &error.to_string()),
         (_, Some(Ok(parsed))) => effect(work, taker, shares, write, parsed, revision)?,
     };
+    if let Some(request_id) = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()?.request_id.clone()) {
+        let write = WriteId::edge(&taker.node, &taker.id, write.number);
+        taker.named.push(Named { request_id, write, verdict: outcome.verdict });
+    }
     put_write(
         work,
         &WriteEntry {

@@ -121,7 +121,7 @@ impl Run<'_> {
         Ok(Some(LocalWrite {
             requests: vec![LocalRequest { request, precondition, own_key: false }],
             actor: self.request.origin.actor.clone(),
-            request_id: Some(self.request.origin.request_id.to_string()),
+            request_id: self.request.origin.travelling_id(),
         }))
     }
 

@@ -21,8 +21,8 @@ impl LocalHub {
         let several = request.ops.len() > 1;
         let write = LocalWrite {
             requests: request.ops.into_iter().map(local).collect(),
+            request_id: request.origin.travelling_id(),
             actor: request.origin.actor,
-            request_id: Some(request.origin.request_id.to_string()),
         };
         let committed = self.durable(write).await.map_err(|error| refused(error, several))?;
         let write = self.write_of(&committed, request.wait).await?;

@@ -85,9 +85,9 @@ pub(super) fn conflict(row: metamanager::ConflictRow) -> ConflictRow {
     ConflictRow { collection: row.collection, row: RawJson::trusted(row.row) }
 }
 
-/// A write that committed while the answer was being made, and was trimmed or never existed.
+/// A write of this database that was trimmed, or never existed.
 pub(super) fn gone(id: &WriteId) -> Problem {
-    Problem::not_found(format!("write {id} is no longer kept here"))
+    Problem::not_found(format!("write {id} is not known here: this database has not made it, or no longer keeps it"))
 }
 
 pub(super) fn read_problem(error: ReadError) -> Problem {

@@ -25,6 +25,7 @@ async fn a_bad_line_is_named_and_nothing_changes() {
     let refused = async |path: &str, lines: &str, line: u64| {
         let problem = api.ask(Method::POST, path).body(LINES, lines.to_owned()).answer().await.refused(400, "bad_line");
         assert_eq!(problem["line"], line, "{problem}");
+        assert_eq!(problem["collection"], path.split('/').nth(3).unwrap(), "{problem}");
     };
     let good = "{\"ProductID\":1}\n".repeat(16);
     refused(IMPORT, &format!("{good}{{\"ProductID\":17,}}\n{good}"), 17).await;

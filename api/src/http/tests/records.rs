@@ -158,8 +158,10 @@ async fn who_acts_and_how_long_to_wait_reach_the_hub() {
     asked.header("request-id", "r-1").answer().await.ok(201);
     let seen = api.hub.last();
     assert_eq!(seen.origin.actor.as_deref(), Some("cashier-4"));
-    assert_eq!(&*seen.origin.request_id, "r-1");
+    assert_eq!(seen.origin.travelling_id().as_deref(), Some("r-1"));
     assert_eq!(seen.wait, Some(std::time::Duration::from_secs(7)));
+    api.put(CHAI, "{}").answer().await.ok(200);
+    assert_eq!(api.hub.last().origin.travelling_id(), None, "a made id stays here");
     let long = "x".repeat(129);
     api.put(CHAI, "{}").header("tombolo-actor", &long).answer().await.refused(400, "bad_request");
 }
