@@ -316,7 +316,14 @@ impl<'t, 'c> Applying<'t, 'c> {
     fn block(&mut self, record: &Record, hash: &Hash, why: &str) -> Done<()> {
         tracing::error!(collection = %record.collection, key = %record.key, revision = %record.revision, why, "a record cannot be stored");
         self.done.blocked += 1;
-        blocked::put(self.tx, record, hash, why, self.at_ms)
+        blocked::put(self.tx, record, hash, why, self.at_ms)?;
+        let open = self.tx.ledger.granted(record.collection.as_str(), record.partition.as_deref());
+        if let Some(granted) = open.map(|place| &self.tx.ledger.grants[place]).filter(|granted| !granted.done) {
+            // What a back-fill brought, if only to be put aside, is there in the cloud: its end must not take the older version away.
+            let mut seen = self.tx.conn.prepare_cached("UPDATE base SET fill = ?3 WHERE collection = ?1 AND key = ?2 AND granted = ?4")?;
+            seen.execute((granted.collection, record.key.as_str(), crate::ledger::stored(granted.generation), granted.id))?;
+        }
+        Ok(())
     }
 
     /// Settles every record whose laid ops may have changed, once, and keeps what is still incomplete.

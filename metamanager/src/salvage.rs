@@ -19,6 +19,9 @@ use crate::{lock, renew};
 /// Numbers that are looked up one by one where scans fail: a page of many small writes, many times over.
 const LOOKUPS: u64 = 1_000_000;
 
+/// Bytes of a page of our files.
+const PAGE: u64 = 4096;
+
 /// What was saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Saved {
@@ -31,11 +34,12 @@ pub(crate) struct Saved {
 }
 
 /// Whether an opening failed because the file is damaged. `joined`: a file in this place is a node's database, whatever its
-/// first bytes say.
+/// first bytes say, if it consists of pages; what does not was put there by somebody, who is told.
 pub(crate) fn is_damage(error: &OpenError, joined: bool) -> bool {
+    let pages = |path: &Path| std::fs::metadata(path).is_ok_and(|file| file.len() >= PAGE && file.len() % PAGE == 0);
     match error {
         OpenError::Store(StoreError::Corrupt { .. }) => true,
-        OpenError::Foreign { .. } => joined,
+        OpenError::Foreign { path, .. } => joined && pages(path),
         _ => false,
     }
 }
