@@ -1,6 +1,6 @@
 //! Copies of a hub: `cloudhub backup FILE` and `cloudhub restore FILE`.
 //!
-//! A backup is one tar file, readable by its owner alone because it holds the authority's key: first the [`Manifest`],
+//! A backup is one tar file, readable by its owner alone because it holds the authority's key: first the `Manifest`,
 //! then what it lists, in its order. [`save`] writes one beside a running hub or without one, [`restore`] believes
 //! nothing of a file before all of it was read and compared with its manifest.
 

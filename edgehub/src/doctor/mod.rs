@@ -1,8 +1,8 @@
 //! `edgehub doctor`: looks at what really breaks in the field, and says what to do about it.
 //!
 //! One check a file. Each reads its facts (files, sockets, a running edgehub) and has a pure `judge` that makes a
-//! [`Check`] of them; [`probe`] is what the checks about the network share. Nothing is changed, a node that runs is not
-//! disturbed, and every wait is bounded: what asks the network runs side by side, for [`PATIENCE`] each.
+//! [`Check`] of them; `probe` is what the checks about the network share. Nothing is changed, a node that runs is not
+//! disturbed, and every wait is bounded: what asks the network runs side by side, for `PATIENCE` each.
 
 mod certificate;
 mod clock;
