@@ -131,7 +131,8 @@ fn verified(answer: &Value) -> String {
     let (revision, partitions) = (number("revision"), number("partitions"));
     text + &match answer.get("agreed") {
         Some(Value::Bool(true)) => {
-            format!("{node} holds what the cloud has{what} at revision {revision} ({partitions} partitions compared)\n")
+            let partitions = if partitions == 1 { "1 partition".to_owned() } else { format!("{partitions} partitions") };
+            format!("{node} holds what the cloud has{what} at revision {revision} ({partitions} compared)\n")
         }
         _ => format!("{node} still holds other records than the cloud at revision {revision}; look at its disk: edgehub doctor\n"),
     }
