@@ -5,9 +5,16 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, info};
 
 /// Its size, bytes: thousands of outcomes, and a checkpoint of the log.
 pub const RESERVE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// How often a reserve that was given back is missed.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// The reserve of one data folder.
 #[derive(Debug, Clone)]
@@ -61,6 +68,29 @@ impl Reserve {
     /// it is more than the room that is left alone anyway.
     pub fn owed(&self) -> u64 {
         if std::fs::metadata(&self.path).is_ok_and(|file| file.len() < RESERVE_BYTES) { RESERVE_BYTES } else { 0 }
+    }
+}
+
+/// Holds the reserve of a data folder as soon as there is room for it, and again after it was given back, until `stop` says so.
+/// `room` tells the free bytes, and how many of them are to be left beside it; none where that cannot be told.
+pub async fn keep(data: PathBuf, mut stop: watch::Receiver<bool>, room: fn(&Path) -> Option<(u64, u64)>) {
+    let mut told = false;
+    loop {
+        let folder = data.clone();
+        let held = tokio::task::spawn_blocking(move || room(&folder).map(|(free, keep)| Reserve::of(&folder).hold(free, keep)));
+        match held.await {
+            Ok(Some(Ok(true))) => told = false,
+            Ok(Some(Ok(false))) if !told => {
+                info!(data = %data.display(), "no room for the disk reserve; it is made when there is");
+                told = true;
+            }
+            Ok(Some(Err(error))) => debug!(data = %data.display(), %error, "the disk reserve cannot be made"),
+            _ => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
     }
 }
 

@@ -1,11 +1,10 @@
 //! The room on the data folder's disk (docs/design.md §9): refused in time, a write costs nobody anything.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use api::reserve::Reserve;
-use tokio::sync::watch;
 
-use crate::limits::{REFUSE_FREE_BYTES, RESERVE_LOOK, TIGHT_FREE_BYTES};
+use crate::limits::{REFUSE_FREE_BYTES, TIGHT_FREE_BYTES};
 
 /// How much room a disk has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,22 +49,10 @@ pub(crate) fn has_room(folder: &Path) -> bool {
     !Space { free: space.free.saturating_sub(reserve.owed()), ..space }.refuses_writes()
 }
 
-/// Holds the reserve as soon as there is room for it, and again after it was given back.
-pub(crate) async fn hold_reserve(data: PathBuf, mut stop: watch::Receiver<bool>) {
-    loop {
-        let folder = data.clone();
-        let held = tokio::task::spawn_blocking(move || {
-            // As much as writes leave alone is left beside it, twice: giving it back must not be the next thing.
-            Space::of(&folder).map(|space| Reserve::of(&folder).hold(space.free, 2 * space.refuse_bytes()))
-        });
-        if let Ok(Some(Err(error))) = held.await {
-            tracing::debug!(data = %data.display(), %error, "the disk reserve cannot be made");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(RESERVE_LOOK) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-    }
+/// The free bytes, and how many of them the reserve leaves beside it: twice as much as writes leave alone, so that giving it
+/// back is not the next thing.
+pub(crate) fn reserve_room(folder: &Path) -> Option<(u64, u64)> {
+    Space::of(folder).map(|space| (space.free, 2 * space.refuse_bytes()))
 }
 
 #[cfg(test)]

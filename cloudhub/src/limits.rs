@@ -143,8 +143,6 @@ pub const CA_SHORT: Duration = Duration::from_secs(365 * 86_400);
 pub const REFUSE_FREE_BYTES: u64 = 256 * 1024 * 1024;
 /// With less free disk than this, bytes, the reserve is given back: a commit with its log fits.
 pub const TIGHT_FREE_BYTES: u64 = 4 * 1024 * 1024;
-/// How often a disk reserve that was given back is missed.
-pub const RESERVE_LOOK: Duration = Duration::from_secs(30);
 /// How often the hub's certificate is looked at.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(86_400);
 /// Pages that one step of a backup copies: between two steps the log is looked at.

@@ -155,7 +155,7 @@ impl Running {
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_api(Listening::Tls(api_listener, certificates.acceptor()), router, stopped.clone()));
         tasks.spawn(peers.accept(links, stopped.clone()));
-        tasks.spawn(disk::hold_reserve(data.clone(), stopped.clone()));
+        tasks.spawn(api::reserve::keep(data.clone(), stopped.clone(), disk::reserve_room));
         tasks.spawn(Arc::clone(&ledger).keep(engine, stopped.clone()));
         tasks.spawn(certificates.keep(stopped));
         Ok(Parts { websocket, api, ledger, tasks, stop })

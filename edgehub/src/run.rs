@@ -127,7 +127,7 @@ impl Node {
         let listening = node.listen(hub, &mut tasks, &stopped).await?;
         info!(data = %data.display(), api = %listening.join(" "), "serving");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        tasks.spawn(reserve::hold(data.clone(), stopped.clone()));
+        tasks.spawn(api::reserve::keep(data.clone(), stopped.clone(), reserve::room));
         tasks.spawn(node.connect(identity, stopped.clone()));
         let ended = until_told(&mut tasks, &damaged).await;
         if !matches!(ended, Ok(Ended::Damaged)) {

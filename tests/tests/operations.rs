@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tests::http::Client;
 use tests::shops::{Cloud, Edge, World};
+use tests::until::until_shown;
 
 /// A counter, records that are only added, and records that are changed.
 const SHOP: &str = r#"
@@ -95,4 +96,17 @@ fn event(cloud: &Cloud, node: &str, kind: &str) -> String {
 /// `edgehub status -o json`.
 fn status(edge: &Edge) -> Value {
     edge.client().get("/v1/status").unwrap().ok(200)
+}
+
+fn get(client: &mut Client, path: &str) -> Value {
+    client.get(path).unwrap().ok(200)
+}
+
+/// Waits until an answer is as it should be.
+#[track_caller]
+fn wait(client: &mut Client, path: &str, good: impl Fn(&Value) -> bool) -> Value {
+    until_shown(path, || {
+        let value = get(client, path);
+        if good(&value) { Ok(value) } else { Err(value.to_string()) }
+    })
 }

@@ -8,16 +8,7 @@ use tests::http::Client;
 use tests::shops::World;
 use tests::until::until_shown;
 
-use super::{SHOP, same_everywhere, sell};
-
-/// Waits until an answer is as it should be.
-#[track_caller]
-fn wait(client: &mut Client, path: &str, good: impl Fn(&Value) -> bool) -> Value {
-    until_shown(path, || {
-        let value = client.get(path).map_err(|error| error.to_string())?.ok(200);
-        if good(&value) { Ok(value) } else { Err(value.to_string()) }
-    })
-}
+use super::{SHOP, same_everywhere, sell, wait};
 
 fn put(client: &mut Client, key: &str, value: &Value) -> tests::http::Answer {
     client.json("PUT", &format!("/v1/collections/products/records/{key}"), value).unwrap()

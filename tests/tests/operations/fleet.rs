@@ -3,24 +3,11 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tests::http::Client;
 use tests::shops::{Edge, World};
-use tests::until::until_shown;
+
+use super::{get, wait};
 
 const SHOPS: &str = "[[collection]]\nname = \"products\"\nnodes = { role = \"shop\" }\n";
-
-fn get(client: &mut Client, path: &str) -> Value {
-    client.get(path).unwrap().ok(200)
-}
-
-/// Waits until an answer is as it should be.
-#[track_caller]
-fn wait(client: &mut Client, path: &str, good: impl Fn(&Value) -> bool) -> Value {
-    until_shown(path, || {
-        let value = get(client, path);
-        if good(&value) { Ok(value) } else { Err(value.to_string()) }
-    })
-}
 
 #[test]
 fn a_node_that_no_collection_selects_is_warned_about_on_both_sides() {
