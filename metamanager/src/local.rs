@@ -8,7 +8,7 @@ use proto::clock::Now;
 use proto::ids::{Revision, WriteId};
 use proto::limits::{ACTOR_BYTES, REQUEST_ID_BYTES};
 use proto::names::{CollectionName, Key};
-use proto::op::Write;
+use proto::op::{Idempotency, Write};
 
 use crate::error::{Done, Refusal, WriteError};
 use crate::group::{Group, Laid};
@@ -27,6 +27,8 @@ pub struct LocalWrite {
     pub actor: Option<String>,
     /// The request that it came with, for logs, at most [`REQUEST_ID_BYTES`].
     pub request_id: Option<String>,
+    /// The application's own name of the request, under which it may be repeated.
+    pub idempotency: Option<Idempotency>,
 }
 
 /// One request of a write.
@@ -137,12 +139,12 @@ fn commit_one(tx: &mut Tx<'_>, group: &mut Group, now: Now, write: LocalWrite) -
             Ok(Ok(Committed { write: first, repeat: true, at_ms, results }))
         }
         Plan::New(new) => {
-            let LocalWrite { actor, request_id, .. } = write;
+            let LocalWrite { actor, request_id, idempotency, .. } = write;
             let long = |text: &Option<String>, bound| text.as_ref().is_some_and(|text: &String| text.len() > bound);
             if long(&actor, ACTOR_BYTES) || long(&request_id, REQUEST_ID_BYTES) {
                 return Ok(Err(Refusal::TooLarge("an actor and a request id have at most 128 bytes each".to_owned()).into()));
             }
-            let write = Write { hlc: tx.clock.last(), at_ms, actor, request_id, ops: new.ops };
+            let write = Write { hlc: tx.clock.last(), at_ms, actor, request_id, idempotency, ops: new.ops };
             if let Err(error) = write.check_size() {
                 return Ok(Err(Refusal::TooLarge(error.why).into()));
             }

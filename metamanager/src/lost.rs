@@ -87,7 +87,7 @@ fn shown(number: u64, at_ms: u64) -> WriteRow {
         "the cloud's store was restored to a time before it took this write, which was delivered longer ago than writes are kept here";
     let outcome =
         Outcome { verdict: Verdict::Lost, revision: Revision::ZERO, code: None, detail: Some(detail.to_owned()), conflicts: Vec::new() };
-    let write = Write { hlc: Hlc(0), at_ms, actor: None, request_id: None, ops: Vec::new() };
+    let write = Write { hlc: Hlc(0), at_ms, actor: None, request_id: None, idempotency: None, ops: Vec::new() };
     WriteRow { number, state: WriteState::Answered(Verdict::Lost), at_ms, outcome: Some(outcome), write }
 }
 

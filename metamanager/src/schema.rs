@@ -18,8 +18,11 @@ struct Migration {
     code: fn(&Connection) -> Done<()>,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { statements: FORMAT_1, code: |_| Ok(()) }, Migration { statements: FORMAT_2, code: digests::compute_all }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { statements: FORMAT_1, code: |_| Ok(()) },
+    Migration { statements: FORMAT_2, code: digests::compute_all },
+    Migration { statements: FORMAT_3, code: |_| Ok(()) },
+];
 
 /// The newest format that this version knows.
 pub(crate) const FORMAT: i32 = MIGRATIONS.len() as i32;
@@ -202,6 +205,10 @@ UPDATE meta SET top = max(coalesce(cursor_revision, 0), reached, coalesce(grants
     coalesce((SELECT max(revision) FROM base), 0), coalesce((SELECT max(revision) FROM outcomes), 0));
 ALTER TABLE writes ADD COLUMN hash BLOB;
 ALTER TABLE meta ADD COLUMN wipe INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What the local API keeps beside the records.
+const FORMAT_3: &str = "
 ";
 
 /// Brings a file of format `from` to [`FORMAT`], all or nothing.

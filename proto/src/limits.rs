@@ -31,6 +31,8 @@ pub const WAS_BYTES: usize = 1024;
 pub const ACTOR_BYTES: usize = 128;
 /// Longest request id that is kept, bytes.
 pub const REQUEST_ID_BYTES: usize = 128;
+/// `Idempotency-Key`, bytes.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
 /// Most records in one batch.
 pub const BATCH_RECORDS: usize = 256;
 /// Most bytes in one batch, except that a single larger record is a batch of its own.

@@ -33,8 +33,19 @@ pub struct Write {
     pub actor: Option<String>,
     /// The request that made it, for logs on both sides.
     pub request_id: Option<String>,
+    /// The application's own name of the request, under which it may be repeated.
+    pub idempotency: Option<Idempotency>,
     /// In the order given; later ops see earlier ones.
     pub ops: Vec<Op>,
+}
+
+/// `Idempotency-Key`: unique in the node, so that a request that is made again has no second effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// What the application calls its request, 1 to [`crate::limits::IDEMPOTENCY_KEY_BYTES`].
+    pub key: String,
+    /// The hash of the request: another one under the same key is refused.
+    pub request: Hash,
 }
 
 /// One operation on one record.

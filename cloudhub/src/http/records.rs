@@ -62,6 +62,7 @@ impl CloudHub {
             ops: request.ops.into_iter().map(op).collect(),
             admin: request.origin.caller.role == Role::Admin,
             request_id: request.origin.travelling_id(),
+            idempotency: None,
             actor: request.origin.actor,
         };
         let decided = self.job(Job::Write(Box::new(write))).await.map_err(|problem| about(problem, place))?;

@@ -40,7 +40,7 @@ pub(super) fn write(work: &mut Work<'_>, job: CloudWrite) -> Result<Written, Job
     }
     let revision = work.head + 1;
     let hlc = work.tick();
-    let write = Write { hlc, at_ms: work.now_ms, actor: job.actor, request_id: job.request_id, ops };
+    let write = Write { hlc, at_ms: work.now_ms, actor: job.actor, request_id: job.request_id, idempotency: job.idempotency, ops };
     write.check_size().map_err(|error| Refused::TooLarge(error.why))?;
     let force = job.admin && write.ops.iter().any(|op| matches!(op.body, Body::Delete { force: true }));
     let decision = if write.ops.is_empty() { nothing(revision) } else { judge_cloud(work, &write, force, revision)? };

@@ -63,7 +63,7 @@ struct Part {
 
 impl Part {
     fn begin(work: &mut Work<'_>, actor: Option<String>) -> Self {
-        let write = Write { hlc: work.tick(), at_ms: work.now_ms, actor, request_id: None, ops: Vec::new() };
+        let write = Write { hlc: work.tick(), at_ms: work.now_ms, actor, request_id: None, idempotency: None, ops: Vec::new() };
         Self { write, revision: work.head + 1, outcome: None }
     }
 
@@ -135,7 +135,7 @@ pub(super) fn check(
             Ok(None) => continue,
             Err(refused) => return Ok(Err(refused)),
         };
-        let write = Write { hlc: Hlc::from_ms(now_ms), at_ms: now_ms, actor: None, request_id: None, ops: vec![op] };
+        let write = Write { hlc: Hlc::from_ms(now_ms), at_ms: now_ms, actor: None, request_id: None, idempotency: None, ops: vec![op] };
         let outcome = judge(&cloud(&write, false, head + 1, now_ms), &world)?.outcome;
         if outcome.verdict >= Verdict::Rejected {
             return Ok(Err(refusal(outcome).at_line(line.line)));

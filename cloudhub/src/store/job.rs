@@ -9,7 +9,7 @@ use proto::frame::{Grants, Hello, NumberedWrite, Reason, Report, Share};
 use proto::ids::{Cursor, DatabaseId, EpochStart, Position, Revision, WriteId};
 use proto::json::Value;
 use proto::names::{CollectionName, Key, NodeName};
-use proto::op::{Hash, Verdict};
+use proto::op::{Hash, Idempotency, Verdict};
 
 use super::refused::Refused;
 use super::rows::{AccessTokenRow, JoinTokenRow, RecordRow, WriteRow};
@@ -264,6 +264,8 @@ pub struct CloudWrite {
     pub actor: Option<String>,
     /// For logs.
     pub request_id: Option<String>,
+    /// The application's own name of the request, under which it may be repeated.
+    pub idempotency: Option<Idempotency>,
 }
 
 /// One op of it.

@@ -31,7 +31,7 @@ impl Step {
 
 /// Each brings a database from its index to the next format.
 pub(super) const MIGRATIONS: &[&[Step]] =
-    &[&[Step::Sql(FIRST)], &[Step::Sql(SECOND), Step::Code(digests::fill_in), Step::Sql(SECOND_INDEXES)]];
+    &[&[Step::Sql(FIRST)], &[Step::Sql(SECOND), Step::Code(digests::fill_in), Step::Sql(SECOND_INDEXES)], &[Step::Sql(THIRD)]];
 
 /// Notes:
 /// - `records` is a rowid table although it has a key: rows come in the order they were first stored, so a catch-up
@@ -276,4 +276,8 @@ DROP TABLE records_first;
 CREATE UNIQUE INDEX records_key ON records (collection, key);
 CREATE INDEX records_stream ON records (collection, share, revision, key);
 CREATE INDEX records_tombstones ON records (collection, updated_ms) WHERE deleted = 1;
+"#;
+
+/// What the API keeps beside the records.
+const THIRD: &str = r#"
 "#;

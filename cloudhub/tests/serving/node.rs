@@ -103,7 +103,8 @@ impl Memory {
     }
 
     pub(crate) fn write(&mut self, op: Op) {
-        let write = Write { hlc: Hlc::from_ms(1), at_ms: 1, actor: Some("till".into()), request_id: None, ops: vec![op] };
+        let write =
+            Write { hlc: Hlc::from_ms(1), at_ms: 1, actor: Some("till".into()), request_id: None, idempotency: None, ops: vec![op] };
         let number = self.outbox.len() as u64 + 1;
         self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None, fork: None });
     }

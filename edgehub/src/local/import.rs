@@ -122,6 +122,7 @@ impl Run<'_> {
             requests: vec![LocalRequest { request, precondition, own_key: false }],
             actor: self.request.origin.actor.clone(),
             request_id: self.request.origin.travelling_id(),
+            idempotency: None,
         }))
     }
 

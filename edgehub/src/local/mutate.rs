@@ -22,6 +22,7 @@ impl LocalHub {
         let write = LocalWrite {
             requests: request.ops.into_iter().map(local).collect(),
             request_id: request.origin.travelling_id(),
+            idempotency: None,
             actor: request.origin.actor,
         };
         let committed = self.durable(write).await.map_err(|error| refused(error, several))?;

@@ -516,6 +516,18 @@ pub struct Write {
     pub request_id: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "5")]
     pub ops: ::prost::alloc::vec::Vec<Op>,
+    #[prost(message, optional, tag = "6")]
+    pub idempotency: ::core::option::Option<Idempotency>,
+}
+/// The application's own name of a request, unique in the node: a second write under it has no effect.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Idempotency {
+    /// 1 to 255 bytes
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// 16 bytes: the hash of the request that it came with
+    #[prost(bytes = "vec", tag = "2")]
+    pub request: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Op {

@@ -10,9 +10,9 @@ use crate::clock::Hlc;
 use crate::frame::{Malformed, some_text};
 use crate::ids::Revision;
 use crate::json::{Raw, Value};
-use crate::limits::{ACTOR_BYTES, REQUEST_ID_BYTES, STANDS_ON, WRITE_BYTES, WRITE_OPS};
+use crate::limits::{ACTOR_BYTES, IDEMPOTENCY_KEY_BYTES, REQUEST_ID_BYTES, STANDS_ON, WRITE_BYTES, WRITE_OPS};
 use crate::names::{CollectionName, Key};
-use crate::op::{Body, Change, Op, To, Was, Write};
+use crate::op::{Body, Change, Idempotency, Op, To, Was, Write};
 
 impl Write {
     /// The write's bytes.
@@ -23,6 +23,7 @@ impl Write {
             actor: self.actor.clone().unwrap_or_default(),
             request_id: self.request_id.clone().unwrap_or_default(),
             ops: self.ops.iter().map(encode_op).collect(),
+            idempotency: self.idempotency.as_ref().map(encode_idempotency),
         }
         .encode_to_vec()
     }
@@ -37,8 +38,14 @@ impl Write {
             return Err(Malformed::new("actor", "at most 128 bytes"));
         }
         let ops = write.ops.into_iter().map(decode_op).collect::<Result<Vec<_>, _>>()?;
-        let write =
-            Self { hlc: Hlc(write.hlc), at_ms: write.at_ms, actor: some_text(write.actor), request_id: some_text(write.request_id), ops };
+        let write = Self {
+            hlc: Hlc(write.hlc),
+            at_ms: write.at_ms,
+            actor: some_text(write.actor),
+            request_id: some_text(write.request_id),
+            idempotency: write.idempotency.map(decode_idempotency).transpose()?,
+            ops,
+        };
         write.check_size()?;
         Ok(write)
     }
@@ -53,6 +60,18 @@ impl Write {
         }
         Ok(())
     }
+}
+
+fn encode_idempotency(named: &Idempotency) -> wire::Idempotency {
+    wire::Idempotency { key: named.key.clone(), request: named.request.to_vec() }
+}
+
+fn decode_idempotency(named: wire::Idempotency) -> Result<Idempotency, Malformed> {
+    if !(1..=IDEMPOTENCY_KEY_BYTES).contains(&named.key.len()) {
+        return Err(Malformed::new("idempotency", "a key has 1 to 255 bytes"));
+    }
+    let request = named.request.try_into().map_err(|_| Malformed::new("idempotency", "a hash has 16 bytes"))?;
+    Ok(Idempotency { key: named.key, request })
 }
 
 fn encode_op(op: &Op) -> wire::Op {

@@ -44,7 +44,12 @@ pub(super) fn store(database: &Path) -> Store {
 /// A write of one op.
 fn write(n: usize, action: Action) -> LocalWrite {
     let request = Request { collection: collection(), key: parsed_key(n), action, expect: None };
-    LocalWrite { requests: vec![LocalRequest { request, precondition: Precondition::None, own_key: false }], actor: None, request_id: None }
+    LocalWrite {
+        requests: vec![LocalRequest { request, precondition: Precondition::None, own_key: false }],
+        actor: None,
+        request_id: None,
+        idempotency: None,
+    }
 }
 
 /// Creates product number `n`, 400 bytes.

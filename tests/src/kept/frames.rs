@@ -205,12 +205,13 @@ pub fn every_write() -> Vec<(&'static str, Write)> {
         at_ms: 1_800_000_000_000,
         actor: Some("Ann Dupré".to_owned()),
         request_id: Some("r-1".to_owned()),
+        idempotency: None,
         ops,
     };
     vec![
         (
             "Write: ops of every kind, as bare as they can be",
-            Write { actor: None, request_id: None, ..write(bodies.iter().map(bare).collect()) },
+            Write { actor: None, request_id: None, idempotency: None, ..write(bodies.iter().map(bare).collect()) },
         ),
         ("Write: the same with every member", write(bodies.iter().map(full).collect())),
     ]

@@ -220,7 +220,7 @@ impl Edge {
         for LocalRequest { request, .. } in &requests {
             self.watch(&request.collection, &request.key);
         }
-        let write = LocalWrite { requests: requests.clone(), actor: None, request_id: None };
+        let write = LocalWrite { requests: requests.clone(), actor: None, request_id: None, idempotency: None };
         let committed = self.store().commit(now, vec![write]).pop().unwrap()?;
         if let (WriteRef::Own(number), false) = (&committed.write, committed.repeat) {
             let added: Vec<_> = requests.iter().flat_map(|request| added(*number, request)).collect();

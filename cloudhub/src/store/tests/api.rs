@@ -94,7 +94,7 @@ pub(super) fn force_is_an_administrators<F: Fixture>() {
     bench.put("sales", "1", r#"{"sum":5}"#);
     let mut remove = |admin| {
         let ops = vec![op("sales", "1", Action::Delete { force: true })];
-        bench.job(Job::Write(Box::new(CloudWrite { ops, admin, actor: None, request_id: None })))
+        bench.job(Job::Write(Box::new(CloudWrite { ops, admin, actor: None, request_id: None, idempotency: None })))
     };
     assert!(remove(false).is_err());
     assert!(matches!(remove(true), Ok(Answer::Written(_))));
@@ -249,7 +249,7 @@ pub(super) fn writes_and_conflicts_are_found<F: Fixture>() {
 pub(super) fn one_refusal_leaves_the_group_alone<F: Fixture>() {
     let mut bench = shops::<F>();
     let head = bench.head();
-    let write = |ops| Job::Write(Box::new(CloudWrite { ops, admin: false, actor: None, request_id: None }));
+    let write = |ops| Job::Write(Box::new(CloudWrite { ops, admin: false, actor: None, request_id: None, idempotency: None }));
     let bad = vec![put_op("products", "2", r#"{"ProductID":2}"#), op("products", "0", Action::Delete { force: false })];
     let answers = bench.group(vec![
         write(vec![put_op("products", "1", r#"{"ProductID":1}"#)]),
