@@ -2,7 +2,7 @@
 //!
 //! The crate has no socket, no clock, no file and no random hasher: inputs come in, effects go out, `now` is an
 //! argument. Read it in this order: [`names`] and [`ids`] (what things are called), [`json`] (a record's
-//! value), [`definition`] (what an operator declared about a collection), [`op`] and [`build`] (what a write
+//! value), [`definition`] and [`index`] (what an operator declared about a collection), [`op`] and [`build`] (what a write
 //! says, and how a request becomes one), [`overlay`] (pending ops over base), [`wire`] and [`frame`] (bytes),
 //! [`clock`], [`session`] (both ends of the link as state machines).
 #![no_std]
@@ -18,6 +18,7 @@ pub mod definition;
 pub mod digest;
 pub mod frame;
 pub mod ids;
+pub mod index;
 pub mod json;
 pub mod limits;
 pub mod names;

@@ -25,6 +25,10 @@ pub const WRITE_OPS: usize = 1_000;
 pub const WRITE_BYTES: usize = 2 * 1024 * 1024;
 /// Most collections on a hub.
 pub const COLLECTIONS: usize = 10_000;
+/// Most declared indexes of one collection: every one is kept up with every write.
+pub const INDEXES: usize = 16;
+/// Most fields of one index.
+pub const INDEX_FIELDS: usize = 4;
 /// A value that an op saw is sent whole up to this size, bytes, as a hash above it.
 pub const WAS_BYTES: usize = 1024;
 /// Longest actor name, bytes.
