@@ -42,6 +42,10 @@ pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 pub const DRAIN_TIME: Duration = Duration::from_secs(4);
 /// Bytes of one chunk of an export.
 pub const EXPORT_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of a served file that are held at once.
+pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
+/// Folders that a served file may lie in: what a page needs, and no walk of a thousand steps.
+pub const FILE_DEPTH: usize = 16;
 /// What is read and thrown away of a body that was refused, so that the client sees the answer before the end of the
 /// connection.
 pub const DRAIN_BYTES: u64 = 16 * 1024 * 1024;

@@ -150,7 +150,8 @@ impl Running {
             started_ms: clock.wall_ms(),
             data: data.clone(),
         };
-        let options = ServerOptions { hosts: Hosts::Any, origins: Vec::new(), spool: data.clone(), version: env!("CARGO_PKG_VERSION") };
+        let options =
+            ServerOptions { hosts: Hosts::Any, origins: Vec::new(), spool: data.clone(), files: None, version: env!("CARGO_PKG_VERSION") };
         let router = cloud::router(Arc::new(hub), options);
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_api(Listening::Tls(api_listener, certificates.acceptor()), router, stopped.clone()));

@@ -79,6 +79,9 @@ pub struct JoinConfig {
 pub struct ApiConfig {
     /// Foreign origins whose pages may use the API, e.g. `https://till.example.com`.
     pub origins: Vec<String>,
+    /// A folder whose files are served from the API's own origin.
+    #[serde(rename = "static", skip_serializing_if = "Option::is_none")]
+    pub files: Option<PathBuf>,
 }
 
 /// `[outbox]`.
@@ -138,6 +141,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "join.token_file", variable: "EDGEHUB_JOIN_TOKEN_FILE", kind: Kind::Text },
     Setting { key: "join.node", variable: "EDGEHUB_JOIN_NODE", kind: Kind::Text },
     Setting { key: "api.origins", variable: "EDGEHUB_API_ORIGINS", kind: Kind::List },
+    Setting { key: "api.static", variable: "EDGEHUB_API_STATIC", kind: Kind::Text },
     Setting { key: "outbox.max_bytes", variable: "EDGEHUB_OUTBOX_MAX_BYTES", kind: Kind::Text },
     Setting { key: "log.format", variable: "EDGEHUB_LOG_FORMAT", kind: Kind::Text },
     Setting { key: "log.level", variable: "EDGEHUB_LOG_LEVEL", kind: Kind::Text },
@@ -159,6 +163,9 @@ impl RunConfig {
         }
         if let Some(origin) = config.api.origins.iter().find(|origin| !is_origin(origin)) {
             return Err(wrong("api.origins", format!("`{origin}` is not an origin; write e.g. https://till.example.com, without a path")));
+        }
+        if let Some(folder) = &mut config.api.files {
+            *folder = std::path::absolute(&folder).map_err(|error| wrong("api.static", error.to_string()))?;
         }
         config.data = DATA_DIR.resolve(Some(config.data));
         Ok(config)

@@ -1,6 +1,6 @@
 //! The edge node: a local API over the edge database, and one link to the cloud.
 //!
-//! [`run`] puts a node together; [`local`] answers applications out of the database, link up or down; [`link`] keeps
+//! [`run`] puts a node together; `serving` opens its doors; [`local`] answers applications out of the database, link up or down; [`link`] keeps
 //! the one outbound connection and drives its sessions; [`identity`], [`join`] and `renew` are who this machine is;
 //! [`doctor`] looks for what is wrong with it from outside; [`cli`], [`config`] and [`config_file`] are how people tell it what to do.
 
@@ -17,3 +17,4 @@ pub mod local;
 mod renew;
 mod reserve;
 pub mod run;
+mod serving;

@@ -7,11 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
-use api::http::serve::{Listening, UnixSocket, serve};
-use api::http::{Hosts, ServerOptions, edge};
 use metamanager::{Event, Metamanager, Options};
 use proto::names::NodeName;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -28,6 +25,7 @@ use crate::link::{Board, Linker, Verification};
 use crate::local::{LocalHub, Tally};
 use crate::renew;
 use crate::reserve::{self, NodeDisk};
+use crate::serving;
 
 /// The link's port, where an address names none.
 const LINK_PORT: u16 = 10000;
@@ -124,7 +122,7 @@ impl Node {
         };
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let listening = node.listen(hub, &mut tasks, &stopped).await?;
+        let listening = serving::listen(&node.config, hub, &mut tasks, &stopped).await?;
         info!(data = %data.display(), api = %listening.join(" "), "serving");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tasks.spawn(api::reserve::keep(data.clone(), stopped.clone(), reserve::room));
@@ -141,40 +139,6 @@ impl Node {
         tokio::task::spawn_blocking(move || store.close()).await.context("closing the database")?;
         info!(data = %data.display(), "stopped");
         ended
-    }
-
-    /// Binds everything that the local API is served on, and serves it.
-    async fn listen(&self, hub: LocalHub, tasks: &mut JoinSet<()>, stop: &watch::Receiver<bool>) -> anyhow::Result<Vec<String>> {
-        let data = &self.config.data;
-        let options = ServerOptions {
-            hosts: Hosts::Loopback(Vec::new()),
-            origins: self.config.api.origins.clone(),
-            spool: data.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-        };
-        let router = edge::router(Arc::new(hub), options);
-        let mut shown = Vec::new();
-        for address in &self.config.listen {
-            match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    shown.push(listener.local_addr().map_or(*address, |bound| bound).to_string());
-                    tasks.spawn(serve(Listening::Tcp(listener), router.clone(), stop.clone()));
-                }
-                // A machine without IPv6 still serves on 127.0.0.1.
-                Err(error) if address.is_ipv6() && error.kind() == std::io::ErrorKind::AddrNotAvailable && self.config.listen.len() > 1 => {
-                    warn!(%address, %error, "not listening there");
-                }
-                Err(error) => anyhow::bail!(
-                    "cannot listen on {address}: {error}; another program may use the port: name another one with --listen (data folder {})",
-                    data.display()
-                ),
-            }
-        }
-        let path = data.join("edgehub.sock");
-        let socket = UnixSocket::bind(&path).with_context(|| format!("cannot make the socket {}", path.display()))?;
-        shown.push(path.display().to_string());
-        tasks.spawn(serve(Listening::Unix(socket), router, stop.clone()));
-        Ok(shown)
     }
 
     /// Joins first where that is still to be done, then keeps the link and the certificate.

@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tracing::Instrument;
 
-use super::{Hosts, ServerOptions, Shared, headers};
+use super::{Hosts, ServerOptions, Shared, files, headers};
 use crate::hub::{Credentials, Hub, Origin, Peer};
 use crate::problem::{Code, Problem};
 
@@ -68,6 +68,9 @@ async fn pass<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, mut request: Re
     }
     if is_preflight(&request) {
         return preflight();
+    }
+    if let Some(folder) = app.options.files.as_deref().filter(|_| !files::is_api(request.uri().path())) {
+        return files::serve(folder, request.method(), request.uri(), request.headers()).await.into_response();
     }
     if !OPEN.contains(&request.uri().path()) {
         match origin(app, id, peer, request.headers()).await {
@@ -182,7 +185,9 @@ fn preflight() -> Response {
     out.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
     out.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type, if-match, if-none-match, prefer, request-id, tombolo-actor"),
+        HeaderValue::from_static(
+            "authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, prefer, request-id, tombolo-actor",
+        ),
     );
     out.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response

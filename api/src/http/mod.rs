@@ -11,6 +11,7 @@ pub mod cloud;
 pub(crate) mod collections;
 pub(crate) mod conflicts;
 pub mod edge;
+mod files;
 mod front;
 mod headers;
 pub mod import;
@@ -43,6 +44,8 @@ pub struct ServerOptions {
     pub origins: Vec<String>,
     /// Where an import waits until all of it was checked: a folder on the data's disk.
     pub spool: PathBuf,
+    /// A folder whose files are served beside the API, to everybody who reaches it: the page that will ask for a token.
+    pub files: Option<PathBuf>,
     /// The software's version, for the API's description and its metrics.
     pub version: &'static str,
 }

@@ -6,6 +6,7 @@ mod admin;
 mod bulk;
 mod described;
 mod fake;
+mod files;
 mod front;
 mod records;
 mod sockets;
@@ -69,6 +70,7 @@ fn options() -> ServerOptions {
         hosts: Hosts::Loopback(vec!["shop.lan".into()]),
         origins: vec!["https://till.example".into()],
         spool: std::env::temp_dir(),
+        files: None,
         version: "0.0.0-test",
     }
 }
@@ -89,6 +91,13 @@ impl Api {
     fn edge() -> Self {
         let hub = Arc::new(FakeHub::default());
         Self { router: super::edge::router(hub.clone(), options()), hub }
+    }
+
+    /// An edge that also serves the files of a folder, to callers who need a token.
+    fn with_files(folder: &std::path::Path) -> Self {
+        let hub = Arc::new(FakeHub::with_tokens());
+        let options = ServerOptions { files: Some(folder.to_owned()), ..options() };
+        Self { router: super::edge::router(hub.clone(), options), hub }
     }
 
     fn cloud() -> Self {

@@ -1,0 +1,89 @@
+//! What the local API is served on, and under which rules.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::http::serve::{Listening, UnixSocket, serve};
+use api::http::{Hosts, ServerOptions, edge};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use crate::config::RunConfig;
+use crate::local::LocalHub;
+
+/// Binds everything that the local API is served on, and serves it; says what that is.
+pub(crate) async fn listen(
+    config: &RunConfig,
+    hub: LocalHub,
+    tasks: &mut JoinSet<()>,
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<Vec<String>> {
+    let data = &config.data;
+    let options = ServerOptions {
+        hosts: Hosts::Loopback(Vec::new()),
+        origins: config.api.origins.clone(),
+        spool: data.clone(),
+        files: config.api.files.as_deref().map(|folder| files(folder, data)).transpose()?,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let router = edge::router(Arc::new(hub), options);
+    let mut shown = Vec::new();
+    for address in &config.listen {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                shown.push(listener.local_addr().map_or(*address, |bound| bound).to_string());
+                tasks.spawn(serve(Listening::Tcp(listener), router.clone(), stop.clone()));
+            }
+            // A machine without IPv6 still serves on 127.0.0.1.
+            Err(error) if address.is_ipv6() && error.kind() == std::io::ErrorKind::AddrNotAvailable && config.listen.len() > 1 => {
+                warn!(%address, %error, "not listening there");
+            }
+            Err(error) => anyhow::bail!(
+                "cannot listen on {address}: {error}; another program may use the port: name another one with --listen (data folder {})",
+                data.display()
+            ),
+        }
+    }
+    let path = data.join("edgehub.sock");
+    let socket = UnixSocket::bind(&path).with_context(|| format!("cannot make the socket {}", path.display()))?;
+    shown.push(path.display().to_string());
+    tasks.spawn(serve(Listening::Unix(socket), router, stop.clone()));
+    Ok(shown)
+}
+
+/// The folder of `[api] static`, which everybody who reaches the API may read: not one that holds the node's key.
+pub(crate) fn files(folder: &Path, data: &Path) -> anyhow::Result<PathBuf> {
+    let name = || format!("`static` in [api] names {}", folder.display());
+    let found = std::fs::canonicalize(folder).with_context(|| format!("{}, which cannot be read", name()))?;
+    anyhow::ensure!(found.is_dir(), "{}, which is no folder", name());
+    let data = std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
+    anyhow::ensure!(!data.starts_with(&found), "{}, and the data folder {} lies in it: name another one", name(), data.display());
+    Ok(found)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_folder_is_never_served() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (data, pages) = (scratch.path().join("data"), scratch.path().join("pages"));
+        std::fs::create_dir_all(data.join("www")).unwrap();
+        std::fs::create_dir(&pages).unwrap();
+        std::fs::write(scratch.path().join("file"), "").unwrap();
+        assert!(files(&pages, &data).is_ok());
+        assert!(files(&data.join("www"), &data).is_ok());
+        std::os::unix::fs::symlink(&data, scratch.path().join("link")).unwrap();
+        for (folder, why) in
+            [("data", "lies in it"), ("", "lies in it"), ("link", "lies in it"), ("file", "no folder"), ("none", "cannot be read")]
+        {
+            let error = files(&scratch.path().join(folder), &data).unwrap_err().to_string();
+            assert!(error.starts_with("`static` in [api] names ") && error.contains(why), "{folder}: {error}");
+        }
+    }
+}
