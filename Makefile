@@ -29,12 +29,13 @@ lint: ## formatting, clippy and rustdoc, with warnings denied
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-# What the tests use beside the built programs: the guides' commands run in bash with curl, and full disks are small ones that are
-# mounted, for which the tests are run by root or by somebody who may use sudo.
+# What the tests use beside the built programs: the guides' commands run in bash with curl and python3, the till is driven in a
+# Chromium, and full disks are small ones that are mounted, for which the tests are run by root or by somebody who may use sudo.
 tools:
-	@missing=; for tool in bash curl mount; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; for tool in bash curl mount setpriv:util-linux python3 chromium chromedriver:chromium-driver; do \
+	command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 	test -z "$$missing" || { echo "installing$$missing"; sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
-	$$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$missing; }
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 
 # System tests and the demo start the built programs.
 binaries:

@@ -2,6 +2,7 @@
 //! that knows nothing of the project, so that everything is seen from outside.
 
 pub mod bench;
+pub mod browser;
 pub mod http;
 pub mod kept;
 pub mod lab;

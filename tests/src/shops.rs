@@ -52,6 +52,8 @@ pub struct Edge {
     /// The local HTTP API.
     pub api: SocketAddr,
     process: Option<Process>,
+    /// The folder whose files it serves beside its API.
+    pages: Option<PathBuf>,
 }
 
 /// A scratch folder with a cloud and shops in it.
@@ -80,6 +82,18 @@ impl World {
         let mut world = Self { cloud, edges: Vec::new(), disks, folder };
         for (name, labels) in nodes {
             let mut edge = world.join(name, labels);
+            edge.start();
+            world.edges.push(edge);
+        }
+        world
+    }
+
+    /// The same, where every shop serves the till of `docs/examples/till` beside its API.
+    pub fn with_tills(nodes: &[(&str, &[&str])]) -> Self {
+        let mut world = Self::new(&[]);
+        for (name, labels) in nodes {
+            let mut edge = world.join(name, labels);
+            edge.pages = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/till"));
             edge.start();
             world.edges.push(edge);
         }
@@ -211,13 +225,15 @@ impl Cloud {
 impl Edge {
     /// A machine that has not joined.
     pub fn new(folder: &Path, name: &str) -> Self {
-        Self { name: name.into(), data: folder.join(name), api: free_port(), process: None }
+        Self { name: name.into(), data: folder.join(name), api: free_port(), process: None, pages: None }
     }
 
     /// Starts it, and waits until it serves.
     pub fn start(&mut self) {
         let (data, api) = (self.data.display().to_string(), self.api.to_string());
-        let mut process = Process::start(&self.name, command("edgehub", &["run", "--data", &data, "--listen", &api]));
+        let mut command = command("edgehub", &["run", "--data", &data, "--listen", &api]);
+        command.envs(self.pages.iter().map(|folder| ("EDGEHUB_API_STATIC", folder)));
+        let mut process = Process::start(&self.name, command);
         process.line_with("serving");
         self.process = Some(process);
     }
