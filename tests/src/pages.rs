@@ -1,8 +1,9 @@
 //! Pages whose commands are run as a reader would paste them: everything in `sh` blocks between `<!-- run -->` and
-//! `<!-- /run -->`, in one bash, against the built programs.
+//! `<!-- /run -->`, in one bash, against the built programs. After them its `python` blocks, as one program, then its `js`
+//! blocks, as one program in a browser on a page of the edge.
 //!
 //! What a page cannot know here (a free port, a real token) stands in for what it shows, and what its reader has done before
-//! is [`Page::given`]. A command that fails ends the run. Needs bash, and curl where a page uses it.
+//! is [`Page::given`]. A command that fails ends the run. Needs bash, and what the page uses of curl, python3 and Chromium.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,10 @@ trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 PATH=$PWD/target/debug:$PATH
 curl() { command curl -sS --fail-with-body -w '\n' "$@"; }
 "#;
+
+/// Languages beside `sh`, and how a program of a page is run.
+const PROGRAMS: [(&str, &str, &str); 2] =
+    [("python", "program.py", "python3 program.py"), ("js", "program.js", "in_browser http://$EDGE_AT/ program.js")];
 
 /// One page of the project.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +54,16 @@ impl Page {
 
     /// Runs it and looks at what it shows. `$CLOUD_AT`, `$EDGE_AT` and `$SECOND_AT` are free addresses; the programs know the first two.
     pub fn run(&self) {
-        self.paste_all(self.blocks());
+        let mut commands = self.blocks("sh");
+        let mut files = Vec::new();
+        for (language, file, command) in PROGRAMS {
+            let text = self.blocks(language);
+            if !text.is_empty() {
+                commands += &format!("{command}\n");
+                files.push((file, text));
+            }
+        }
+        self.paste_all(commands, &files);
     }
 
     /// The same for a plain text: its commands are the indented lines that begin with one of these words. A remark behind a
@@ -58,16 +72,16 @@ impl Page {
         let is_command = |line: &&str| line.starts_with("  ") && line.split_whitespace().next().is_some_and(|word| words.contains(&word));
         let text = self.text();
         let lines = text.lines().filter(is_command).map(|line| line.split("  (").next().unwrap_or(line).to_owned() + "\n");
-        self.paste_all(lines.collect());
+        self.paste_all(lines.collect(), &[]);
     }
 
-    fn paste_all(&self, commands: String) {
+    fn paste_all(&self, commands: String, files: &[(&str, String)]) {
         let commands = self.with_stand_ins(commands);
         if let Some(missing) = missing(&commands, starts) {
             panic!("{} uses {missing}, which is not installed here: `make test` installs it, or: apt-get install {missing}", self.file);
         }
         let scratch = lay_out();
-        let shown = self.paste(&scratch, &format!("{BEGIN}{}\n{commands}", self.given));
+        let shown = self.paste(&scratch, &format!("{BEGIN}{}\n{commands}", self.given), files);
         let mut rest = shown.as_str();
         for text in self.seen {
             let at = rest.find(text).unwrap_or_else(|| panic!("{} did not show {text:?} (or not in its place):\n{shown}", self.file));
@@ -79,13 +93,13 @@ impl Page {
         std::fs::read_to_string(root().join(self.file)).unwrap_or_else(|error| panic!("{}: {error}", self.file))
     }
 
-    /// The lines of all marked `sh` blocks.
-    fn blocks(&self) -> String {
+    /// The lines of all marked blocks in a language.
+    fn blocks(&self, language: &str) -> String {
         let mut inside = false;
         let mut commands = String::new();
         for line in self.marked().lines() {
             match line {
-                "```sh" => inside = true,
+                _ if line.strip_prefix("```") == Some(language) => inside = true,
                 "```" => inside = false,
                 _ if inside => commands.extend([line, "\n"]),
                 _ => {}
@@ -102,13 +116,16 @@ impl Page {
         commands
     }
 
-    fn paste(&self, scratch: &TempDir, script: &str) -> String {
+    fn paste(&self, scratch: &TempDir, script: &str, files: &[(&str, String)]) -> String {
         let [cloud, link, edge, second] = std::array::from_fn(|_| free_port().to_string());
+        for (file, text) in files {
+            std::fs::write(scratch.path().join(file), text.replace("127.0.0.1:10550", &edge)).expect("a scratch file");
+        }
         // Into a file: a pipe would be held open by a server that outlives a page that went wrong.
         let log = scratch.path().join("shown");
         let out = File::create(&log).expect("a scratch file");
         let status = Command::new("timeout")
-            .args(["60", "bash", "-c", script])
+            .args(["90", "bash", "-c", script])
             .current_dir(scratch.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -143,7 +160,7 @@ fn logs(folder: &Path) -> String {
 /// The first tool that the commands need and this machine has not. A page is never passed over: what was not run is not known.
 fn missing(commands: &str, has: impl Fn(&str) -> bool) -> Option<&'static str> {
     let used = |tool: &str| commands.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == tool);
-    ["bash", "curl"].into_iter().find(|tool| (*tool == "bash" || used(tool)) && !has(tool))
+    ["bash", "curl", "python3"].into_iter().find(|tool| (*tool == "bash" || used(tool)) && !has(tool))
 }
 
 fn starts(tool: &str) -> bool {

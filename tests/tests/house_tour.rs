@@ -35,7 +35,7 @@ const APP: Page = Page {
         cloudhub collection apply -f tests/data/inventory/collections.toml
         for c in suppliers products customers orders order_lines; do cloudhub record import $c tests/data/inventory/$c.ndjson; done
         edgehub join --server $CLOUD_AT --token $(cloudhub token create --node oslo --label site=oslo)
-        edgehub run 2>edge.log &
+        EDGEHUB_API_STATIC=docs/examples/till edgehub run 2>edge.log &
         until edgehub status 2>/dev/null | grep -q in-sync; do sleep 0.1; done
         ",
     stand_ins: &[("127.0.0.1:10550", "$EDGE_AT")],
@@ -48,6 +48,17 @@ const APP: Page = Page {
         r#""state":"applied","final":true"#,
         r#"{"writes":[],"next":null}"#,
         r#"{"conflicts":["#,
+        // Python, then JavaScript.
+        "Wood screw, brass, 3 × 20 mm 65 ",
+        "RP-110 Snap shackle",
+        "72 pending",
+        " 5",
+        "sold applied",
+        "Wood screw, brass, 3 × 20 mm 64 ",
+        "RP-110 Snap shackle",
+        "76 pending",
+        " 5",
+        "sold applied",
     ],
 };
 
