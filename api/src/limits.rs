@@ -49,3 +49,5 @@ pub const FILE_DEPTH: usize = 16;
 /// What is read and thrown away of a body that was refused, so that the client sees the answer before the end of the
 /// connection.
 pub const DRAIN_BYTES: u64 = 16 * 1024 * 1024;
+/// How long such a client may pause: one that sends the head of a request alone is answered then.
+pub const DRAIN_PAUSE: Duration = Duration::from_secs(2);

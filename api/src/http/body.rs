@@ -1,8 +1,12 @@
-//! Bodies that are read whole: bounded before they are allocated, then parsed by the rules of both sides.
+//! Bodies that are read whole: bounded before they are allocated, then parsed by the rules of both sides. And what is left of
+//! those that are not: [`Rest`].
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, HttpBody};
+use axum::extract::Request;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
@@ -10,7 +14,7 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use proto::json::Value;
 use serde::de::DeserializeOwned;
 
-use crate::limits::{BODY_TIME, DRAIN_BYTES};
+use crate::limits::{BODY_TIME, DRAIN_BYTES, DRAIN_PAUSE};
 use crate::problem::{Code, Problem};
 
 /// Reads a body of at most `bound` bytes.
@@ -42,6 +46,53 @@ async fn collect(stream: &mut BodyDataStream, start: usize, bound: usize) -> Res
         whole.extend_from_slice(&chunk);
     }
     Ok(Some(whole))
+}
+
+/// The body of a request that may be answered before it was read. A server that answers and closes while its client still sends
+/// resets the connection, and the client never sees why it was refused.
+pub(crate) struct Rest(Arc<Mutex<Body>>);
+
+impl Rest {
+    /// Lends the body to whoever answers. None where nothing is left afterwards: there is none, or its client asks before it sends.
+    pub(crate) fn of(request: Request) -> (Request, Option<Self>) {
+        if request.body().is_end_stream() || request.headers().contains_key(EXPECT) {
+            return (request, None);
+        }
+        let (parts, body) = request.into_parts();
+        let shared = Arc::new(Mutex::new(body));
+        (Request::from_parts(parts, Body::new(Lent(Arc::clone(&shared)))), Some(Self(shared)))
+    }
+
+    /// Reads what was left, up to a bound; a client that stops sending is answered all the same.
+    pub(crate) async fn drain(self) {
+        let mut stream = Body::new(Lent(self.0)).into_data_stream();
+        let mut left = DRAIN_BYTES;
+        while left > 0 {
+            let Ok(Some(Ok(chunk))) = tokio::time::timeout(DRAIN_PAUSE, stream.next()).await else { return };
+            left = left.saturating_sub(chunk.len() as u64);
+        }
+    }
+}
+
+/// The handler's part of a [`Rest`].
+struct Lent(Arc<Mutex<Body>>);
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        let mut body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Pin::new(&mut *body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).size_hint()
+    }
 }
 
 /// Reads on for a while, so that a client which sends before it listens sees the refusal. One that asked first

@@ -15,12 +15,17 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tracing::Instrument;
 
-use super::{Hosts, ServerOptions, Shared, files, headers};
+use super::{Hosts, ServerOptions, Shared, body, files, headers};
 use crate::hub::{Credentials, Hub, Origin, Peer};
 use crate::problem::{Code, Problem};
 
 /// Paths that need no proof of who asks: probes, the description, and joining, whose proof is in the body.
 const OPEN: [&str; 5] = ["/healthz", "/readyz", "/openapi.json", "/v1/join", "/v1/renew"];
+
+/// Whether nobody has to prove who asks at this path.
+pub(crate) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path)
+}
 
 /// What the public interfaces have and this version has not: starts and ends of paths.
 const LATER: [(&str, &str); 7] = [
@@ -40,11 +45,15 @@ pub(crate) async fn front<H: Hub>(State(app): State<Shared<H>>, request: Request
     let followed = headers::own_id(request.headers()).is_some() && !request.method().is_safe();
     let web_page = listed_origin(request.headers(), &app.options);
     let span = tracing::info_span!("request", id = %id, method = %request.method(), path = request.uri().path());
+    let (request, rest) = body::Rest::of(request);
     let answer = AssertUnwindSafe(pass(&app, &id, request, next)).catch_unwind().instrument(span.clone());
     let mut response = match answer.await {
         Ok(response) => response,
         Err(_) => span.in_scope(|| Problem::internal("a handler panicked").into_response()),
     };
+    if let Some(rest) = rest {
+        rest.drain().await;
+    }
     let status = response.status().as_u16();
     span.in_scope(|| if followed { tracing::info!(status, "answered") } else { tracing::debug!(status, "answered") });
     let class = usize::from(response.status().as_u16() / 100).clamp(1, 5) - 1;
@@ -72,7 +81,7 @@ async fn pass<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, mut request: Re
     if let Some(folder) = app.options.files.as_deref().filter(|_| !files::is_api(request.uri().path())) {
         return files::serve(folder, request.method(), request.uri(), request.headers()).await.into_response();
     }
-    if !OPEN.contains(&request.uri().path()) {
+    if !is_open(request.uri().path()) {
         match origin(app, id, peer, request.headers()).await {
             Ok(origin) => request.extensions_mut().insert(origin),
             Err(problem) => return problem.into_response(),

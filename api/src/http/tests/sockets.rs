@@ -73,6 +73,27 @@ async fn one_connection_serves_many_requests() {
     served.task.await.unwrap();
 }
 
+/// Answered and closed while its client still sends, a connection is reset, and over TLS the client sees an end without an answer.
+#[tokio::test]
+async fn a_refusal_before_the_body_is_read_reaches_its_client() {
+    let (served, address) = tcp().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let body = format!("{{\"x\":\"{}\"}}", "y".repeat(900_000));
+    for (more, status) in [("if-match: *\r\nif-none-match: *", "400"), ("host: evil.example", "421"), ("tombolo-actor:", "400")] {
+        let host = if more.starts_with("host") { String::new() } else { format!("host: {address}\r\n") };
+        let put = format!(
+            "PUT /v1/collections/notes/records/a HTTP/1.1\r\n{host}{more}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        // The same connection each time: it was read to the end, so it need not be closed.
+        let answer = exchange(&mut stream, &put).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{more}: {answer}");
+    }
+    served.stop.send(true).unwrap();
+    served.task.await.unwrap();
+}
+
 #[tokio::test]
 async fn oversized_headers_and_bodies_cost_one_answer() {
     let (served, address) = tcp().await;
