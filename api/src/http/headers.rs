@@ -18,6 +18,8 @@ use crate::problem::{Code, Problem};
 pub(crate) const REQUEST_ID: &str = "request-id";
 const ACTOR: &str = "tombolo-actor";
 const PREFER: &str = "prefer";
+/// What stands between the tags of a list.
+const BETWEEN_TAGS: [char; 3] = [',', ' ', '\t'];
 
 impl fmt::Display for Etag {
     /// As the header has it, with quotes.
@@ -48,16 +50,22 @@ fn if_match(text: &str) -> Result<Condition, Problem> {
     }
     let bad = || Problem::bad_request("If-Match takes tags in quotes as ETag had them, or *").field("If-Match");
     let mut tags = Vec::new();
-    for tag in text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).take(ETAGS + 1) {
-        let strong = tag.strip_prefix("W/").unwrap_or(tag);
-        let inner = strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or_else(bad)?;
+    let mut rest = text.trim_start_matches(BETWEEN_TAGS);
+    while !rest.is_empty() {
+        let strong = rest.strip_prefix("W/").unwrap_or(rest);
+        // A comma inside the quotes is part of the tag.
+        let (inner, after) = strong.strip_prefix('"').and_then(|rest| rest.split_once('"')).ok_or_else(bad)?;
         // A weak tag, or one that this hub never made, matches nothing: the hub answers 412.
-        if strong.len() == tag.len() {
+        if strong.len() == rest.len() {
             tags.extend(etag(inner));
         }
-    }
-    if tags.len() > ETAGS {
-        return Err(Problem::bad_request(format!("If-Match takes at most {ETAGS} tags")).field("If-Match"));
+        if tags.len() > ETAGS {
+            return Err(Problem::bad_request(format!("If-Match takes at most {ETAGS} tags")).field("If-Match"));
+        }
+        rest = after.trim_start_matches(BETWEEN_TAGS);
+        if rest.len() == after.len() && !rest.is_empty() {
+            return Err(bad());
+        }
     }
     Ok(Condition::Match(tags))
 }
@@ -196,7 +204,10 @@ mod tests {
         let both = Condition::Match(vec![plain.clone(), pending.clone()]);
         assert_eq!(of("if-match", "\"7\", \"7+lyon:7f3a9c:42\"").unwrap(), both);
         assert_eq!(of("if-match", "W/\"7\", \"other\"").unwrap(), Condition::Match(vec![]));
-        assert!(of("if-match", "7").is_err());
+        assert_eq!(of("if-match", "\"a, b\",\"7\" , \"7+lyon:7f3a9c:42\"").unwrap(), both, "a comma in a foreign tag");
+        for bad in ["7", "\"7", "\"7\"\"8\"", "\"7\"x"] {
+            assert!(of("if-match", bad).is_err(), "{bad}");
+        }
         assert!(of("if-none-match", "\"7\"").is_err());
         assert!(condition(&headers(&[("if-match", "*"), ("if-none-match", "*")])).is_err());
         assert_eq!(pending.to_string(), "\"7+lyon:7f3a9c:42\"");

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use proto::ids::Revision;
-use proto::json::Value;
+use proto::json::{Raw, Value};
 use proto::limits::{WRITE_BYTES, WRITE_OPS};
 use proto::names::Key;
 use serde::Deserialize;
@@ -144,10 +144,12 @@ impl OpBody<'_> {
         let Some(raw) = self.condition else { return Ok(Condition::None) };
         match raw.get() {
             "\"absent\"" => Ok(Condition::Absent),
-            number => number
-                .parse()
+            // A number is its decimal value, however it is spelled: 7.0 is revision 7.
+            number => Raw::parse(number)
+                .ok()
+                .and_then(|number| u64::try_from(number.as_i64()?).ok())
                 .map(|revision| Condition::Revision(Revision(revision)))
-                .map_err(|_| Problem::bad_request("\"if\" takes \"absent\" or the revision that the record must have").field("if")),
+                .ok_or_else(|| Problem::bad_request("\"if\" takes \"absent\" or the revision that the record must have").field("if")),
         }
     }
 

@@ -33,8 +33,10 @@ pub struct JoinTokenRequest {
     /// The labels that the node gets.
     pub labels: BTreeMap<String, String>,
     /// How long it is good, seconds; 24 hours where left out.
+    #[serde(deserialize_with = "whole")]
     pub ttl_seconds: Option<u64>,
     /// How often it can be used; once where left out.
+    #[serde(deserialize_with = "whole")]
     pub uses: Option<u32>,
 }
 
@@ -85,7 +87,7 @@ pub struct AccessTokenRequest {
     #[serde(default)]
     pub collections: Vec<String>,
     /// How long it is good, seconds; for ever where left out.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub ttl_seconds: Option<u64>,
 }
 
@@ -114,4 +116,30 @@ pub struct NewAccessToken {
     /// What it is.
     #[serde(flatten)]
     pub about: AccessToken,
+}
+
+/// A whole number or null, however it is spelled: 60.0 is 60, as in records.
+fn whole<'de, T: TryFrom<u64>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let Some(raw) = Option::<Box<serde_json::value::RawValue>>::deserialize(deserializer)? else { return Ok(None) };
+    let number = proto::json::Raw::parse(raw.get()).ok().and_then(|raw| u64::try_from(raw.as_i64()?).ok());
+    let number = number.and_then(|number| T::try_from(number).ok());
+    number.map(Some).ok_or_else(|| serde::de::Error::custom(format!("{} is not a whole number in its range", raw.get())))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_however_they_are_spelled() {
+        let uses = |text: &str| serde_json::from_str::<JoinTokenRequest>(text).map(|request| request.uses);
+        assert_eq!(uses(r#"{"uses":3.0}"#).unwrap(), Some(3));
+        assert_eq!(uses(r#"{"uses":3e2}"#).unwrap(), Some(300));
+        assert_eq!(uses(r#"{"uses":null}"#).unwrap(), None);
+        assert_eq!(uses("{}").unwrap(), None);
+        for bad in [r#"{"uses":3.5}"#, r#"{"uses":-1}"#, r#"{"uses":4294967296}"#, r#"{"uses":"3"}"#] {
+            assert!(uses(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -54,7 +54,7 @@ impl CloudHub {
         let count = granted.iter().filter(|share| collection.is_none_or(|collection| share.collection == *collection)).count();
         if count == 0 {
             let what = collection.map_or_else(|| "no collection".to_owned(), |collection| format!("nothing of {collection}"));
-            return Err(Problem::bad_request(format!("{name} is given {what}; its labels decide that: cloudhub node show {name}")));
+            return Err(Problem::not_found(format!("{name} is given {what}; its labels decide that: cloudhub node show {name}")));
         }
         Ok(count as u64)
     }
