@@ -1,9 +1,16 @@
 //! The API's description, OpenAPI 3.1, generated from the handlers and the shapes.
+//!
+//! What a handler alone knows stands beside it: its path, its own parameters, its body, its good answers. What follows from
+//! rules that hold for many paths is added here, once: `parameters` the bounds of what paths and queries name and the headers,
+//! `bodies` those of what is sent, `refusals` the problems by status, `shapes` what the derived schemas cannot say.
 
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
-use utoipa::{Modify, OpenApi};
+mod bodies;
+mod parameters;
+mod refusals;
+mod shapes;
+
+use serde_json::{Value, json};
+use utoipa::OpenApi;
 
 use crate::http::{bulk, cloud as cloud_paths, collections, conflicts, edge as edge_paths, observe, records, writes};
 use crate::shapes::{CloudStatus, EdgeStatus};
@@ -18,87 +25,114 @@ use crate::shapes::{CloudStatus, EdgeStatus};
         observe::metrics, observe::openapi,
     ),
     components(schemas(crate::problem::ProblemBody<'static>)),
-    modifiers(&Derived, &Refusals),
 )]
 struct Both;
 
 #[derive(OpenApi)]
 #[openapi(
     paths(
-        cloud_paths::put_collection, cloud_paths::delete_collection, cloud_paths::nodes, cloud_paths::node,
-        cloud_paths::label_node, cloud_paths::node_events,
-        cloud_paths::revoke_node, cloud_paths::verify_node, cloud_paths::resync_node, cloud_paths::accept_database,
-        cloud_paths::delete_node, cloud_paths::join_tokens, cloud_paths::create_join_token,
-        cloud_paths::revoke_join_token, cloud_paths::access_tokens, cloud_paths::create_access_token,
-        cloud_paths::revoke_access_token, cloud_paths::join, cloud_paths::renew,
+        cloud_paths::put_collection,
+        cloud_paths::delete_collection,
+        cloud_paths::nodes,
+        cloud_paths::node,
+        cloud_paths::label_node,
+        cloud_paths::node_events,
+        cloud_paths::revoke_node,
+        cloud_paths::verify_node,
+        cloud_paths::resync_node,
+        cloud_paths::accept_database,
+        cloud_paths::delete_node,
+        cloud_paths::join_tokens,
+        cloud_paths::create_join_token,
+        cloud_paths::revoke_join_token,
+        cloud_paths::access_tokens,
+        cloud_paths::create_access_token,
+        cloud_paths::revoke_access_token,
+        cloud_paths::join,
+        cloud_paths::renew,
     ),
-    components(schemas(CloudStatus)),
-    modifiers(&Refusals),
+    components(schemas(CloudStatus))
 )]
 struct Cloud;
 
 #[derive(OpenApi)]
-#[openapi(paths(edge_paths::outbox, edge_paths::verify), components(schemas(EdgeStatus)), modifiers(&Refusals))]
+#[openapi(paths(edge_paths::outbox, edge_paths::verify), components(schemas(EdgeStatus)))]
 struct Edge;
 
+/// Which hub is described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Cloud,
+    Edge,
+}
+
 /// What cloudhub serves.
-pub fn cloud() -> Document {
-    let mut document = Both::openapi().merge_from(Cloud::openapi());
-    answer_with(&mut document, "/v1/status", "CloudStatus");
-    document
+pub fn cloud() -> Value {
+    complete(Both::openapi().merge_from(Cloud::openapi()), Side::Cloud)
 }
 
 /// What edgehub serves.
-pub fn edge() -> Document {
-    let mut document = Both::openapi().merge_from(Edge::openapi());
-    answer_with(&mut document, "/v1/status", "EdgeStatus");
+pub fn edge() -> Value {
+    complete(Both::openapi().merge_from(Edge::openapi()), Side::Edge)
+}
+
+fn complete(document: utoipa::openapi::OpenApi, side: Side) -> Value {
+    // A description of texts, lists and maps always serialises; an empty one would fail every test of it.
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    let status = if side == Side::Cloud { "CloudStatus" } else { "EdgeStatus" };
+    document["paths"]["/v1/status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"] = reference(status);
+    shapes::complete(&mut document);
+    refusals::declare(&mut document);
+    secure(&mut document, side);
+    for (path, item) in members(&mut document["paths"]) {
+        for (method, operation) in members(item) {
+            let called = Called { side, path, method, open: crate::http::is_open(path) };
+            parameters::complete(operation, called);
+            bodies::describe(operation);
+            refusals::add(operation, called);
+            shapes::describe(operation);
+        }
+    }
     document
 }
 
-/// Names the schema of a path whose answer the two hubs have each their own of.
-fn answer_with(document: &mut Document, path: &str, schema: &str) {
-    let operation = document.paths.paths.get_mut(path).and_then(|item| item.get.as_mut());
-    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-    let answer = ResponseBuilder::new().description("The hub's status").content("application/json", body);
-    if let Some(operation) = operation {
-        operation.responses.responses.insert("200".to_owned(), answer.build().into());
+/// One operation's place.
+#[derive(Debug, Clone, Copy)]
+struct Called<'a> {
+    side: Side,
+    path: &'a str,
+    method: &'a str,
+    /// Nobody has to prove who asks.
+    open: bool,
+}
+
+impl Called<'_> {
+    /// It changes records, through a write of their own.
+    fn mutates(self) -> bool {
+        self.method != "get"
+            && (self.path.starts_with("/v1/collections/{c}/")
+                || ["/v1/writes", "/v1/conflicts"].iter().any(|start| self.path.starts_with(start)))
     }
 }
 
-/// Members that are written beside a struct's own because they follow from them.
-struct Derived;
-
-impl Modify for Derived {
-    fn modify(&self, document: &mut Document) {
-        let Some(components) = document.components.as_mut() else { return };
-        for (schema, member, kinds) in [
-            ("RecordSync", "state", vec![Type::String]),
-            ("Write", "final", vec![Type::Boolean]),
-            ("Write", "accepted", vec![Type::Boolean, Type::Null]),
-        ] {
-            if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(schema) {
-                let kind = ObjectBuilder::new().schema_type(SchemaType::from_iter(kinds)).build();
-                object.properties.insert(member.to_owned(), kind.into());
-                object.required.push(member.to_owned());
-            }
+/// Who asks proves it by a bearer token: always on the cloud, at the edge where `[api] tokens` asks for it.
+fn secure(document: &mut Value, side: Side) {
+    let text =
+        "A token of `access create`; the cloud's administrator's is in admin.token. At the edge only where [api] tokens = \"required\".";
+    document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer", "description": text}});
+    document["security"] = if side == Side::Cloud { json!([{"token": []}]) } else { json!([{}, {"token": []}]) };
+    for (path, item) in members(&mut document["paths"]) {
+        if crate::http::is_open(path) {
+            members(item).for_each(|(_, operation)| operation["security"] = json!([]));
         }
     }
 }
 
-/// Every path may refuse, always in the same form.
-struct Refusals;
-
-impl Modify for Refusals {
-    fn modify(&self, document: &mut Document) {
-        for item in document.paths.paths.values_mut() {
-            let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
-            methods.into_iter().flatten().for_each(refuses);
-        }
-    }
+/// The members of an object; none where it is something else.
+fn members(value: &mut Value) -> impl Iterator<Item = (&str, &mut Value)> {
+    value.as_object_mut().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
 }
 
-fn refuses(operation: &mut Operation) {
-    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let refusal = ResponseBuilder::new().description("Refused").content("application/problem+json", body).build();
-    operation.responses.responses.insert("default".to_owned(), refusal.into());
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
 }

@@ -30,6 +30,11 @@ macro_rules! codes {
                 StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
 
+            /// What it means, as the API's description has it.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+
             /// A short title, the same for every problem of this code.
             pub fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }

@@ -35,6 +35,8 @@ use axum::routing::{MethodRouter, get, patch, post, put};
 
 use crate::hub::Hub;
 
+pub(crate) use front::is_open;
+
 /// What an operator may set about the surface.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -64,7 +66,7 @@ pub enum Hosts {
 pub(crate) struct App<H> {
     pub(crate) hub: Arc<H>,
     pub(crate) options: ServerOptions,
-    pub(crate) describe: fn() -> utoipa::openapi::OpenApi,
+    pub(crate) describe: fn() -> serde_json::Value,
     pub(crate) ids: headers::RequestIds,
     /// Answers by class of status, 1xx to 5xx.
     pub(crate) answered: [AtomicU64; 5],
@@ -86,7 +88,7 @@ impl<H: Hub> Routes<H> {
         self
     }
 
-    pub(crate) fn finish(self, hub: Arc<H>, options: ServerOptions, describe: fn() -> utoipa::openapi::OpenApi) -> Router {
+    pub(crate) fn finish(self, hub: Arc<H>, options: ServerOptions, describe: fn() -> serde_json::Value) -> Router {
         let app = Arc::new(App { hub, options, describe, ids: headers::RequestIds::new(), answered: Default::default() });
         self.router
             .route("/v1/collections/{c}/records/", axum::routing::any(path::empty_key))

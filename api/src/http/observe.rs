@@ -64,6 +64,6 @@ pub(crate) async fn metrics<H: Hub>(State(app): State<Shared<H>>, _origin: Origi
 )]
 pub(crate) async fn openapi<H: Hub>(State(app): State<Shared<H>>) -> Result<Response, crate::problem::Problem> {
     let mut described = (app.describe)();
-    described.info.version = app.options.version.to_owned();
+    described["info"]["version"] = app.options.version.into();
     answer::json(StatusCode::OK, &described)
 }

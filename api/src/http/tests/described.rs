@@ -42,8 +42,10 @@ async fn methods_are_those_that_are_described() {
                 let exists = item.get(method.to_lowercase()).is_some();
                 assert_eq!(asked.status != StatusCode::METHOD_NOT_ALLOWED, exists, "{method} {path}: {}", asked.body);
                 if exists {
-                    let refusal = &item[method.to_lowercase()]["responses"]["default"]["content"];
-                    assert!(refusal.get("application/problem+json").is_some(), "{method} {path}");
+                    let answer = &item[method.to_lowercase()]["responses"][asked.status.as_str()];
+                    assert!(!answer.is_null(), "{method} {path} answers {}, which is not described", asked.status);
+                    let refused = asked.status.is_client_error() || asked.status.is_server_error();
+                    assert_eq!(answer["$ref"] == format!("#/components/responses/{}", asked.status.as_str()), refused, "{method} {path}");
                 }
             }
         }
@@ -55,9 +57,9 @@ async fn every_reference_leads_somewhere() {
     for api in [Api::edge(), Api::cloud()] {
         let described = document(&api).await;
         let text = described.to_string();
-        for reference in text.split("\"#/components/schemas/").skip(1) {
-            let name = reference.split('"').next().unwrap();
-            assert!(described["components"]["schemas"].get(name).is_some(), "{name}");
+        for reference in text.split("\"$ref\":\"#").skip(1) {
+            let place = reference.split('"').next().unwrap();
+            assert!(described.pointer(place).is_some(), "{place}");
         }
         assert!(described["components"]["schemas"].get("Record").is_some());
     }
@@ -111,4 +113,47 @@ async fn what_is_written_by_hand_is_what_is_described() {
     let parts = schemas["ChangedRecord"]["allOf"].as_array().unwrap();
     assert_eq!(parts[0]["$ref"], "#/components/schemas/Record");
     assert!(members(&parts[1]["properties"]).contains("write"));
+}
+
+/// An answer's members are always there, but those that are left out where they say nothing.
+#[tokio::test]
+async fn members_of_answers_are_required() {
+    let schemas = document(&Api::edge()).await["components"]["schemas"].clone();
+    let required = |name: &str| schemas[name]["required"].as_array().unwrap().len();
+    for name in ["Record", "Write", "RecordSync", "EdgeStatus", "RecordList", "Problem"] {
+        assert_eq!(required(name), members(&schemas[name]["properties"]).len(), "{name}");
+    }
+    assert_eq!(schemas["WriteOp"]["required"], serde_json::json!(["collection", "key", "op"]));
+    // A request may leave out what it does not mean.
+    assert!(schemas["VerifyRequest"]["required"].is_null());
+}
+
+#[tokio::test]
+async fn who_asks_is_described() {
+    for (api, everywhere) in [(Api::edge(), false), (Api::cloud(), true)] {
+        let described = document(&api).await;
+        assert_eq!(described["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+        assert_eq!(described["security"].as_array().unwrap().len() == 1, everywhere);
+        assert_eq!(described["paths"]["/healthz"]["get"]["security"], serde_json::json!([]));
+        assert!(described["paths"]["/v1/collections"]["get"]["security"].is_null());
+    }
+}
+
+/// Which mutation takes which header.
+#[tokio::test]
+async fn headers_are_described() {
+    let described = document(&Api::cloud()).await;
+    let headers = |path: &str, method: &str| {
+        let all = described["paths"][path][method]["parameters"].as_array().unwrap().clone();
+        let own =
+            all.iter().filter(|parameter| parameter["in"] == "header").map(|parameter| parameter["name"].as_str().unwrap().to_owned());
+        own.collect::<BTreeSet<_>>()
+    };
+    let record = "/v1/collections/{c}/records/{key}";
+    for name in ["Request-Id", "Tombolo-Actor", "Prefer", "If-Match", "If-None-Match"] {
+        assert!(headers(record, "put").contains(name), "{name}");
+    }
+    assert!(!headers("/v1/writes", "post").contains("If-Match"));
+    assert_eq!(headers(record, "get"), ["Request-Id".to_owned()].into());
+    assert_eq!(headers("/v1/nodes/{n}", "patch"), ["Request-Id".to_owned()].into());
 }
