@@ -1,6 +1,6 @@
 # What a person types. `make help` lists it; .ci/run is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench dist fixtures fmt lint doc tools binaries
+.PHONY: help demo test bench schemathesis dist fixtures fmt lint doc tools packages binaries
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -8,12 +8,15 @@ help: ## this list
 demo: binaries ## a central server and two shops, step by step, each step checked; KEEP=1 leaves them running
 	cargo run --quiet --locked -p tests --bin demo -- $(if $(KEEP),--keep)
 
-test: tools binaries ## every test; installs the few tools that they need with apt where they are missing
+test: tools binaries ## every test; installs the few tools that they need where they are missing
 	cargo test --workspace --locked
 
 bench: ## the figures of docs/benchmarks.md, in release; ARGS='--help' for what can be chosen
 	cargo build --release --locked -p cloudhub -p edgehub --bins
 	cargo run --quiet --release --locked -p tests --bin bench -- $(ARGS)
+
+schemathesis: tools binaries ## asks both servers for longer whether they answer as /openapi.json says; EXAMPLES=200 an operation
+	TOMBOLO_EXAMPLES=$(or $(EXAMPLES),200) cargo test --locked -p tests --test application described -- --nocapture
 
 dist: ## what is shipped: static x86-64 and aarch64 binaries with their units, in target/dist/
 	.ci/dist
@@ -30,12 +33,21 @@ lint: ## formatting, clippy and rustdoc, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # What the tests use beside the built programs: the guides' commands run in bash with curl and python3, the till is driven in a
-# Chromium, and full disks are small ones that are mounted, for which the tests are run by root or by somebody who may use sudo.
-tools:
+# Chromium, full disks are small ones that are mounted, for which the tests are run by root or by somebody who may use sudo, and
+# schemathesis asks the servers whether they answer as they are described.
+tools: packages target/schemathesis/installed
+
+packages:
 	@missing=; for tool in bash curl mount setpriv:util-linux python3 chromium chromedriver:chromium-driver; do \
 	command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	test -z "$$missing" || { echo "installing$$missing"; sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
 	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+
+target/schemathesis/installed: tests/schemathesis/requirements.txt | packages
+	python3 -m venv --clear target/schemathesis
+	target/schemathesis/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 # System tests and the demo start the built programs.
 binaries:

@@ -1,0 +1,5 @@
+//! What an application sees, of the cloud's API and of the edge's.
+#![allow(clippy::unwrap_used)]
+
+#[path = "application/described.rs"]
+mod described;
