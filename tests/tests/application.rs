@@ -1,5 +1,9 @@
 //! What an application sees, of the cloud's API and of the edge's.
 #![allow(clippy::unwrap_used)]
 
+#[path = "application/both.rs"]
+mod both;
 #[path = "application/described.rs"]
 mod described;
+#[path = "application/suite/mod.rs"]
+mod suite;
