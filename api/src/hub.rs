@@ -177,6 +177,58 @@ pub trait EdgeAdmin: Hub {
     /// Reads every record again and compares with the cloud, as far as the link lets it; waits for repairs, for a while.
     /// Errors: `not_found` for a collection that is not here.
     fn verify(&self, collection: Option<CollectionName>) -> impl Future<Output = Result<Verified, Problem>> + Send;
+
+    /// Answers a SELECT over what local readers see. Errors: `bad_request` for anything else, naming what; `query_limit`;
+    /// `rate` when too many run.
+    fn query(&self, request: QueryRequest) -> impl Future<Output = Result<QueryAnswer, Problem>> + Send;
+}
+
+/// One SELECT.
+#[derive(Debug, Clone)]
+pub struct QueryRequest {
+    /// The statement.
+    pub sql: String,
+    /// The values of its parameters.
+    pub params: QueryParams,
+    /// Rows to answer.
+    pub limit: Option<usize>,
+    /// How long it may run.
+    pub timeout: Option<Duration>,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+/// The values of a statement's parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QueryParams {
+    /// By place.
+    Positional(Vec<QueryParam>),
+    /// By name.
+    Named(Vec<(String, QueryParam)>),
+}
+
+/// One of them; true and false are 1 and 0.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QueryParam {
+    /// NULL.
+    Null,
+    /// A whole number of 64 bits.
+    Integer(i64),
+    /// Any other number.
+    Real(f64),
+    /// A text.
+    Text(String),
+}
+
+/// The answer to a SELECT.
+#[derive(Debug, Clone)]
+pub struct QueryAnswer {
+    /// The names of the columns.
+    pub columns: Vec<String>,
+    /// A list of lists.
+    pub rows: RawJson,
+    /// There is more.
+    pub truncated: bool,
 }
 
 /// What a request brings to prove who it comes from.

@@ -14,6 +14,8 @@ pub const VALUE_BODY_BYTES: usize = proto::limits::VALUE_BYTES + 64 * 1024;
 pub const WRITE_BODY_BYTES: usize = proto::limits::WRITE_BYTES + proto::limits::WRITE_OPS * 1_024;
 /// Largest body of an administrator's request; the longest is a definition with a schema.
 pub const ADMIN_BODY_BYTES: usize = proto::limits::VALUE_BYTES;
+/// Largest body of a query: a statement, and its parameters.
+pub const QUERY_BODY_BYTES: usize = 256 * 1024;
 /// Longest line of an import: a value, its key with every byte escaped, and the two member names.
 pub const LINE_BYTES: usize = proto::limits::VALUE_BYTES + 8 * 1024;
 /// Largest import: what a card can be expected to hold twice.

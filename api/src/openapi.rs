@@ -56,7 +56,7 @@ struct Both;
 struct Cloud;
 
 #[derive(OpenApi)]
-#[openapi(paths(edge_paths::outbox, edge_paths::verify), components(schemas(EdgeStatus)))]
+#[openapi(paths(edge_paths::outbox, edge_paths::verify, edge_paths::query), components(schemas(EdgeStatus)))]
 struct Edge;
 
 /// Which hub is described.

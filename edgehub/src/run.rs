@@ -22,7 +22,7 @@ use crate::config::RunConfig;
 use crate::identity::{Identity, build_date, certificate_time};
 use crate::join::{join_now, make_folder};
 use crate::link::{Board, Linker, Verification};
-use crate::local::{LocalHub, Tally};
+use crate::local::{LocalHub, Tally, Turns};
 use crate::renew;
 use crate::reserve::{self, NodeDisk};
 use crate::serving;
@@ -119,6 +119,7 @@ impl Node {
             clock,
             data: data.clone(),
             tally,
+            queries: Turns::default(),
         };
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();

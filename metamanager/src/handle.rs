@@ -21,6 +21,7 @@ use crate::error::{ApplyError, OpenError, ReadError, Refusal, StoreError, WriteE
 use crate::limits::{CALM, GROUP_WRITES, QUEUE, WIPE_PAUSE};
 use crate::list::{ListPage, ListQuery};
 use crate::local::{Committed, LocalWrite};
+use crate::query::Queries;
 use crate::reader::Reader;
 use crate::readers::Readers;
 use crate::renew::Names;
@@ -57,6 +58,7 @@ struct Shared {
     readers: Arc<Readers>,
     /// Ends checks early.
     closing: Arc<AtomicBool>,
+    queries: Queries,
     writer: Mutex<Option<JoinHandle<()>>>,
     names: Arc<Mutex<Names>>,
 }
@@ -67,7 +69,7 @@ impl Metamanager {
         let store = Store::open(path, options, clock())?;
         let readers = Arc::new(Readers::open(&store)?);
         let closing = store.closing();
-        let names = store.names();
+        let (names, queries) = (store.names(), store.queries());
         let (unclean, damage) = (store.was_unclean(), store.damage());
         let (commands, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("edge-db-writer".to_owned());
@@ -75,7 +77,7 @@ impl Metamanager {
         let writer = thread
             .spawn(move || run(store, &queue, &clock, &warm))
             .map_err(|source| OpenError::Folder { folder: crate::lock::folder_of(path), source })?;
-        let shared = Shared { unclean, damage, commands, readers, closing, writer: Mutex::new(Some(writer)), names };
+        let shared = Shared { unclean, damage, commands, readers, closing, queries, writer: Mutex::new(Some(writer)), names };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -154,6 +156,11 @@ impl Metamanager {
         self.read(|reader| reader.list(query))
     }
 
+    /// SELECTs of applications.
+    pub fn queries(&self) -> &Queries {
+        &self.shared.queries
+    }
+
     /// Runs the check that waits, or else one that compares with nothing, on the caller's thread, and mends what it finds in
     /// steps between which local writes go on. None: one is running already, or the database is closed.
     pub fn check(&self) -> Result<Option<Checked>, StoreError> {
@@ -179,6 +186,7 @@ impl Metamanager {
 impl Shared {
     fn stop(&self) {
         self.closing.store(true, Ordering::Relaxed);
+        self.queries.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             drop(self.commands.send(Command::Stop));

@@ -7,7 +7,7 @@
 //! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `lost`, `apply`,
 //! `staging`, `grants`, `fill`, `blocked` (what comes down), `digests`, `check` with `checking` and `mend`, `repair` (whether
 //! it is what the cloud has), `overlay` and `relay` (pending ops over base), `trim` (what is kept how long),
-//! and `reader`, `list`, `history`, `conflicts`, `status` (what people see), `inspect` (the file, from outside).
+//! and `reader`, `list`, `history`, `conflicts`, `status` (what people see), `query` (SQL of applications), `inspect` (the file, from outside).
 
 mod adopt;
 mod apply;
@@ -40,6 +40,7 @@ mod open;
 mod outbox;
 mod overlay;
 mod plan;
+mod query;
 mod reader;
 mod readers;
 mod relay;
@@ -68,6 +69,7 @@ pub use inspect::{Inspection, Soundness, inspect, quick_check};
 pub use list::{ListPage, ListQuery};
 pub use local::{Committed, Etag, LocalRequest, LocalWrite, Precondition, WriteRef};
 pub use outbox::OutboxPart;
+pub use query::{Cell, Param, Params, Queried, Queries, Query, QueryError};
 pub use reader::Reader;
 pub use renew::{Alias, Names};
 pub use status::{Blocked, CollectionStatus, GrantStatus, Status};

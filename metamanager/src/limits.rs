@@ -60,6 +60,48 @@ pub const WITHDRAW_STEP: usize = 64;
 pub const WIPE_PAGES: u64 = 4_096;
 /// How long the writer waits for work before it goes on wiping.
 pub const WIPE_PAUSE: Duration = Duration::from_millis(200);
+/// Bytes of a query's statement.
+pub const QUERY_SQL_BYTES: usize = 16 * 1024;
+/// Collections that one statement names: SQLite joins 64 tables at most, and each of ours is two.
+pub const QUERY_TABLES: usize = 32;
+/// Rows of an answer, unless asked for otherwise.
+pub const QUERY_ROWS: usize = 10_000;
+/// Rows of an answer, at most.
+pub const QUERY_ROWS_MOST: usize = 100_000;
+/// Bytes of an answer's rows, as JSON: as much as a page of records.
+pub const QUERY_BYTES: usize = 4 * 1024 * 1024;
+/// How long a query runs, unless asked for otherwise.
+pub const QUERY_TIME: Duration = Duration::from_secs(5);
+/// How long a query runs, at most: the log of the database cannot be cut while one reads.
+pub const QUERY_TIME_MOST: Duration = Duration::from_secs(30);
+/// Queries that run at once: as many as there are cores on the smallest machines, less those that sell.
+pub const QUERIES: usize = 2;
+/// Queries that wait for their turn; more are answered 429.
+pub const QUERIES_WAITING: usize = 32;
+/// How long one waits for its turn.
+pub const QUERY_TURN: Duration = Duration::from_secs(2);
+/// What all queries that run together may take, bytes: a sort of some hundred thousand rows, and a Pi of 512 MiB lives.
+pub const QUERY_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+/// How often their memory is looked at: a row of a megabyte is copied in less.
+pub const QUERY_LOOK: Duration = Duration::from_millis(1);
+/// Steps of SQLite's machine between two looks at the clock: few, because each may copy a megabyte.
+pub const QUERY_STEPS: i32 = 100;
+/// Bytes of one value inside a query: a record of the largest size, and what surrounds it.
+pub const QUERY_VALUE_BYTES: i32 = 2 * proto::limits::VALUE_BYTES as i32;
+/// Columns of a result.
+pub const QUERY_COLUMNS: i32 = 200;
+/// Depth of an expression.
+pub const QUERY_DEPTH: i32 = 100;
+/// Parts of a UNION.
+pub const QUERY_COMPOUND: i32 = 50;
+/// Length of a prepared statement, in SQLite's steps.
+pub const QUERY_OPS: i32 = 100_000;
+/// Arguments of a function.
+pub const QUERY_FUNCTION_ARGUMENTS: i32 = 32;
+/// Bytes of a LIKE or GLOB pattern: its work is this times the length of the text, and cannot be interrupted.
+pub const QUERY_PATTERN_BYTES: i32 = 256;
+/// Parameters of a statement.
+pub const QUERY_PARAMETERS: i32 = 256;
 /// Pages in the log before SQLite moves them into the file: 16 MB, so that a page that changes often is moved once.
 pub const CHECKPOINT_PAGES: u32 = 4_000;
 /// The log file is cut back to this size, bytes.

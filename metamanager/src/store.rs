@@ -24,6 +24,7 @@ use crate::lost;
 use crate::open;
 use crate::outbox::{self, OutboxPart};
 use crate::overlay::Own;
+use crate::query::Queries;
 use crate::reader::Reader;
 use crate::renew::{self, Names};
 use crate::salvage;
@@ -191,6 +192,11 @@ impl Store {
     /// One more connection that only reads.
     pub fn reader(&self) -> Result<Reader, StoreError> {
         Reader::open(&self.path, Arc::clone(&self.damage))
+    }
+
+    /// SELECTs of applications.
+    pub fn queries(&self) -> Queries {
+        Queries::of(&self.path, Arc::clone(&self.damage))
     }
 
     /// The node has joined: from now on this database's own writes are known by name.

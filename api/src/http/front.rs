@@ -28,9 +28,8 @@ pub(crate) fn is_open(path: &str) -> bool {
 }
 
 /// What the public interfaces have and this version has not: starts and ends of paths.
-const LATER: [(&str, &str); 7] = [
+const LATER: [(&str, &str); 6] = [
     ("/v1/watch", ""),
-    ("/v1/query", ""),
     ("/v1/commands", ""),
     ("/v1/writes/", "/resend"),
     ("/v1/writes/", "/discard"),

@@ -152,4 +152,5 @@ pub(crate) fn edge_routes<H: crate::hub::EdgeAdmin>() -> Routes<H> {
         .add("/v1/collections/{c}", one_collection::<H>())
         .add("/v1/outbox", get(edge::outbox::<H>))
         .add("/v1/verify", post(edge::verify::<H>))
+        .add("/v1/query", post(edge::query::<H>))
 }

@@ -8,6 +8,7 @@ mod conflict;
 mod from_op;
 mod json_text;
 mod node;
+mod query;
 mod record;
 mod status;
 mod time;
@@ -16,11 +17,12 @@ mod write;
 
 pub use admin::{AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken};
 pub use conflict::{Conflict, ConflictField, ConflictKind, ConflictState};
-pub(crate) use json_text::Object;
 pub use json_text::RawJson;
+pub(crate) use json_text::{Object, quote};
 pub use node::{
     Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, RepairedPartition, Resync, Verification, unselected,
 };
+pub(crate) use query::{QueryBody, QueryResult};
 pub use record::{Record, RecordSync};
 pub use status::{
     ClockSource, ClockStatus, CloudStatus, CollectionStatus, DatabaseStatus, DiskStatus, EdgeStatus, EdgeSync, FleetStatus,

@@ -3,6 +3,7 @@
 
 mod doctor;
 mod join;
+mod query;
 mod reset;
 mod run;
 #[cfg(test)]
@@ -71,6 +72,8 @@ enum Ask {
     },
     /// Read every record again, compare with the cloud, and repair what differs
     Verify(verify::VerifyArgs),
+    /// Ask with SQL: one SELECT over the records that are here
+    Query(query::QueryArgs),
     /// Records
     #[command(subcommand)]
     Record(RecordVerb),
@@ -144,6 +147,7 @@ impl Ask {
                 console.show(answer, output, shown).await
             }
             Ask::Verify(args) => args.run(client, console).await,
+            Ask::Query(args) => args.run(client, console).await,
             Ask::Record(verb) => verb.run(client, console).await,
             Ask::Write(WriteVerb::List(list)) => list.run(client, console).await,
             Ask::Write(WriteVerb::Show { show, wait }) => show.run_waiting(client, console, wait.wait.unwrap_or_default()).await,

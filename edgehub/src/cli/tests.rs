@@ -53,6 +53,7 @@ fn every_verb_of_the_interface_is_there() {
         "outbox list -o json",
         "verify",
         "verify products -o json",
+        "query SELECT --param 1 --param -2 --limit 5 --timeout 9 -o json",
         "record get products 11",
         "record list products --where A=1",
         "record import products -",

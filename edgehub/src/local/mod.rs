@@ -1,11 +1,12 @@
 //! The local API's answers, out of the edge database. No request waits for the network, except where it asks to
 //! (`Prefer: wait`, `?wait=`).
 //!
-//! `records`, `mutate`, `writes`, `import`, `status` and `verify` each serve their part of [`api::hub::Hub`];
+//! `records`, `query`, `mutate`, `writes`, `import`, `status` and `verify` each serve their part of [`api::hub::Hub`];
 //! `shape` turns rows into the shapes that applications see.
 
 mod import;
 mod mutate;
+mod query;
 mod records;
 mod shape;
 mod status;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use api::http::import::ImportLines;
 use api::hub::{
     Caller, Collection, ConflictFilter, ConflictPage, ConflictRow, Credentials, EdgeAdmin, ExportPage, Hub, ImportRequest, ListQuery,
-    MutationAnswer, MutationRequest, Page, PageToken, WriteFilter, WritePage,
+    MutationAnswer, MutationRequest, Page, PageToken, QueryAnswer, QueryRequest, WriteFilter, WritePage,
 };
 use api::metrics::MetricsWriter;
 use api::problem::{Code, Problem};
@@ -28,6 +29,8 @@ use metamanager::{Metamanager, Reader};
 use proto::ids::WriteId;
 use proto::names::{CollectionName, Key, NodeName};
 use tokio::sync::watch;
+
+pub use query::Turns;
 
 use crate::clock::SystemClock;
 use crate::link::{Board, Verification};
@@ -50,6 +53,8 @@ pub struct LocalHub {
     pub data: PathBuf,
     /// How many writes got which outcome since the start.
     pub tally: Arc<Tally>,
+    /// Whose query's turn it is.
+    pub queries: Turns,
 }
 
 /// Counts for metrics.
@@ -167,5 +172,9 @@ impl EdgeAdmin for LocalHub {
 
     async fn verify(&self, collection: Option<CollectionName>) -> Result<Verified, Problem> {
         self.verify_now(collection).await
+    }
+
+    async fn query(&self, request: QueryRequest) -> Result<QueryAnswer, Problem> {
+        self.answer_query(request).await
     }
 }

@@ -8,6 +8,7 @@ mod kit;
 mod local;
 mod model;
 mod opening;
+mod querying;
 mod reading;
 mod salvage;
 mod schedules;

@@ -117,3 +117,37 @@ async fn conflicts_are_listed_and_shown() {
     api.get("/v1/conflicts/c2").answer().await.refused(404, "not_found");
     api.get("/v1/conflicts?state=closed").answer().await.refused(400, "bad_request");
 }
+
+#[tokio::test]
+async fn a_query_arrives_as_it_was_meant() {
+    let api = Api::edge();
+    let ask = async |body: &str| api.post("/v1/query", body).answer().await;
+    let answer = ask(r#"{"sql":"SELECT 1"}"#).await.ok(200);
+    assert_eq!((answer["columns"][0].as_str(), &answer["truncated"]), (Some("SELECT 1"), &Value::Bool(false)));
+    assert_eq!(answer["rows"][0][0], "Positional([]) None None");
+    let list = ask(r#"{"sql":"x","params":[null,true,1,-9223372036854775808,1.5,1e3,"t"],"limit":7,"timeout":2}"#).await.ok(200);
+    let shown =
+        "Positional([Null, Integer(1), Integer(1), Integer(-9223372036854775808), Real(1.5), Real(1000.0), Text(\"t\")]) Some(7) Some(2s)";
+    assert_eq!(list["rows"][0][0], shown);
+    let named = ask(r#"{"sql":"x","params":{"a":"b"}}"#).await.ok(200);
+    assert_eq!(named["rows"][0][0], "Named([(\"a\", Text(\"b\"))]) None None");
+    for wrong in [
+        "{}",
+        "[]",
+        r#"{"sql":1}"#,
+        r#"{"sql":"x","parameters":[]}"#,
+        r#"{"sql":"x","params":"y"}"#,
+        r#"{"sql":"x","params":[[1]]}"#,
+        r#"{"sql":"x","params":{"a":{}}}"#,
+        r#"{"sql":"x","params":[9223372036854775808]}"#,
+        r#"{"sql":"x","params":[1e999]}"#,
+        r#"{"sql":"x","limit":0}"#,
+        r#"{"sql":"x","limit":100001}"#,
+        r#"{"sql":"x","timeout":31}"#,
+        r#"{"sql":"x","timeout":-1}"#,
+    ] {
+        ask(wrong).await.refused(400, "bad_request");
+    }
+    ask(&format!(r#"{{"sql":"{}"}}"#, "x".repeat(300_000))).await.refused(413, "too_large");
+    assert_eq!(api.ask(Method::POST, "/v1/query").answer().await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
