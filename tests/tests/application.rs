@@ -5,5 +5,7 @@
 mod both;
 #[path = "application/described.rs"]
 mod described;
+#[path = "application/query.rs"]
+mod query;
 #[path = "application/suite/mod.rs"]
 mod suite;

@@ -79,7 +79,7 @@ pub(crate) async fn query<H: EdgeAdmin>(State(app): State<Shared<H>>, query: Que
     let request = QueryRequest {
         sql: asked.sql,
         params: asked.params.map_or_else(|| Ok(QueryParams::Positional(Vec::new())), params)?,
-        limit: asked.limit,
+        limit: asked.limit.and_then(|limit| usize::try_from(limit).ok()),
         timeout: asked.timeout.map(Duration::from_secs),
         caller: origin.caller,
     };

@@ -37,6 +37,18 @@ pub(super) fn complete(schemas: &mut Value) {
     narrow(schemas, "AccessTokenRequest", "name", json!({"type": "string", "pattern": NAME}));
     narrow(schemas, "AccessTokenRequest", "collections", json!({"type": "array", "items": {"type": "string", "pattern": COLLECTION}}));
     narrow(schemas, "AccessTokenRequest", "ttl_seconds", json!({"type": ["integer", "null"], "minimum": 1, "maximum": i64::MAX}));
+    let scalar = json!({"type": ["null", "boolean", "number", "string"]});
+    let by_place = json!({"type": "array", "items": scalar, "maxItems": 256});
+    let by_name = json!({"type": "object", "additionalProperties": scalar, "maxProperties": 256});
+    narrow(schemas, "QueryBody", "params", json!({"anyOf": [{"type": "null"}, by_place, by_name]}));
+    narrow(schemas, "QueryBody", "limit", json!({"type": ["integer", "null"], "minimum": 1, "maximum": 100_000, "default": 10_000}));
+    narrow(schemas, "QueryBody", "timeout", json!({"type": ["integer", "null"], "minimum": 1, "maximum": 30, "default": 5}));
+    narrow(
+        schemas,
+        "QueryResult",
+        "rows",
+        json!({"type": "array", "items": {"type": "array", "items": {"type": ["null", "number", "string"]}}}),
+    );
     narrow(schemas, "VerifyRequest", "collection", json!({"type": ["string", "null"], "pattern": COLLECTION}));
 }
 

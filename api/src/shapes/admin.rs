@@ -119,7 +119,7 @@ pub struct NewAccessToken {
 }
 
 /// A whole number or null, however it is spelled: 60.0 is 60, as in records.
-fn whole<'de, T: TryFrom<u64>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(super) fn whole<'de, T: TryFrom<u64>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     let Some(raw) = Option::<Box<serde_json::value::RawValue>>::deserialize(deserializer)? else { return Ok(None) };
     let number = proto::json::Raw::parse(raw.get()).ok().and_then(|raw| u64::try_from(raw.as_i64()?).ok());
     let number = number.and_then(|number| T::try_from(number).ok());

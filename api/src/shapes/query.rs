@@ -14,10 +14,10 @@ pub(crate) struct QueryBody {
     #[serde(default)]
     pub(crate) params: Option<Value>,
     /// Rows to answer, 1 to 100,000; 10,000 where left out.
-    #[schema(minimum = 1, maximum = 100_000)]
-    pub(crate) limit: Option<usize>,
+    #[serde(default, deserialize_with = "super::admin::whole")]
+    pub(crate) limit: Option<u64>,
     /// Seconds that it may run, 1 to 30; 5 where left out.
-    #[schema(minimum = 1, maximum = 30)]
+    #[serde(default, deserialize_with = "super::admin::whole")]
     pub(crate) timeout: Option<u64>,
 }
 
