@@ -10,6 +10,12 @@ from schemathesis.generation.meta import TestPhase
 COLLECTIONS = ["products", "notes", "sales", "prices"]
 KEYS = ["1", "2", "11", "none"]
 COUNTERS = ["UnitsInStock", "Reserved"]
+QUERIES = [
+    ("SELECT _key, _revision, _pending FROM products", []),
+    ("SELECT count(*), sum(_value->>'$.UnitsInStock') FROM products WHERE CategoryID = ?", [1]),
+    ("SELECT ?1, ?2, NULL, 1.5, 'x'", ["a", None]),
+    ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n", []),
+]
 
 
 @schemathesis.serializer("application/x-ndjson")
@@ -47,6 +53,9 @@ def with_what_is_there(operation, body):
         return counters(body)
     if operation == "commit_write":
         return {**body, "ops": [op_on_what_is_there(op) for op in body["ops"]]}
+    if operation == "query":
+        sql, params = QUERIES[zlib.crc32(str(body.get("sql")).encode()) % len(QUERIES)]
+        return {**body, "sql": sql, "params": params}
     if "labels" in body:
         # Names are bounded in bytes, and JSON Schema counts characters.
         return {**body, "labels": {name[:15]: value for name, value in (body["labels"] or {}).items()}}

@@ -62,6 +62,34 @@ const APP: Page = Page {
     ],
 };
 
+/// A sale while the line is cut, and what becomes of it.
+const OFFLINE: Page = Page {
+    file: "docs/guide/offline.md",
+    given: r#"
+        export CLOUDHUB_DATA=$PWD/cloud EDGEHUB_DATA=$PWD/edge
+        cloudhub serve 2>cloud.log & CLOUD=$!
+        until cloudhub status >/dev/null 2>&1; do sleep 0.1; done
+        printf '[[collection]]\nname = "products"\n[collection.fields]\nStock = { type = "counter", min = 0 }\n[[collection]]\nname = "sales"\npolicy = "append"\n' >c.toml
+        cloudhub collection apply -f c.toml
+        cloudhub record put products tea '{"Name":"Tea","Stock":3}'
+        edgehub join --server $CLOUD_AT --token $(cloudhub token create --node lyon)
+        edgehub run 2>edge.log &
+        until edgehub status 2>/dev/null | grep -q in-sync; do sleep 0.1; done
+        "#,
+    stand_ins: &[("127.0.0.1:10550", "$EDGE_AT")],
+    seen: &[
+        r#""Stock":3}"#,
+        r#""state":"pending","final":false"#,
+        r#""Stock":1"#,
+        r#""sync":{"state":"pending""#,
+        r#""Stock":3}"#,
+        r#"{"writes":[{"id":"lyon:"#,
+        r#""Stock":1"#,
+        r#""sync":{"state":"clean""#,
+        r#""state":"applied","final":true,"accepted":true"#,
+    ],
+};
+
 /// A hub with one node that has joined, and nothing in it.
 const OPERATOR: Page = Page {
     file: "docs/guide/operator.md",
@@ -139,7 +167,7 @@ const INSTALL: Page = Page {
     seen: &["u edgehub", "epoch", "edgehub join --server", "joined", "database_id"],
 };
 
-const PAGES: [Page; 4] = [README, APP, OPERATOR, INSTALLER];
+const PAGES: [Page; 5] = [README, APP, OFFLINE, OPERATOR, INSTALLER];
 
 #[test]
 fn the_tour_runs_as_it_is_printed() {
@@ -149,6 +177,11 @@ fn the_tour_runs_as_it_is_printed() {
 #[test]
 fn the_guide_for_applications_runs_as_it_is_printed() {
     APP.run();
+}
+
+#[test]
+fn the_page_about_offline_runs_as_it_is_printed() {
+    OFFLINE.run();
 }
 
 #[test]

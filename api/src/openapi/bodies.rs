@@ -49,6 +49,15 @@ pub(super) fn complete(schemas: &mut Value) {
         "rows",
         json!({"type": "array", "items": {"type": "array", "items": {"type": ["null", "number", "string"]}}}),
     );
+    narrow(schemas, "QueryBody", "limit", json!({"type": ["integer", "null"], "minimum": 1, "maximum": 100_000, "default": 10_000}));
+    narrow(schemas, "QueryBody", "timeout", json!({"type": ["integer", "null"], "minimum": 1, "maximum": 30, "default": 5}));
+    let param = json!({"type": ["null", "boolean", "number", "string"], "minimum": i64::MIN, "maximum": i64::MAX});
+    narrow(
+        schemas,
+        "QueryBody",
+        "params",
+        json!({"anyOf": [{"type": "array", "items": param}, {"type": "object", "additionalProperties": param}, {"type": "null"}]}),
+    );
     narrow(schemas, "VerifyRequest", "collection", json!({"type": ["string", "null"], "pattern": COLLECTION}));
 }
 
