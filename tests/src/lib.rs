@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod browser;
+pub mod cut;
 pub mod http;
 pub mod kept;
 pub mod lab;
