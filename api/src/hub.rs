@@ -12,6 +12,7 @@ use std::time::Duration;
 use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::json::Value;
 use proto::names::{CollectionName, Key, NodeName};
+use proto::resolve::Resolve;
 use serde::Serialize;
 use transport::join::{JoinRequest, JoinResponse, RenewRequest};
 
@@ -409,6 +410,9 @@ pub enum OpAction {
     },
     /// Changes nothing; the write applies only where these fields have these values.
     Check(Value),
+    /// Resolves a conflict: alone in its write, in `_conflicts`, the row's id for the key. Errors: `not_found`, `not_open`,
+    /// `bad_request` where the row keeps nothing of the side that is asked for.
+    Resolve(Resolve),
 }
 
 /// A precondition, judged where it is answered: 412 `precondition` when it does not hold.

@@ -3,6 +3,7 @@
 use proto::build::BuildError;
 use proto::definition::KeyError;
 use proto::json::JsonError;
+use proto::resolve::ResolveError;
 
 use crate::problem::{Code, Problem};
 
@@ -46,6 +47,19 @@ impl From<BuildError> for Problem {
             BuildError::Counter(field) | BuildError::NoCounter(field) => Self::new(Code::CounterNotInteger, detail).field(field),
             BuildError::CountNeedsMatch(field) => Self::new(Code::CountNeedsMatch, detail).field(field),
             BuildError::Value(error) => error.into(),
+        }
+    }
+}
+
+impl From<ResolveError> for Problem {
+    fn from(error: ResolveError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ResolveError::Unknown(_) => Self::not_found(detail),
+            ResolveError::NotOpen(_) => Self::new(Code::NotOpen, detail),
+            ResolveError::NothingKept { .. } => Self::bad_request(detail).field("use"),
+            ResolveError::NotAlone => Self::bad_request(detail).field("ops"),
+            ResolveError::Unreadable { .. } => Self::internal(detail),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::ids::Revision;
 use crate::json::{JsonError, Raw, Value, merge_patch};
 use crate::names::{CollectionName, Key};
 use crate::op::{Body, Change, Op, To, Was};
+use crate::resolve::Resolve;
 
 /// What an application asked for on one record, before it is compared with the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,15 @@ pub enum Action {
     },
     /// A condition on fields; JSON null also stands for an absent field.
     Check(Vec<(String, Raw)>),
+    /// A conflict row is to be resolved. Each store makes a [`Action::Close`] and a request on the record of it.
+    Resolve(Resolve),
+    /// On a conflict row: somebody resolved it.
+    Close {
+        /// Who.
+        by: String,
+    },
+    /// Creates a record from what a conflict row kept of it: what the edge may not write is put back as it was.
+    Restore(Value),
 }
 
 /// Which side builds: read-only rules bind the edge alone.
@@ -126,7 +136,8 @@ pub enum BuildError {
 pub fn build(request: &Request, scene: &Scene<'_>) -> Result<Option<Op>, BuildError> {
     let definition = &scene.defined.definition;
     let name = || request.collection.to_string();
-    if scene.side == Side::Edge && definition.edge == EdgeMode::ReadOnly && !matches!(request.action, Action::Check(_)) {
+    let open = matches!(request.action, Action::Check(_) | Action::Close { .. });
+    if scene.side == Side::Edge && definition.edge == EdgeMode::ReadOnly && !open {
         return Err(BuildError::ReadOnly { what: format!("collection {}", name()), field: None });
     }
     let body = match (&request.action, definition.policy) {
@@ -134,6 +145,15 @@ pub fn build(request: &Request, scene: &Scene<'_>) -> Result<Option<Op>, BuildEr
             Some(body) => body,
             None => return Ok(None),
         },
+        (Action::Resolve(_), _) => return Err(BuildError::ReadOnly { what: format!("collection {}", name()), field: None }),
+        (Action::Close { by }, _) => close(scene, by),
+        (Action::Restore(value), policy) => {
+            let everywhere = Scene { side: Side::Cloud, ..scene.clone() };
+            match put(request, &everywhere, value, true, policy)? {
+                Some(body) => body,
+                None => return Ok(None),
+            }
+        }
         (Action::Check(fields), _) => Body::Check(fields.iter().map(|(field, raw)| (field.clone(), present(raw))).collect()),
         (Action::Delete { force }, policy) => {
             if policy == Policy::Append && !(*force && scene.side == Side::Cloud) {
@@ -191,6 +211,15 @@ fn put(request: &Request, scene: &Scene<'_>, value: &Value, create: bool, policy
         Some(counter) if !scene.matched => Err(BuildError::CountNeedsMatch(counter.field.clone())),
         _ => Ok(Some(Body::Merge(changes))),
     }
+}
+
+/// The cloud judges whether the row still stands, and puts down itself who it was.
+fn close(scene: &Scene<'_>, by: &str) -> Body {
+    let change = |field: &str, text: &str| {
+        let was = Was::of(scene.view.and_then(|view| view.get(field)));
+        Change { field: field.to_owned(), to: To::Set(Raw::string(text)), was }
+    };
+    Body::Merge(alloc::vec![change("state", "resolved"), change("resolved_by", by)])
 }
 
 fn merge(request: &Request, scene: &Scene<'_>, patch: &Value) -> Result<Body, BuildError> {

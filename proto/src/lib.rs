@@ -3,7 +3,8 @@
 //! The crate has no socket, no clock, no file and no random hasher: inputs come in, effects go out, `now` is an
 //! argument. Read it in this order: [`names`] and [`ids`] (what things are called), [`json`] (a record's
 //! value), [`definition`] and [`index`] (what an operator declared about a collection), [`op`] and [`build`] (what a write
-//! says, and how a request becomes one), [`overlay`] (pending ops over base), [`wire`] and [`frame`] (bytes),
+//! says, and how a request becomes one), [`overlay`] (pending ops over base), [`resolve`] (what resolving a conflict makes of
+//! its record), [`wire`] and [`frame`] (bytes),
 //! [`clock`], [`session`] (both ends of the link as state machines).
 #![no_std]
 
@@ -25,5 +26,6 @@ pub mod names;
 pub mod number;
 pub mod op;
 pub mod overlay;
+pub mod resolve;
 pub mod session;
 pub mod wire;

@@ -146,6 +146,19 @@ impl Was {
     }
 }
 
+impl Body {
+    /// The word in every interface.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Put(_) => "put",
+            Self::Merge(_) => "merge",
+            Self::Increment(_) => "increment",
+            Self::Delete { .. } => "delete",
+            Self::Check(_) => "check",
+        }
+    }
+}
+
 impl Op {
     /// Whether it may change the record.
     pub fn is_check(&self) -> bool {

@@ -30,6 +30,8 @@ pub(crate) async fn commit<H: Hub>(State(app): State<Shared<H>>, query: Query, o
     drop(whole);
     for op in &ops {
         match op.action {
+            // Never made from a body.
+            OpAction::Resolve(_) => {}
             OpAction::Check(_) => collections::may_see(&origin.caller, op.collection.as_str())?,
             _ => collections::may_write(&origin.caller, op.collection.as_str())?,
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use proto::build::Action;
+use proto::limits::VALUE_BYTES;
 use proto::names::NodeName;
 use tracing::{debug, error, info, warn};
 
@@ -36,9 +37,11 @@ pub(super) fn weight(job: &Job) -> usize {
 
 fn action_weight(action: &Action) -> usize {
     match action {
-        Action::Put { value, .. } | Action::Merge(value) => value.text_len(),
+        Action::Put { value, .. } | Action::Merge(value) | Action::Restore(value) => value.text_len(),
+        // What the row brings with it is not known here; two values at most.
+        Action::Resolve(_) => VALUE_BYTES,
         Action::Check(fields) => fields.iter().map(|(_, raw)| raw.as_str().len()).sum(),
-        Action::Increment(_) | Action::Delete { .. } => 0,
+        Action::Increment(_) | Action::Delete { .. } | Action::Close { .. } => 0,
     }
 }
 

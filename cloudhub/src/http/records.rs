@@ -151,6 +151,7 @@ fn op(request: OpRequest) -> CloudOp {
         OpAction::Increment(by) => Action::Increment(by.into_iter().collect()),
         OpAction::Delete { force } => Action::Delete { force },
         OpAction::Check(fields) => Action::Check(fields.fields().map(|(name, raw)| (name.to_owned(), raw.clone())).collect()),
+        OpAction::Resolve(resolve) => Action::Resolve(resolve),
     };
     let condition = condition(request.condition);
     CloudOp { collection: request.collection, key: request.key, key_from_value, action, condition }

@@ -108,6 +108,9 @@ pub struct Row {
     pub actor: Option<String>,
     /// What it is about.
     pub kind: ConflictKind,
+    /// What the losing op was; rows of older hubs do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<String>,
     /// The values of the newest event.
     pub fields: Vec<RowField>,
     /// The outcome of that write.
@@ -120,6 +123,12 @@ pub struct Row {
     pub state: RowState,
     /// Who resolved it.
     pub resolved_by: Option<String>,
+    /// When, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<String>,
+    /// By which write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_in: Option<String>,
     /// How many events it stands for.
     pub count: u64,
     /// The events before, the newest first; at most 99 of them.
@@ -178,6 +187,8 @@ fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<Ra
 pub(super) enum Lost {
     Cloud,
     Edge,
+    /// A change and the record that it was made on.
+    Both,
 }
 
 /// A field of a conflict before it is cut to size.
@@ -197,15 +208,24 @@ pub(super) struct Finding {
     pub(super) key: RowKey,
     pub(super) state: RowState,
     pub(super) lost: Lost,
+    /// What the op was; none: the write as a whole.
+    pub(super) op: Option<&'static str>,
     /// Where the row goes when the cloud holds no such record.
     pub(super) place: Place,
     pub(super) fields: Vec<Figures>,
 }
 
+impl RowField {
+    /// It says something about the event, and not only what the record was.
+    fn is_figure(&self) -> bool {
+        self.base.is_some() || self.edge.is_some() || self.delta.is_some() || self.result.is_some()
+    }
+}
+
 impl Figures {
     /// Values up to `bound` bytes whole, others by hash and length; what lost has a bound of its own.
     fn cut(&self, lost: Lost, bounds: Bounds) -> RowField {
-        let bound = |side| if side == lost { bounds.losing } else { bounds.others };
+        let bound = |side| if side == lost || lost == Lost::Both { bounds.losing } else { bounds.others };
         let base = match &self.base {
             None | Some(Was::Absent) => None,
             Some(Was::Value(raw)) => Some(shown(raw, bounds.others)),
@@ -270,12 +290,15 @@ impl Row {
             node: author(write),
             actor: write.write.actor.clone(),
             kind: finding.key.kind,
+            op: finding.op.map(str::to_owned),
             fields: Vec::new(),
             outcome: outcome.to_owned(),
             revision: write.revision.0,
             opened_at: rfc3339(write.now_ms),
             state: finding.state,
             resolved_by: None,
+            resolved_at: None,
+            resolved_in: None,
             count: 1,
             losers: Vec::new(),
         };
@@ -287,6 +310,8 @@ impl Row {
     pub(super) fn add(&mut self, finding: &Finding, write: &Judged<'_>, outcome: &str) {
         let mut fields = std::mem::take(&mut self.fields);
         let sums: Vec<_> = fields.iter_mut().filter_map(|field| Some((field.name.clone(), field.sum.take()?))).collect();
+        // The record's content stands once, with the newest event.
+        fields.retain(RowField::is_figure);
         let loser = Loser {
             write: std::mem::replace(&mut self.write, write.id.to_string()),
             node: std::mem::replace(&mut self.node, author(write)),
@@ -297,6 +322,7 @@ impl Row {
         self.losers.insert(0, loser);
         self.losers.truncate(CONFLICT_LOSERS - 1);
         self.outcome = outcome.to_owned();
+        self.op = finding.op.map(str::to_owned);
         self.count = self.count.saturating_add(1);
         self.fit(finding);
         for (name, before) in sums {
@@ -340,7 +366,7 @@ fn author(write: &Judged<'_>) -> String {
 }
 
 /// UTC with milliseconds, as in every interface.
-fn rfc3339(ms: u64) -> String {
+pub(super) fn rfc3339(ms: u64) -> String {
     let timestamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(jiff::Timestamp::MAX);
     timestamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

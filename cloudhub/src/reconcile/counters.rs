@@ -34,7 +34,7 @@ fn gone<W: World>(case: &mut Case<'_, W>, site: &Site<'_>, field: &str, delta: i
     }
     let edge = observed.map(Raw::integer);
     let figures = Figures { name: field.to_owned(), edge, delta: Some(delta), ..Figures::default() };
-    let finding = site.finding(ConflictKind::Gone, field, RowState::Open, vec![figures]);
+    let finding = site.with_what_was(site.finding(ConflictKind::Gone, field, RowState::Open, vec![figures]));
     let detail = format!("{}: there is no such record any more; {delta:+} on {field:?} is kept", site.name());
     case.flag("gone", detail, finding);
 }

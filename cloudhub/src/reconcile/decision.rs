@@ -17,7 +17,7 @@ pub struct Decision {
     pub outcome: Outcome,
     /// The records that change, each once, in (collection, key) order; none when rejected.
     pub records: Vec<RecordChange>,
-    /// The conflict rows that open or grow. Of a rejected write of the cloud's API there are none: nothing of it is
+    /// The conflict rows that open, grow or are resolved. Of a rejected write of the cloud's API there are none: nothing of it is
     /// stored.
     pub conflicts: Vec<ConflictChange>,
 }
@@ -44,7 +44,7 @@ pub struct ConflictChange {
     pub id: String,
     /// Under which it is found while it is open.
     pub row: RowKey,
-    /// Open or auto.
+    /// Open, auto or resolved.
     pub state: RowState,
     /// Its partition in `_conflicts`: `products`, or `products/lyon`. `None`: it stays in the cloud.
     pub partition: Option<String>,
@@ -56,7 +56,8 @@ impl<W: World> Case<'_, W> {
     /// The write takes effect.
     pub(super) fn accept(self) -> Result<Decision, W::Error> {
         let (code, detail) = self.flag.clone().unzip();
-        let (conflicts, ids) = self.rows(&self.findings, self.verdict)?;
+        let (mut conflicts, ids) = self.rows(&self.findings, self.verdict)?;
+        conflicts.extend(self.closed());
         let outcome = Outcome { verdict: self.verdict, revision: self.write.revision, code, detail, conflicts: ids };
         let mut records = Vec::new();
         for ((collection, key), record) in self.records {
@@ -72,7 +73,9 @@ impl<W: World> Case<'_, W> {
     /// None of it does.
     pub(super) fn reject(mut self, rejection: Rejection) -> Result<Decision, W::Error> {
         self.records.clear();
-        let findings: Vec<_> = rejection.finding.into_iter().filter(|_| self.write.is_edge()).collect();
+        // Of one that was to resolve a row, the row itself keeps what there is to decide.
+        let shown = self.write.is_edge() && self.closing.is_empty();
+        let findings: Vec<_> = rejection.finding.into_iter().filter(|_| shown).collect();
         let (conflicts, ids) = self.rows(&findings, Verdict::Rejected)?;
         let (code, detail) = (Some(rejection.code.to_owned()), Some(rejection.detail));
         let outcome = Outcome { verdict: Verdict::Rejected, revision: self.write.revision, code, detail, conflicts: ids };
@@ -84,7 +87,7 @@ impl<W: World> Case<'_, W> {
         let mut rows: Vec<(&Finding, Row)> = Vec::new();
         let mut open: BTreeMap<&RowKey, usize> = BTreeMap::new();
         let mut made = 0;
-        for finding in findings.iter().filter(|finding| opens_rows(&finding.key.collection)) {
+        for finding in findings.iter().filter(|finding| self.opens(&finding.key)) {
             if let Some((_, row)) = open.get(&finding.key).and_then(|place| rows.get_mut(*place)) {
                 row.add(finding, self.write, verdict.as_str());
                 continue;
@@ -121,6 +124,12 @@ impl<W: World> Case<'_, W> {
         Ok((changes, ids))
     }
 
+    /// Writes on the system's own collections open no rows, those on twins do; nor does what a person decided.
+    fn opens(&self, row: &RowKey) -> bool {
+        let shown = !row.collection.is_system() || row.collection.as_str() == "_twins";
+        shown && !self.settles(&row.collection, &row.key)
+    }
+
     /// Where the record of a finding is after the write; where it was, of a write that is rejected.
     fn place_of(&self, finding: &Finding) -> Place {
         let record = self.records.get(&(finding.key.collection.clone(), finding.key.key.clone()));
@@ -131,12 +140,7 @@ impl<W: World> Case<'_, W> {
     }
 }
 
-/// Writes on the system's own collections open no rows, those on twins do.
-fn opens_rows(collection: &CollectionName) -> bool {
-    !collection.is_system() || collection.as_str() == "_twins"
-}
-
-fn partition_name(collection: &CollectionName, partition: Option<&str>) -> String {
+pub(super) fn partition_name(collection: &CollectionName, partition: Option<&str>) -> String {
     match partition {
         None => collection.to_string(),
         Some(partition) => format!("{collection}/{partition}"),

@@ -31,7 +31,8 @@ pub(super) fn not_entitled(op: &Op) -> Box<Rejection> {
         field: String::new(),
         hidden: true,
     };
-    let finding = Finding { key, state: RowState::Open, lost: Lost::Edge, place: None, fields: claims::content(op, None) };
+    let finding =
+        Finding { key, state: RowState::Open, lost: Lost::Edge, op: Some(op.body.word()), place: None, fields: claims::content(op, None) };
     Rejection::new("not_entitled", format!("this node has no right to write {}/{}", op.collection, op.key), Some(finding))
 }
 

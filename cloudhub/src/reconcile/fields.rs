@@ -87,7 +87,7 @@ fn lost_to_delete<W: World>(case: &mut Case<'_, W>, site: &Site<'_>, plain: &[&C
         return rejected(site.refuse("gone", ConflictKind::Gone, "there is no such record any more"));
     }
     let fields = plain.iter().map(|change| change_figures(change, None)).collect();
-    case.lost(site.finding(ConflictKind::Gone, "", RowState::Auto, fields));
+    case.lost(site.with_what_was(site.finding(ConflictKind::Gone, "", RowState::Auto, fields)));
     Ok(())
 }
 

@@ -13,11 +13,16 @@ use super::world::World;
 
 /// `"if": REVISION`: no other database changed the record above it.
 pub(super) fn expect<W: World>(case: &Case<'_, W>, site: &Site<'_>) -> Result<(), Stop<W::Error>> {
-    let Some(expected) = site.op.expect else { return Ok(()) };
+    let Some(expected) = site.op.expect else {
+        // A person decided about one state of the record, and names it.
+        let unnamed = case.write.is_edge() && case.settles(&site.op.collection, &site.op.key);
+        return if unnamed { rejected(site.malformed("a resolution names the revision of its record")) } else { Ok(()) };
+    };
     let stored = site.record.now.as_ref().filter(|_| site.reach != Reach::Elsewhere);
     let stands = match stored.and_then(|stored| stored.clocks.changed.by_another(case.write.database())) {
         Some(other) => other.revision <= expected,
-        None => stored.is_some() || expected == Revision::ZERO,
+        // What was looked at for a resolution was gone, and its tombstone is by now.
+        None => stored.is_some() || expected == Revision::ZERO || case.settles(&site.op.collection, &site.op.key),
     };
     if stands {
         return Ok(());
@@ -35,7 +40,7 @@ pub(super) fn writable<W: World>(case: &Case<'_, W>, site: &Site<'_>) -> Result<
     if definition.edge == EdgeMode::ReadOnly && !site.op.is_check() {
         return refuse("the collection");
     }
-    match written(site.op).find(|field| definition.is_read_only(field)) {
+    match written(site.op).find(|field| definition.is_read_only(field) && !case.gives_back(site.op, field)) {
         Some(field) => refuse(&format!("field {field:?}")),
         None => Ok(()),
     }

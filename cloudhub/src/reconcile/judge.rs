@@ -15,6 +15,7 @@ use super::clocks::Pair;
 use super::conflict::{ConflictKind, Figures, Finding, Lost, RowKey, RowState};
 use super::decision::Decision;
 use super::entitlement::{Reach, not_entitled};
+use super::resolve::Closing;
 use super::world::{Content, Judged, Place, Stored, World};
 use super::{append, counters, create, delete, fields, guard};
 use crate::limits::JUDGED_BYTES;
@@ -64,6 +65,8 @@ pub(super) struct Case<'a, W> {
     pub(super) verdict: Verdict,
     /// Code and text of the first flag.
     pub(super) flag: Option<(String, String)>,
+    /// Conflict rows that the write resolves.
+    pub(super) closing: Closing,
     loaded: usize,
 }
 
@@ -94,7 +97,16 @@ pub(super) struct Site<'o> {
 
 impl<'a, W: World> Case<'a, W> {
     fn new(write: &'a Judged<'a>, world: &'a W) -> Self {
-        Self { write, world, records: BTreeMap::new(), findings: Vec::new(), verdict: Verdict::Applied, flag: None, loaded: 0 }
+        Self {
+            write,
+            world,
+            records: BTreeMap::new(),
+            findings: Vec::new(),
+            verdict: Verdict::Applied,
+            flag: None,
+            closing: Closing::new(),
+            loaded: 0,
+        }
     }
 
     fn run(&mut self) -> Result<(), Stop<W::Error>> {
@@ -107,6 +119,9 @@ impl<'a, W: World> Case<'a, W> {
     }
 
     fn op(&mut self, op: &Op) -> Result<(), Stop<W::Error>> {
+        if self.close(op)? {
+            return Ok(());
+        }
         self.stands(op)?;
         let record = self.take(op)?;
         let reach = self.reach(op, &record)?;
@@ -140,7 +155,7 @@ impl<'a, W: World> Case<'a, W> {
         let fields = claims::content(op, None);
         let hidden = !place.as_ref().map_or(Ok(false), |place| self.is_granted(&op.collection, place.as_deref()))?;
         let key = row_key(op, ConflictKind::Depends, "", hidden);
-        let finding = Finding { key, state: RowState::Open, lost: Lost::Edge, place, fields };
+        let finding = Finding { key, state: RowState::Open, lost: Lost::Edge, op: Some(op.body.word()), place, fields };
         let detail = format!("{}/{} was created by write {number}, which was rejected", op.collection, op.key);
         rejected(Rejection::new("depends", detail, Some(finding)))
     }
@@ -194,6 +209,9 @@ impl<'a, W: World> Case<'a, W> {
 
     /// An open conflict asks a person to look.
     pub(super) fn flag(&mut self, code: &str, detail: String, finding: Finding) {
+        if self.settles(&finding.key.collection, &finding.key.key) {
+            return;
+        }
         self.verdict = self.verdict.max(Verdict::Flagged);
         self.flag.get_or_insert_with(|| (code.to_owned(), detail));
         self.findings.push(finding);
@@ -201,6 +219,9 @@ impl<'a, W: World> Case<'a, W> {
 
     /// Single fields lose; the row keeps them.
     pub(super) fn lost(&mut self, finding: Finding) {
+        if self.settles(&finding.key.collection, &finding.key.key) {
+            return;
+        }
         self.verdict = self.verdict.max(Verdict::Merged);
         self.findings.push(finding);
     }
@@ -245,7 +266,7 @@ impl<'a, W: World> Case<'a, W> {
             RowKey { collection: collection.clone(), key: key.clone(), kind: ConflictKind::Schema, field: error.field, hidden: false };
         let stored = if applies { record.now.as_ref() } else { record.before.as_ref().or(record.now.as_ref()) };
         let place = stored.and_then(|stored| stored.place.clone());
-        let finding = Finding { key: row, state: RowState::Open, lost: Lost::Edge, place, fields };
+        let finding = Finding { key: row, state: RowState::Open, lost: Lost::Edge, op: None, place, fields };
         let detail = format!("{collection}/{key}: {}", error.message);
         if !applies {
             return rejected(Rejection::new("schema", detail, Some(finding)));
@@ -308,7 +329,24 @@ impl Site<'_> {
             None => claims::place_of(self.op, &self.record.defined),
         };
         let key = row_key(self.op, kind, field, self.reach == Reach::Elsewhere);
-        Finding { key, state, lost: Lost::Edge, place, fields }
+        Finding { key, state, lost: Lost::Edge, op: Some(self.op.body.word()), place, fields }
+    }
+
+    /// A row about a record that is gone keeps what it was beside what was to become of it, so that one call restores
+    /// both. Of a record that went elsewhere nothing is told.
+    pub(super) fn with_what_was(&self, mut finding: Finding) -> Finding {
+        let Some(Content::Deleted { last }) = self.record.now.as_ref().map(|stored| &stored.content) else { return finding };
+        if self.reach == Reach::Elsewhere {
+            return finding;
+        }
+        for (field, raw) in last.fields() {
+            match finding.fields.iter_mut().find(|figures| figures.name == field) {
+                Some(figures) => figures.cloud = Some(raw.clone()),
+                None => finding.fields.push(Figures { name: field.to_owned(), cloud: Some(raw.clone()), ..Figures::default() }),
+            }
+        }
+        finding.lost = Lost::Both;
+        finding
     }
 
     /// A rejection that shows all that the op said.

@@ -6,7 +6,7 @@
 //!
 //! Read it in this order: `world` (what comes in), `decision` (what goes out), `judge` (one write, op by op),
 //! `entitlement` (what the writer may touch), then one file a rule: `create`, `append`, `fields`, `guard`,
-//! `counters`, `delete`; `clocks` says what is concurrent, `conflict` how a loser is kept.
+//! `counters`, `delete`, `resolve`; `clocks` says what is concurrent, `conflict` how a loser is kept.
 
 mod append;
 mod claims;
@@ -20,6 +20,7 @@ mod entitlement;
 mod fields;
 mod guard;
 mod judge;
+mod resolve;
 mod world;
 
 #[cfg(test)]
@@ -29,4 +30,5 @@ pub use clocks::{ClockError, Clocks, Stamp};
 pub use conflict::{ConflictKind, Loser, Row, RowField, RowKey, RowState};
 pub use decision::{ConflictChange, Decision, RecordChange};
 pub use judge::judge;
+pub use resolve::Held;
 pub use world::{Author, Content, Decided, Judged, Place, SchemaError, Stored, World};

@@ -11,6 +11,7 @@ use proto::op::{Hash, Verdict, Write};
 
 use super::clocks::{Clocks, Stamp};
 use super::conflict::{Row, RowKey};
+use super::resolve::Held;
 
 /// A write that waits for its judgement.
 #[derive(Debug, Clone)]
@@ -170,6 +171,9 @@ pub trait World {
 
     /// The one open conflict row under this key.
     fn open_conflict(&self, row: &RowKey) -> Result<Option<Row>, Self::Error>;
+
+    /// A conflict row by its id.
+    fn conflict(&self, id: &Key) -> Result<Option<Held>, Self::Error>;
 
     /// What the newest schema says against a value. `None` also where there is no schema.
     fn schema_error(&self, defined: &Defined, value: &Value) -> Result<Option<SchemaError>, Self::Error>;

@@ -16,6 +16,7 @@ use super::error::StoreError;
 use super::job::{CloudOp, CloudWrite, Condition, OpResult, Written};
 use super::reads;
 use super::refused::Refused;
+use super::resolve;
 use super::rows::WriteRow;
 use super::work::{JobError, Work};
 use super::world::{SqlWorld, stored_record};
@@ -35,7 +36,8 @@ type Table = BTreeMap<(CollectionName, Key), Seen>;
 pub(super) fn write(work: &mut Work<'_>, job: CloudWrite) -> Result<Written, JobError> {
     let mut table = Table::new();
     let mut ops = Vec::new();
-    for op in &job.ops {
+    let asked = resolve::expand(work, job.ops)?;
+    for op in &asked {
         ops.extend(build_op(work, &mut table, op)?);
     }
     let revision = work.head + 1;
@@ -51,7 +53,7 @@ pub(super) fn write(work: &mut Work<'_>, job: CloudWrite) -> Result<Written, Job
     apply(work, &decision, &By { writer: id.to_string(), actor: write.actor.as_deref(), node: 0, revision })?;
     keep(work, &write, &decision.outcome)?;
     work.head = revision;
-    let results = results(work, &table, &job.ops)?;
+    let results = results(work, &table, &asked)?;
     let outcome = decision.outcome;
     let write = WriteRow {
         id,
@@ -108,7 +110,7 @@ pub(super) fn keep(work: &mut Work<'_>, write: &Write, outcome: &Outcome) -> Res
 }
 
 fn build_op(work: &Work<'_>, table: &mut Table, op: &CloudOp) -> Result<Option<Op>, JobError> {
-    if op.collection.is_system() {
+    if op.collection.is_system() && !matches!(op.action, Action::Close { .. }) {
         return Err(Refused::System(op.collection.clone()).into());
     }
     let entry = work.catalog.get(work.conn, &op.collection)?.ok_or_else(|| Refused::NoCollection(op.collection.clone()))?;
@@ -177,7 +179,7 @@ fn check(op: &CloudOp, key: &Key, seen: &Seen) -> Result<bool, Refused> {
 fn results(work: &Work<'_>, table: &Table, ops: &[CloudOp]) -> Result<Vec<OpResult>, JobError> {
     let mut told = BTreeSet::new();
     let mut results = Vec::new();
-    for op in ops.iter().filter(|op| !matches!(op.action, Action::Check(_))) {
+    for op in ops.iter().filter(|op| !matches!(op.action, Action::Check(_) | Action::Close { .. })) {
         let entry = work.catalog.get(work.conn, &op.collection)?.ok_or_else(|| Refused::NoCollection(op.collection.clone()))?;
         let place = (op.collection.clone(), key_of(&entry, op)?);
         if told.contains(&place) {

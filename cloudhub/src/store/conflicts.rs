@@ -2,8 +2,8 @@
 
 use proto::clock::Hlc;
 use proto::ids::Revision;
-use proto::names::CollectionName;
-use rusqlite::OptionalExtension;
+use proto::names::{CollectionName, Key};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::apply::{By, RecordRow, come_back, leave, put_record, touch};
 use super::catalog::Entry;
@@ -13,9 +13,38 @@ use super::share;
 use super::work::Work;
 use super::world::{LIVE, TOMBSTONE};
 use crate::limits::CLOSED_CONFLICTS_PER_RECORD;
-use crate::reconcile::{Clocks, ConflictChange, RecordChange, RowState, Stamp};
+use crate::reconcile::{Clocks, ConflictChange, Held, RecordChange, Row, RowKey, RowState, Stamp};
 
-/// Opens a row, or adds to it.
+/// What a row says.
+pub(super) fn text(conn: &Connection, id: &Key) -> Result<Option<String>, StoreError> {
+    let mut find =
+        conn.prepare_cached("SELECT r.value FROM conflicts c JOIN records r ON r.collection = ?2 AND r.key = c.id WHERE c.id = ?1")?;
+    Ok(find.query_row((id.as_str(), conflicts_id(conn)?), |row| row.get(0)).optional()?)
+}
+
+/// Reads a row as a resolution is judged against it.
+pub(super) fn held(conn: &Connection, id: &Key) -> Result<Option<Held>, StoreError> {
+    let damaged = |detail: String| StoreError::Damaged(format!("conflict row {id}: {detail}"));
+    let mut find = conn.prepare_cached(
+        "SELECT r.value, r.share, c.field, c.hidden FROM conflicts c JOIN records r ON r.collection = ?2 AND r.key = c.id
+         WHERE c.id = ?1",
+    )?;
+    let mut rows = find.query((id.as_str(), conflicts_id(conn)?))?;
+    let Some(found) = rows.next()? else { return Ok(None) };
+    let text = found.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+    let row = Row::parse(text).map_err(|error| damaged(error.to_string()))?;
+    let column: Option<String> = found.get(1)?;
+    let key = RowKey {
+        collection: CollectionName::parse(&row.collection).map_err(|error| damaged(error.to_string()))?,
+        key: Key::parse(&row.key).map_err(|error| damaged(error.to_string()))?,
+        kind: row.kind,
+        field: found.get(2)?,
+        hidden: found.get(3)?,
+    };
+    Ok(Some(Held { row, key, partition: column.as_deref().and_then(share::decode) }))
+}
+
+/// Opens a row, adds to it, or closes it.
 pub(super) fn put(work: &mut Work<'_>, change: &ConflictChange, by: &By<'_>) -> Result<(), StoreError> {
     let unknown = || StoreError::Damaged(format!("a conflict about {}, which does not exist", change.row.collection));
     let entry = work.catalog.get(work.conn, &change.row.collection)?.ok_or_else(unknown)?;

@@ -5,6 +5,7 @@ use proto::definition::DefinitionError;
 use proto::ids::Revision;
 use proto::json::JsonError;
 use proto::names::{CollectionName, NodeName};
+use proto::resolve::ResolveError;
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -47,6 +48,9 @@ pub enum Refused {
         /// For people.
         detail: String,
     },
+    /// A conflict that cannot be resolved so: 404, 409 `not_open` or 400.
+    #[error(transparent)]
+    Resolve(ResolveError),
     /// 413.
     #[error("{0}")]
     TooLarge(String),
@@ -137,6 +141,10 @@ impl Refused {
             Self::System(_) => "read_only",
             Self::Build(error) => build_code(error),
             Self::Precondition { .. } => "precondition",
+            Self::Resolve(ResolveError::Unknown(_)) => "not_found",
+            Self::Resolve(ResolveError::NotOpen(_)) => "not_open",
+            Self::Resolve(ResolveError::Unreadable { .. }) => "internal",
+            Self::Resolve(_) => "bad_request",
             Self::Rejected { code, .. } => code,
             Self::TooLarge(_) => "too_large",
             Self::Definition(_) | Self::Label { .. } | Self::BadRequest(_) => "bad_request",

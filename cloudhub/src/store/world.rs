@@ -10,11 +10,12 @@ use proto::op::{Hash, Verdict};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
 use super::catalog::Catalog;
+use super::conflicts;
 use super::error::{StoreError, counted, stored};
 use super::grants::NodeShares;
 use super::kin::Kin;
 use super::share;
-use crate::reconcile::{Clocks, Content, Decided, Row, RowKey, SchemaError, Stored, World};
+use crate::reconcile::{Clocks, Content, Decided, Held, Row, RowKey, SchemaError, Stored, World};
 
 /// A live record in the column `deleted`.
 pub(super) const LIVE: i64 = 0;
@@ -106,6 +107,10 @@ impl World for SqlWorld<'_> {
             .optional()?;
         let damaged = |error| StoreError::Damaged(format!("conflict row about {} {}: {error}", row.collection, row.key));
         text.map(|text| Row::parse(&text).map_err(|error| damaged(error.to_string()))).transpose()
+    }
+
+    fn conflict(&self, id: &Key) -> Result<Option<Held>, StoreError> {
+        conflicts::held(self.conn, id)
     }
 
     fn schema_error(&self, defined: &Defined, value: &Value) -> Result<Option<SchemaError>, StoreError> {

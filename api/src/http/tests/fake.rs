@@ -128,7 +128,7 @@ impl State {
                 self.records.remove(&place).ok_or_else(|| Problem::no_record(&collection, &key))?;
                 return Ok(Some(OpResult::Deleted { collection, key }));
             }
-            OpAction::Check(_) => return Ok(None),
+            OpAction::Check(_) | OpAction::Resolve(_) => return Ok(None),
         };
         self.records.insert(place, (new, self.revision));
         let record = self.record(&collection, &key)?;

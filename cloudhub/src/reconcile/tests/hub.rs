@@ -11,7 +11,7 @@ use proto::names::{CollectionName, Key, NodeName};
 use proto::op::{Verdict, Write};
 
 use crate::reconcile::{
-    Author, ConflictChange, Content, Decided, Decision, Judged, Row, RowKey, RowState, SchemaError, Stored, World, judge,
+    Author, ConflictChange, Content, Decided, Decision, Held, Judged, Row, RowKey, RowState, SchemaError, Stored, World, judge,
 };
 
 pub(super) type Id = (CollectionName, Key);
@@ -49,6 +49,10 @@ impl Hub {
     }
 
     pub(super) fn granted(&self, node: &NodeName, collection: &CollectionName, partition: Option<&str>) -> bool {
+        if *collection == CollectionName::conflicts() {
+            let (name, partition) = partition.unwrap().split_once('/').map_or((partition.unwrap(), None), |(name, cut)| (name, Some(cut)));
+            return self.granted(node, &CollectionName::parse(name).unwrap(), partition);
+        }
         self.grants.get(node).is_none_or(|shares| shares.contains(&(collection.clone(), partition.map(str::to_owned))))
     }
 
@@ -144,6 +148,15 @@ impl World for Seen<'_> {
     fn open_conflict(&self, row: &RowKey) -> Result<Option<Row>, Self::Error> {
         let open = |change: &&ConflictChange| change.state == RowState::Open && change.row == *row;
         Ok(self.hub.rows.values().find(open).map(|change| Row::parse(&change.value.to_text()).unwrap()))
+    }
+
+    fn conflict(&self, id: &Key) -> Result<Option<Held>, Self::Error> {
+        let held = |change: &ConflictChange| Held {
+            row: Row::parse(&change.value.to_text()).unwrap(),
+            key: change.row.clone(),
+            partition: change.partition.clone(),
+        };
+        Ok(self.hub.rows.get(id.as_str()).map(held))
     }
 
     /// A stand-in for JSON Schema: `{"required":[FIELD…]}`, and `{"strings":[FIELD…]}`.

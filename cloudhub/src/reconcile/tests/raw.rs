@@ -10,7 +10,7 @@ use proto::names::{CollectionName, Key, NodeName};
 use proto::op::{Body, Change, Op, Outcome, To, Verdict, Was, Write};
 
 use super::hub::Hub;
-use crate::reconcile::{Author, Decided, Judged, Row, RowKey, SchemaError, Stored, World, judge};
+use crate::reconcile::{Author, Decided, Held, Judged, Row, RowKey, SchemaError, Stored, World, judge};
 
 const COUNTERS: &str = r#"{"key":"ID","fields":{"n":{"type":"counter"}}}"#;
 
@@ -171,6 +171,9 @@ fn a_store_that_cannot_answer_decides_nothing() {
         }
         fn open_conflict(&self, _: &RowKey) -> Result<Option<Row>, Self::Error> {
             Err("conflict")
+        }
+        fn conflict(&self, _: &Key) -> Result<Option<Held>, Self::Error> {
+            Err("row")
         }
         fn schema_error(&self, _: &Defined, _: &Value) -> Result<Option<SchemaError>, Self::Error> {
             Err("schema")

@@ -7,6 +7,7 @@
 //! cloud[!] OP [;; OP]…                 a write through the cloud's API (!: with force)
 //! sync NODE                            all that the node may have comes down
 //! up NODE                              its outbox goes up; prints the outcomes
+//! NODE resolve ID cloud|edge|VALUE       a person resolves a row (cloud: at the cloud)
 //! compact                              tombstones and exit markers are forgotten
 //! show COLLECTION/KEY                  the cloud's value
 //! view NODE COLLECTION/KEY             the node's
@@ -19,12 +20,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use proto::build::{Action, Request};
+use proto::build::{Action, Request, Scene, Side, build};
 use proto::clock::Hlc;
+use proto::definition::{Defined, Definition};
 use proto::ids::Revision;
 use proto::json::Value;
 use proto::names::{CollectionName, Key};
 use proto::op::{Op, Outcome, Write};
+use proto::resolve::{self, Choice};
 
 use super::hub::{Hub, Id};
 use super::shop::{Shop, cloud_op};
@@ -99,6 +102,7 @@ impl Stage {
             "show" => return text(self.hub.value(&id(first))),
             "view" => return text(self.shops[first].view(&id(rest), &[]).as_ref()),
             "rows" => return self.rows(),
+            who if first == "resolve" => return self.resolve(who, rest),
             who => return self.write(who, line.split_once(' ').unwrap().1),
         }
         String::new()
@@ -151,6 +155,65 @@ impl Stage {
         shop.build(&self.hub, &request, verb == "put!", ops).map_err(|refusal| refusal.to_string())
     }
 
+    /// Two ops, as both stores make them: the row is resolved, and what becomes of the record.
+    fn resolve(&mut self, who: &str, rest: &str) -> String {
+        self.time += 1;
+        let hlc = Hlc::from_ms(1_000 + self.time);
+        let (row, choice) = rest.split_once(' ').unwrap();
+        let choice = match choice {
+            "cloud" => Choice::Cloud,
+            "edge" => Choice::Edge,
+            value => Choice::Value(Value::parse(value).unwrap()),
+        };
+        let rows = Id::from((CollectionName::conflicts(), Key::parse(row).unwrap()));
+        let shop = self.shops.get(who).cloned();
+        let view = |id: &Id| match &shop {
+            Some(shop) => shop.view(id, &[]),
+            None if *id == rows => self.hub.rows.get(row).map(|change| change.value.clone()),
+            None => self.hub.value(id).cloned(),
+        };
+        let Some(text) = view(&rows).map(|value| value.to_text()) else { return "unknown".to_owned() };
+        let read = resolve::Row::read(row, &text).unwrap();
+        let record = read.record().unwrap();
+        let definition = &self.hub.definitions[&record.0].definition;
+        let step = match read.step(&choice, view(&record).as_ref(), definition) {
+            Ok(step) => step,
+            Err(error) => return format!("refused: {error}"),
+        };
+        let (defined, seen) = (rows_defined(), view(&rows));
+        let closing = Scene {
+            defined: &defined,
+            view: seen.as_ref(),
+            seen: Revision(1),
+            depends: None,
+            stands_on: &[],
+            matched: true,
+            side: Side::Edge,
+        };
+        let close = Action::Close { by: who.to_owned() };
+        let close = Request { collection: rows.0.clone(), key: rows.1.clone(), action: close, expect: Some(Revision(read.revision)) };
+        let mut ops = vec![build(&close, &closing).unwrap().unwrap()];
+        let built = match &shop {
+            Some(shop) => {
+                let expect = Some(shop.cursor());
+                let request = Request { collection: record.0, key: record.1, action: step.into_action(), expect };
+                shop.build(&self.hub, &request, true, &[])
+            }
+            None => cloud_op(&self.hub, step.into_action(), &record, &[]),
+        };
+        match built {
+            Ok(op) => ops.extend(op),
+            Err(refusal) => return refusal.to_string(),
+        }
+        if shop.is_none() {
+            let write = Write { ops, ..Write::default() };
+            let outcome = self.hub.commit(&Author::Cloud { force: false }, &write, hlc).outcome;
+            return said(&outcome).trim_start_matches("applied").to_owned();
+        }
+        self.shops.get_mut(who).unwrap().commit(hlc, ops);
+        String::new()
+    }
+
     fn up(&mut self, node: &str) -> String {
         let decisions = self.shops.get_mut(node).unwrap().up(&mut self.hub);
         decisions.iter().map(|(number, decision)| format!("{number} {}\n", said(&decision.outcome))).collect()
@@ -162,8 +225,9 @@ impl Stage {
             let row = Row::parse(&change.value.to_text()).unwrap();
             assert_eq!((&row.id, row.state, row.kind), (id, change.state, change.row.kind));
             let place = change.partition.as_deref().unwrap_or("hidden");
-            writeln!(text, "{id} {} {} {}/{} in {place} x{}", row.kind.as_str(), row.state.as_str(), row.collection, row.key, row.count)
-                .unwrap();
+            let by = row.resolved_by.iter().map(|by| format!(" by {by}")).collect::<String>();
+            let (kind, state) = (row.kind.as_str(), row.state.as_str());
+            writeln!(text, "{id} {kind} {state}{by} {}/{} in {place} x{}", row.collection, row.key, row.count).unwrap();
             for field in &row.fields {
                 write!(text, "  {}", field.name).unwrap();
                 for (name, value) in [("base", &field.base), ("cloud", &field.cloud), ("edge", &field.edge), ("result", &field.result)] {
@@ -176,6 +240,11 @@ impl Stage {
         }
         text
     }
+}
+
+fn rows_defined() -> Defined {
+    let definition = Definition::parse(r#"{"key":"id","edge":"read-only"}"#).unwrap();
+    Defined { name: CollectionName::conflicts(), revision: Revision::ZERO, definition }
 }
 
 fn shop(name: &str) -> Shop {

@@ -63,12 +63,22 @@ scripts! {
     schema: "scripts/schema.txt" [
         newest older wrong_before required system_collections_open_no_rows
     ]
+    resolving: "scripts/resolving.txt" [
+        the_edges_name_after_all the_cloud_side_lost_and_comes_back the_side_that_stands_changes_nothing
+        a_value_of_ones_own two_people_resolve_one_row the_record_changed_since the_row_grew_since
+        own_writes_do_not_stand_in_the_way a_count_was_right_or_not a_bound_that_was_passed
+        a_guarded_change_is_made_again a_guarded_change_that_may_not_follow a_guarded_delete a_check_keeps_nothing
+        restored_with_the_change what_a_delete_took_comes_back it_stays_deleted sales_of_a_deleted_product
+        sale_of_a_forgotten_product restored_where_nothing_is_left the_key_is_taken what_it_stood_on_was_rejected
+        somebody_elses_row the_row_goes_with_its_record a_schema_that_was_stricter
+    ]
     schedules: "scripts/schedules.txt" [
         two_creates rename_by_put null_roundtrip check_as_read write_as_read restored_numbers_of_a_write
     ]
     inventory: "../../../../docs/guide/reconciliation.md" [
         last_unit_sold_twice price_from_head_office_text_from_the_shop two_renames shipped_and_cancelled
         stock_take_with_goods_in_transit same_new_product_in_two_shops deleted_product_is_edited_and_sold
-        forty_five_days_away clock_of_1970 delivered_three_times
+        forty_five_days_away clock_of_1970 delivered_three_times two_decide_and_one_was_first
+        a_deleted_product_comes_back the_count_was_right
     ]
 }

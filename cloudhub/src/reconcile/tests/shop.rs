@@ -6,13 +6,14 @@ use proto::build::{Action, BuildError, Request, Scene, Side, build};
 use proto::clock::Hlc;
 use proto::ids::Revision;
 use proto::json::Value;
-use proto::names::NodeName;
+use proto::names::{CollectionName, Key, NodeName};
 use proto::op::{Op, Verdict, Write};
 use proto::overlay::lay_all;
 
 use super::hub::{Hub, Id};
 use crate::reconcile::{Author, Decision};
 
+#[derive(Clone)]
 pub(super) struct Shop {
     pub(super) node: NodeName,
     pub(super) database: u32,
@@ -39,7 +40,18 @@ impl Shop {
                 self.base.insert(id.clone(), value.clone());
             }
         }
+        for (id, change) in &hub.rows {
+            let granted =
+                change.partition.as_deref().is_some_and(|partition| hub.granted(&self.node, &CollectionName::conflicts(), Some(partition)));
+            if granted {
+                self.base.insert((CollectionName::conflicts(), Key::parse(id).unwrap()), change.value.clone());
+            }
+        }
         self.laid.retain(|(_, _, decided)| !decided);
+    }
+
+    pub(super) fn cursor(&self) -> Revision {
+        self.cursor
     }
 
     fn ops<'s>(&'s self, id: &'s Id, write: &'s [Op]) -> impl Iterator<Item = &'s Op> {
