@@ -7,7 +7,7 @@ use proto::names::{CollectionName, Key};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 
-use crate::error::{Done, ReadError};
+use crate::error::{Done, Fault, ReadError};
 use crate::ledger::Meta;
 use crate::limits::{LIST_BYTES, LIST_LIMIT};
 use crate::reader::Reader;
@@ -80,6 +80,11 @@ impl About {
     }
 }
 
+/// Whether a collection is that of the rows.
+pub(crate) fn is(name: &CollectionName) -> bool {
+    name.as_str() == "_conflicts"
+}
+
 fn code(state: ConflictState) -> i64 {
     match state {
         ConflictState::Open => 0,
@@ -105,6 +110,12 @@ pub(crate) fn follow(conn: &Connection, meta: &mut Meta, id: &Key, about: Option
     Ok(())
 }
 
+/// Follows a row as readers see it: base, or a resolution that waits for its outcome laid over it.
+pub(crate) fn follow_view(conn: &Connection, meta: &mut Meta, id: &Key, view: Option<&str>) -> Done<()> {
+    let about = view.map(About::parse).transpose().map_err(|error| Fault::damaged("a conflict row", error))?;
+    follow(conn, meta, id, about.as_ref())
+}
+
 /// After rows of `_conflicts` were removed together.
 pub(crate) fn forget_missing(conn: &Connection, meta: &mut Meta) -> Done<()> {
     let name = CollectionName::conflicts();
@@ -123,8 +134,9 @@ pub(crate) fn open_of(conn: &Connection, collection: &str, key: &Key) -> Done<Ve
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
-const ROWS: &str = "SELECT conflicts.id, conflicts.collection, conflicts.key, conflicts.state, base.value FROM conflicts \
-    JOIN base ON base.collection = (SELECT id FROM collections WHERE name = '_conflicts') AND base.key = conflicts.id WHERE ";
+const ROWS: &str = "SELECT conflicts.id, conflicts.collection, conflicts.key, conflicts.state, coalesce(overlay.value, base.value) \
+    FROM conflicts JOIN base ON base.collection = (SELECT id FROM collections WHERE name = '_conflicts') AND base.key = conflicts.id \
+    LEFT JOIN overlay ON overlay.collection = base.collection AND overlay.key = base.key WHERE ";
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<ConflictRow> {
     let state = match row.get::<_, i64>(3)? {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use proto::build::BuildError;
 use proto::ids::{Position, Revision};
 use proto::json::JsonError;
+use proto::resolve::ResolveError;
 
 /// The database could not do what was asked. Nothing of it was stored; a store that had an I/O error opens its file
 /// anew before it does anything else.
@@ -196,6 +197,9 @@ pub enum Refusal {
     /// As the op says.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// A conflict that cannot be resolved so: 404 `not_found`, 409 `not_open`, or 400 `bad_request`.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
     /// 413 `too_large`.
     #[error("{0}")]
     TooLarge(String),
@@ -249,6 +253,10 @@ impl WriteError {
             Refusal::NotEntitled { .. } => "not_entitled",
             Refusal::Precondition { .. } => "precondition",
             Refusal::Build(error) => build_code(error),
+            Refusal::Resolve(ResolveError::Unknown(_)) => "not_found",
+            Refusal::Resolve(ResolveError::NotOpen(_)) => "not_open",
+            Refusal::Resolve(ResolveError::NothingKept { .. } | ResolveError::NotAlone) => "bad_request",
+            Refusal::Resolve(ResolveError::Unreadable { .. }) => "unavailable",
             Refusal::TooLarge(_) => "too_large",
             Refusal::Empty => "bad_request",
             Refusal::OutboxFull { .. } => "outbox_full",
@@ -263,6 +271,7 @@ impl WriteError {
     pub fn field(&self) -> Option<&str> {
         match &self.reason {
             Refusal::Build(BuildError::ReadOnly { field, .. }) => field.as_deref(),
+            Refusal::Resolve(ResolveError::NothingKept { .. }) => Some("use"),
             Refusal::Build(BuildError::Counter(field) | BuildError::NoCounter(field) | BuildError::CountNeedsMatch(field)) => Some(field),
             Refusal::Build(BuildError::Key(
                 proto::definition::KeyError::Mismatch { field, .. } | proto::definition::KeyError::Part(field),

@@ -106,6 +106,9 @@ impl Group {
             if let (Some(row), true) = (&entry.overlay, entry.changed) {
                 overlay::store(tx.conn, tx.ledger, collection, &key, row, !entry.stored)?;
                 tx.ledger.count(collection, 0, i64::from(row.value.is_some()) - i64::from(entry.seen));
+                if conflicts::is(tx.ledger.name_of(collection)?) {
+                    conflicts::follow_view(tx.conn, &mut tx.ledger.meta, &key, row.value.as_deref())?;
+                }
             }
         }
         Ok(())

@@ -46,6 +46,7 @@ mod readers;
 mod relay;
 mod renew;
 mod repair;
+mod resolve;
 mod salvage;
 mod schema;
 mod staging;

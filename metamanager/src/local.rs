@@ -53,6 +53,8 @@ pub enum Precondition {
     Present,
     /// The record as one of these tags names it.
     Match(Vec<Etag>),
+    /// None: the store itself made the request, from the view that it meets.
+    View,
     /// Base has this revision; the cloud judges it again by the request's `expect`.
     Base(Revision),
 }

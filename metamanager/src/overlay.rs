@@ -13,6 +13,7 @@ use proto::overlay::lay;
 use rusqlite::{Connection, params};
 
 use crate::base::{self, Base};
+use crate::conflicts;
 use crate::error::{Done, Fault};
 use crate::ledger::{Ledger, number, optional, stored};
 use crate::limits::LAID_LISTED;
@@ -177,7 +178,8 @@ pub(crate) fn settle(
     let after = match chain.laid.iter().chain(&chain.included).min().copied() {
         None => {
             remove(conn, ledger, collection, key)?;
-            base.is_some()
+            row.value = base.map(|base| base.value);
+            row.value.is_some()
         }
         Some(oldest) => {
             row.oldest = oldest;
@@ -187,6 +189,9 @@ pub(crate) fn settle(
         }
     };
     ledger.count(collection, 0, i64::from(after) - i64::from(before));
+    if conflicts::is(ledger.name_of(collection)?) {
+        conflicts::follow_view(conn, &mut ledger.meta, key, row.value.as_deref())?;
+    }
     hold(conn, collection, key, chain.waiting)
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proto::build::{Action, BuildError, Scene, Side, build};
-use proto::definition::{Defined, Policy};
+use proto::definition::{Defined, Definition, Policy};
+use proto::ids::Revision;
 use proto::json::Value;
 use proto::limits::WRITE_OPS;
 use proto::names::{CollectionName, Key};
@@ -14,6 +15,7 @@ use crate::error::{Done, Refusal, WriteError};
 use crate::group::{Did, Entry, Group, RecordId};
 use crate::local::{Etag, LocalRequest, LocalWrite, Place, Precondition, WriteRef};
 use crate::overlay::{Laying, Own};
+use crate::resolve;
 use crate::store::Tx;
 
 /// A write that nothing refuses.
@@ -63,6 +65,11 @@ fn refuse(place: usize, collection: &CollectionName, key: &Key, reason: impl Int
 }
 
 pub(crate) fn plan(tx: &Tx<'_>, group: &mut Group, write: &LocalWrite) -> Done<Result<Plan, WriteError>> {
+    let resolution = match resolve::expand(tx, group, write)? {
+        Ok(resolution) => resolution,
+        Err(error) => return Ok(Err(error)),
+    };
+    let write = resolution.as_ref().unwrap_or(write);
     let targets = match targets(tx, write) {
         Ok(targets) => targets,
         Err(error) => return Ok(Err(error)),
@@ -97,6 +104,10 @@ fn targets<'a>(tx: &Tx<'_>, write: &'a LocalWrite) -> Result<Vec<Target<'a>>, Wr
 fn target<'a>(tx: &Tx<'_>, place: usize, asked: &'a LocalRequest) -> Result<Target<'a>, WriteError> {
     let request = &asked.request;
     let failed = |reason: Refusal| refuse(place, &request.collection, &request.key, reason);
+    if let (Action::Close { .. }, Some(rows)) = (&request.action, tx.ledger.collections.get(&request.collection)) {
+        let defined = Defined { name: request.collection.clone(), revision: Revision::ZERO, definition: Definition::default() };
+        return Ok(Target { asked, place, id: (rows.id, request.key.clone()), defined: Arc::new(defined) });
+    }
     if request.collection.is_system() {
         return Err(failed(Refusal::SystemCollection(request.collection.to_string())));
     }
@@ -175,6 +186,8 @@ fn plan_op(tx: &Tx<'_>, group: &mut Group, new: &mut New, target: &Target<'_>) -
         let after = laying.view.is_some();
         new.laying.insert(target.id.clone(), laying);
         match (before, after) {
+            // Of a resolution the answer shows the record.
+            _ if matches!(target.asked.request.action, Action::Close { .. }) => Did::Checked,
             (_, false) => Did::Deleted,
             (false, true) => Did::Created,
             (true, true) => Did::Changed,
@@ -215,6 +228,7 @@ fn holds(own: &Own, precondition: &Precondition, entry: &Entry, laying: &Laying)
             let good = present && tags.iter().any(|tag| names(own, tag, entry));
             (good, good)
         }
+        Precondition::View => (true, present),
         Precondition::Base(revision) => (*revision == base, entry.overlay.is_none()),
     };
     if holds { Ok(matched) } else { Err(Refusal::Precondition { present: spell(own, entry, present) }) }
@@ -251,7 +265,7 @@ fn spell(own: &Own, entry: &Entry, present: bool) -> String {
 /// The result has to lie in a partition that this node gets.
 fn entitled(tx: &Tx<'_>, target: &Target<'_>, laying: &BTreeMap<RecordId, Laying>) -> Result<(), WriteError> {
     let view: Option<&Value> = laying.get(&target.id).and_then(|laying| laying.view.as_ref());
-    let Some(view) = view else { return Ok(()) };
+    let Some(view) = view.filter(|_| !target.asked.request.collection.is_system()) else { return Ok(()) };
     let partition = target.defined.definition.partition_of(view);
     let collection = &target.asked.request.collection;
     let granted = partition.as_ref().is_some_and(|partition| tx.ledger.granted(collection.as_str(), partition.as_deref()).is_some());

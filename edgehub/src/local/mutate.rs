@@ -114,6 +114,7 @@ fn action(action: OpAction) -> Action {
         OpAction::Increment(by) => Action::Increment(by.into_iter().collect()),
         OpAction::Delete { force } => Action::Delete { force },
         OpAction::Check(fields) => Action::Check(fields.fields().map(|(name, raw)| (name.to_owned(), raw.clone())).collect()),
+        OpAction::Resolve(resolve) => Action::Resolve(resolve),
     }
 }
 

@@ -10,6 +10,7 @@ mod model;
 mod opening;
 mod querying;
 mod reading;
+mod resolving;
 mod salvage;
 mod schedules;
 mod withdrawing;

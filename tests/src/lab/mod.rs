@@ -5,11 +5,13 @@
 //! commit or after it and before the answer. After every step [`check`] looks at what each node's readers see.
 //!
 //! [`cloud`] and [`edge`] hold the stores, [`road`] the links, `work` does what the hubs' drivers do, [`season`] draws
-//! a whole history from a seed, [`words`] are the verbs of applications.
+//! a whole history from a seed, [`decisions`] one of people who resolve conflicts,
+//! [`words`] are the verbs of applications.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod check;
 pub mod cloud;
+pub mod decisions;
 pub mod dice;
 pub mod edge;
 pub mod road;

@@ -4,6 +4,7 @@ use metamanager::{LocalRequest, Precondition};
 use proto::build::{Action, Request};
 use proto::json::{Raw, Value};
 use proto::names::{CollectionName, Key, NodeName};
+use proto::resolve::{Choice, Resolve};
 
 /// A collection's name.
 pub fn collection(text: &str) -> CollectionName {
@@ -63,6 +64,11 @@ pub fn delete(name: &str, id: &str, force: bool) -> LocalRequest {
 /// The write applies only when this field still has this value.
 pub fn check(name: &str, id: &str, field: &str, json: &str) -> LocalRequest {
     ask(name, id, Action::Check(vec![(field.to_owned(), Raw::parse(json).unwrap())]))
+}
+
+/// Somebody resolves a conflict.
+pub fn resolve(id: &str, choice: Choice) -> LocalRequest {
+    ask("_conflicts", id, Action::Resolve(Resolve { choice, by: None }))
 }
 
 /// The same under a precondition.
