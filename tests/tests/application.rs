@@ -3,6 +3,8 @@
 
 #[path = "application/both.rs"]
 mod both;
+#[path = "application/conflicts.rs"]
+mod conflicts;
 #[path = "application/described.rs"]
 mod described;
 #[path = "application/query.rs"]

@@ -108,6 +108,7 @@ const OPERATOR: Page = Page {
             "conflict show ID",
             "record increment products FX-101 Stock=-100000; cloudhub conflict show $(cloudhub conflict list | awk 'END { print $1 }')",
         ),
+        ("conflict resolve ID ", "conflict resolve $(cloudhub conflict list | awk 'END { print $1 }') "),
     ],
     seen: &[
         r#""epoch":"#,
@@ -119,6 +120,9 @@ const OPERATOR: Page = Page {
         "report",
         "flagged",
         "bound",
+        "products/FX-101 resolved (write cloud:",
+        "1 resolved, 0 not",
+        "0 resolved, 0 not",
     ],
 };
 

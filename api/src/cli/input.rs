@@ -75,7 +75,7 @@ fn unreadable(name: &str, error: &io::Error) -> CliError {
     CliError::Failed(format!("cannot read {name}: {error}"))
 }
 
-fn remark_on_terminal(console: &mut Console<'_>) {
+pub(super) fn remark_on_terminal(console: &mut Console<'_>) {
     if io::stdin().is_terminal() {
         console.note("reading standard input; end it with Ctrl-D");
     }

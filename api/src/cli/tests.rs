@@ -209,3 +209,20 @@ async fn a_refusal_is_an_error_in_any_format() {
     let error = ran.error.unwrap();
     assert_eq!((error.to_string().as_str(), error.code()), ("there is no record 12 in products (not_found)", 1));
 }
+
+#[tokio::test]
+async fn conflicts_are_resolved_one_after_the_other() {
+    let done = r#"{"conflict":{"id":"c1","collection":"p","key":"1","state":"resolved"},"write":{"id":"lyon:7f3a9c:4","state":"pending"}}"#;
+    let closed = r#"{"status":409,"title":"Not open","detail":"conflict c2 is resolved already","code":"not_open"}"#;
+    let ran = run(&["conflict", "resolve", "c1", "c2", "c3", "--use", "edge"], &[(200, done), (409, closed), (200, done)]).await;
+    let path = |id| format!(r#"POST /v1/conflicts/{id}/resolve {{"use":"edge"}}"#);
+    assert_eq!(ran.asked, ["c1", "c2", "c3"].map(path));
+    assert_eq!(ran.out, "c1: p/1 resolved (write lyon:7f3a9c:4, pending)\n".repeat(2));
+    assert_eq!(ran.notes, "c2: conflict c2 is resolved already (not_open)\n2 resolved, 1 not\n");
+    let error = ran.error.unwrap();
+    assert_eq!((error.to_string().as_str(), error.code()), ("not resolved: c2", 1));
+    let ran = run(&["conflict", "resolve", "c1", "--use", "value", "--value", r#"{"n":3}"#], &[(200, done)]).await;
+    assert_eq!(ran.asked, [r#"POST /v1/conflicts/c1/resolve {"use":"value","value":{"n":3}}"#]);
+    let ran = run(&["conflict", "resolve", "c1", "--use", "cloud", "--value", "{}"], &[(200, done)]).await;
+    assert_eq!((ran.asked.len(), ran.error.unwrap().code()), (0, 2));
+}

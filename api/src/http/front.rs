@@ -33,7 +33,6 @@ const LATER: [(&str, &str); 6] = [
     ("/v1/commands", ""),
     ("/v1/writes/", "/resend"),
     ("/v1/writes/", "/discard"),
-    ("/v1/conflicts/", "/resolve"),
     ("/v1/nodes/", ""),
 ];
 

@@ -115,6 +115,7 @@ pub(crate) fn shared<H: Hub>() -> Routes<H> {
         .add("/v1/writes/{id}", get(writes::show::<H>))
         .add("/v1/conflicts", get(conflicts::list::<H>))
         .add("/v1/conflicts/{id}", get(conflicts::show::<H>))
+        .add("/v1/conflicts/{id}/resolve", post(conflicts::resolve::<H>))
         .add("/v1/status", get(observe::status::<H>))
         .add("/healthz", get(observe::healthz))
         .add("/readyz", get(observe::readyz::<H>))

@@ -16,6 +16,7 @@ const NAME: &str = "^[!-~]([ -~]{0,126}[!-~])?$";
 /// Narrows the schemas that requests are made of.
 pub(super) fn complete(schemas: &mut Value) {
     schemas["Op"] = op();
+    schemas["ResolveRequest"] = resolution();
     schemas["WriteRequest"]["properties"]["ops"]["minItems"] = 1.into();
     schemas["WriteRequest"]["properties"]["ops"]["maxItems"] = WRITE_OPS.into();
     narrow(schemas, "LabelRequest", "labels", labels(json!(["string", "null"])));
@@ -157,6 +158,23 @@ fn op() -> Value {
             kind("increment", json!({"by": increments()}), &["op", "collection", "key", "by"]),
             kind("delete", json!({"force": {"type": "boolean"}}), &["op", "collection", "key"]),
             kind("check", json!({"fields": record}), &["op", "collection", "key", "fields"]),
+        ],
+    })
+}
+
+fn resolution() -> Value {
+    let value = json!({"type": "object", "maxProperties": VALUE_FIELDS,
+        "description": "A merge patch on the record as it is, or the new record where there is none"});
+    let kind = |side: Value, own: Value, required: &[&str]| {
+        let mut properties = own;
+        properties["use"] = side;
+        json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+    };
+    json!({
+        "description": "Which values a person wants: what the cloud had, what the losing write said, or others.",
+        "oneOf": [
+            kind(json!({"enum": ["cloud", "edge"]}), json!({}), &["use"]),
+            kind(json!({"const": "value"}), json!({"value": value}), &["use", "value"]),
         ],
     })
 }

@@ -77,6 +77,9 @@ pub struct Conflict {
     pub actor: Option<String>,
     /// What it is about.
     pub kind: ConflictKind,
+    /// What the losing op was: `put`, `merge`, `increment`, `delete` or `check`; rows of older hubs do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<String>,
     /// The values.
     pub fields: Vec<ConflictField>,
     /// The write's outcome.
@@ -89,8 +92,32 @@ pub struct Conflict {
     pub state: ConflictState,
     /// Who resolved it.
     pub resolved_by: Option<String>,
+    /// When it was resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Time>,
+    /// The write that resolved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_in: Option<String>,
     /// How many losers this row stands for.
     pub count: u64,
+    /// The events before the newest, newest first; at most 99.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losers: Vec<ConflictLoser>,
+}
+
+/// An earlier event of a row that gathers several.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ConflictLoser {
+    /// The write.
+    pub write: String,
+    /// The node that wrote it, or `cloud`.
+    pub node: String,
+    /// `Tombolo-Actor` of that write.
+    pub actor: Option<String>,
+    /// The revision that it was decided at.
+    pub revision: u64,
+    /// What it said.
+    pub fields: Vec<ConflictField>,
 }
 
 /// One field of a conflict; a value that is absent is left out.
@@ -114,6 +141,12 @@ pub struct ConflictField {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "even_null")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub result: Option<Box<RawValue>>,
+    /// What the event was to add to a counter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<i64>,
+    /// What all events of the row together were to add.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum: Option<i64>,
 }
 
 /// A member that is there is a value, JSON null too; only an absent one is none.

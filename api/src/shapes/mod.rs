@@ -16,7 +16,7 @@ mod verify;
 mod write;
 
 pub use admin::{AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken};
-pub use conflict::{Conflict, ConflictField, ConflictKind, ConflictState};
+pub use conflict::{Conflict, ConflictField, ConflictKind, ConflictLoser, ConflictState};
 pub use json_text::RawJson;
 pub(crate) use json_text::{Object, quote};
 pub use node::{
