@@ -28,13 +28,8 @@ pub(crate) fn is_open(path: &str) -> bool {
 }
 
 /// What the public interfaces have and this version has not: starts and ends of paths.
-const LATER: [(&str, &str); 6] = [
-    ("/v1/watch", ""),
-    ("/v1/commands", ""),
-    ("/v1/writes/", "/resend"),
-    ("/v1/writes/", "/discard"),
-    ("/v1/nodes/", ""),
-];
+const LATER: [(&str, &str); 5] =
+    [("/v1/watch", ""), ("/v1/commands", ""), ("/v1/writes/", "/resend"), ("/v1/writes/", "/discard"), ("/v1/nodes/", "")];
 
 /// Goes around every handler.
 pub(crate) async fn front<H: Hub>(State(app): State<Shared<H>>, request: Request, next: Next) -> Response {
