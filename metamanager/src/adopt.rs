@@ -109,6 +109,10 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<Adopted> {
     if again != Again::No || repended > 0 || saved {
         relay::again(&mut applying)?;
     }
+    if again != Again::No || repended > 0 || saved || lost > 0 {
+        // Revisions and outcomes were taken back; who follows lists again.
+        applying.tx.ledger.forget_changes(applying.tx.conn)?;
+    }
     for ((collection, key), upto) in included {
         overlay::include(applying.tx.conn, collection, &key, upto)?;
     }

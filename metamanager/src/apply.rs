@@ -214,6 +214,7 @@ impl<'t, 'c> Applying<'t, 'c> {
             return Ok(());
         }
         self.done.outcomes.push((number, outcome.verdict));
+        self.tx.ledger.note_outcome(self.tx.conn, number)?;
         let Some(kept) = self.writes.get(self.tx.conn, number)? else { return Ok(()) };
         for op in kept.write.ops.iter().filter(|op| !op.is_check()) {
             if let Some(collection) = self.tx.ledger.collections.get(&op.collection) {
@@ -280,9 +281,12 @@ impl<'t, 'c> Applying<'t, 'c> {
             if unsure {
                 self.renewed.insert((collection, record.key.clone()));
             }
+        } else {
+            // What is laid over is noted when it is settled.
+            self.tx.ledger.note(self.tx.conn, collection, record.key.as_str())?;
         }
         if conflict {
-            conflicts::follow(self.tx.conn, &mut self.tx.ledger.meta, &record.key, about.as_ref())?;
+            conflicts::follow(self.tx.conn, self.tx.ledger, &record.key, about.as_ref())?;
         }
         blocked::follow(self.tx, collection, record, Some(record.revision).filter(|_| !self.repairing))
     }
@@ -295,8 +299,11 @@ impl<'t, 'c> Applying<'t, 'c> {
         if removed {
             self.done.records += 1;
             self.tx.ledger.count(collection, -1, if laid { 0 } else { -1 });
+            if !laid {
+                self.tx.ledger.note(self.tx.conn, collection, record.key.as_str())?;
+            }
             if record.collection.as_str() == "_conflicts" {
-                conflicts::follow(self.tx.conn, &mut self.tx.ledger.meta, &record.key, None)?;
+                conflicts::follow(self.tx.conn, self.tx.ledger, &record.key, None)?;
             }
         }
         if laid {

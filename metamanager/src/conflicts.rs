@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 
 use crate::error::{Done, Fault, ReadError};
-use crate::ledger::Meta;
+use crate::ledger::Ledger;
 use crate::limits::{LIST_BYTES, LIST_LIMIT};
 use crate::reader::Reader;
 
@@ -94,10 +94,10 @@ fn code(state: ConflictState) -> i64 {
 }
 
 /// Follows a row that was stored (`Some`) or removed.
-pub(crate) fn follow(conn: &Connection, meta: &mut Meta, id: &Key, about: Option<&About>) -> Done<()> {
-    let mut before = conn.prepare_cached("SELECT state FROM conflicts WHERE id = ?1")?;
-    let was_open = before.query_row([id.as_str()], |row| row.get::<_, i64>(0)).optional()? == Some(0);
-    let is_open = about.is_some_and(|about| about.state == ConflictState::Open);
+pub(crate) fn follow(conn: &Connection, ledger: &mut Ledger, id: &Key, about: Option<&About>) -> Done<()> {
+    let mut before = conn.prepare_cached("SELECT collection, key FROM conflicts WHERE id = ?1 AND state = 0")?;
+    let was: Option<(String, String)> = before.query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let is = about.filter(|about| about.state == ConflictState::Open).map(|about| (about.collection.clone(), about.key.clone()));
     match about {
         Some(about) => {
             let mut statement =
@@ -106,24 +106,41 @@ pub(crate) fn follow(conn: &Connection, meta: &mut Meta, id: &Key, about: Option
         }
         None => drop(conn.prepare_cached("DELETE FROM conflicts WHERE id = ?1")?.execute([id.as_str()])?),
     }
-    meta.conflicts_open = meta.conflicts_open.saturating_add(u64::from(is_open)).saturating_sub(u64::from(was_open));
-    Ok(())
+    let meta = &mut ledger.meta;
+    meta.conflicts_open = meta.conflicts_open.saturating_add(u64::from(is.is_some())).saturating_sub(u64::from(was.is_some()));
+    if was == is {
+        return Ok(());
+    }
+    was.iter().chain(&is).try_for_each(|(collection, key)| note(conn, ledger, collection, key))
+}
+
+/// Readers see at a record which open conflicts it has.
+fn note(conn: &Connection, ledger: &mut Ledger, collection: &str, key: &str) -> Done<()> {
+    let known = CollectionName::parse(collection).ok().and_then(|name| ledger.collections.get(&name)).map(|known| known.id);
+    known.map_or(Ok(()), |id| ledger.note(conn, id, key))
 }
 
 /// Follows a row as readers see it: base, or a resolution that waits for its outcome laid over it.
-pub(crate) fn follow_view(conn: &Connection, meta: &mut Meta, id: &Key, view: Option<&str>) -> Done<()> {
+pub(crate) fn follow_view(conn: &Connection, ledger: &mut Ledger, id: &Key, view: Option<&str>) -> Done<()> {
     let about = view.map(About::parse).transpose().map_err(|error| Fault::damaged("a conflict row", error))?;
-    follow(conn, meta, id, about.as_ref())
+    follow(conn, ledger, id, about.as_ref())
 }
 
 /// After rows of `_conflicts` were removed together.
-pub(crate) fn forget_missing(conn: &Connection, meta: &mut Meta) -> Done<()> {
+pub(crate) fn forget_missing(conn: &Connection, ledger: &mut Ledger) -> Done<()> {
     let name = CollectionName::conflicts();
-    conn.execute(
-        "DELETE FROM conflicts WHERE id NOT IN (SELECT key FROM base WHERE collection = (SELECT id FROM collections WHERE name = ?1))",
-        [name.as_str()],
+    let mut gone = conn.prepare(
+        "DELETE FROM conflicts WHERE id NOT IN (SELECT key FROM base WHERE collection = (SELECT id FROM collections WHERE name = ?1)) \
+         RETURNING collection, key, state",
     )?;
-    meta.conflicts_open = conn.query_row("SELECT count(*) FROM conflicts WHERE state = 0", [], |row| crate::ledger::number(row, 0))?;
+    let mut rows = gone.query([name.as_str()])?;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(2)? == code(ConflictState::Open) {
+            note(conn, ledger, row.get_ref(0)?.as_str().unwrap_or_default(), row.get_ref(1)?.as_str().unwrap_or_default())?;
+        }
+    }
+    ledger.meta.conflicts_open =
+        conn.query_row("SELECT count(*) FROM conflicts WHERE state = 0", [], |row| crate::ledger::number(row, 0))?;
     Ok(())
 }
 
@@ -173,6 +190,11 @@ impl Reader {
 
     /// One conflict row.
     pub fn conflict(&mut self, id: &str) -> Result<Option<ConflictRow>, ReadError> {
-        self.ask(|conn| Ok(conn.prepare_cached(&format!("{ROWS}conflicts.id = ?1"))?.query_row([id], read).optional()?))
+        self.ask(|conn| find(conn, id))
     }
+}
+
+/// One conflict row, in whatever state `conn` reads.
+pub(crate) fn find(conn: &Connection, id: &str) -> Done<Option<ConflictRow>> {
+    Ok(conn.prepare_cached(&format!("{ROWS}conflicts.id = ?1"))?.query_row([id], read).optional()?)
 }

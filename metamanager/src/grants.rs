@@ -54,6 +54,7 @@ pub(crate) fn replace(applying: &mut Applying<'_, '_>, new: &Grants, again: Agai
     }
     if !lost.is_empty() {
         withdraw::old_values(applying, &lost)?;
+        applying.tx.ledger.forget_changes(applying.tx.conn)?;
         applying.tx.ledger.meta.wipe = 1;
     }
     for (share, grant) in wanted {
@@ -178,17 +179,31 @@ pub(crate) fn remove_rows(applying: &mut Applying<'_, '_>, granted: &Granted, un
     if unseen.is_some() {
         uncount(applying, granted, filter, (generation, from))?;
     }
-    let sql = format!("DELETE FROM base WHERE collection = ?1 AND {filter}");
-    let gone = applying.tx.conn.execute(&sql, params![granted.collection, granted.id, generation, from])? as i64;
+    let gone = delete(applying, granted, filter, (generation, from), unseen.is_some())?;
     let with_overlay = laid.len() as i64;
     applying.tx.ledger.count(granted.collection, -gone, with_overlay - gone);
     for key in laid {
         applying.unsettle((granted.collection, key), Revision::ZERO);
     }
     if gone > 0 && granted.grant.share.collection == CollectionName::conflicts() {
-        conflicts::forget_missing(applying.tx.conn, &mut applying.tx.ledger.meta)?;
+        conflicts::forget_missing(applying.tx.conn, applying.tx.ledger)?;
     }
     Ok(())
+}
+
+/// Deletes the rows and, with `noted`, notes each for whoever follows: with a right its keys go too. Tells how many.
+fn delete(applying: &mut Applying<'_, '_>, granted: &Granted, filter: &str, bounds: (i64, i64), noted: bool) -> Done<i64> {
+    let (conn, ledger) = (applying.tx.conn, &mut *applying.tx.ledger);
+    let mut statement = conn.prepare(&format!("DELETE FROM base WHERE collection = ?1 AND {filter} RETURNING key"))?;
+    let mut rows = statement.query(params![granted.collection, granted.id, bounds.0, bounds.1])?;
+    let mut gone = 0;
+    while let Some(row) = rows.next()? {
+        gone += 1;
+        if noted {
+            ledger.note(conn, granted.collection, row.get_ref(0)?.as_str().unwrap_or_default())?;
+        }
+    }
+    Ok(gone)
 }
 
 /// Takes the rows out of the grant's digest.

@@ -107,8 +107,9 @@ impl Group {
                 overlay::store(tx.conn, tx.ledger, collection, &key, row, !entry.stored)?;
                 tx.ledger.count(collection, 0, i64::from(row.value.is_some()) - i64::from(entry.seen));
                 if conflicts::is(tx.ledger.name_of(collection)?) {
-                    conflicts::follow_view(tx.conn, &mut tx.ledger.meta, &key, row.value.as_deref())?;
+                    conflicts::follow_view(tx.conn, tx.ledger, &key, row.value.as_deref())?;
                 }
+                tx.ledger.note(tx.conn, collection, key.as_str())?;
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use proto::ids::Revision;
 use proto::op::{Outcome, Verdict, Write};
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::{Done, Fault, ReadError};
 use crate::ledger::{number, optional, stored};
@@ -148,15 +148,17 @@ impl Reader {
 
     /// One write; none when the number was never given, or its content is not kept any more.
     pub fn write(&mut self, of: u64) -> Result<Option<WriteRow>, ReadError> {
-        self.ask(|conn| {
-            let sql =
-                format!("SELECT {COLUMNS} FROM writes LEFT JOIN outcomes ON outcomes.number = writes.number WHERE writes.number = ?1");
-            let mut statement = conn.prepare_cached(&sql)?;
-            let mut rows = statement.query([stored(of)])?;
-            match rows.next()? {
-                Some(found) => row(found).map(Some),
-                None => lost::row(conn, of),
-            }
-        })
+        self.ask(|conn| find(conn, of))
+    }
+}
+
+/// One write, in whatever state `conn` reads.
+pub(crate) fn find(conn: &Connection, of: u64) -> Done<Option<WriteRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM writes LEFT JOIN outcomes ON outcomes.number = writes.number WHERE writes.number = ?1");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([stored(of)])?;
+    match rows.next()? {
+        Some(found) => row(found).map(Some),
+        None => lost::row(conn, of),
     }
 }

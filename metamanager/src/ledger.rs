@@ -11,6 +11,7 @@ use proto::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
 use proto::names::{CollectionName, Key};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::changes::{self, Changes};
 use crate::digests::Digests;
 use crate::error::{Done, Fault};
 
@@ -53,6 +54,10 @@ pub(crate) struct Meta {
     pub(crate) saved: bool,
     /// One more than the pages that were wiped since a right was lost; 0: nothing is to be wiped.
     pub(crate) wipe: u64,
+    /// The id of the log of changes.
+    pub(crate) log: u64,
+    /// The number of its next entry.
+    pub(crate) changes: u64,
 }
 
 /// One collection, granted or once granted.
@@ -100,6 +105,7 @@ pub(crate) struct Ledger {
     /// In (collection, partition) order.
     pub(crate) grants: Vec<Granted>,
     pub(crate) digests: Digests,
+    pub(crate) changes: Changes,
     /// Records that are put aside.
     pub(crate) blocked: u64,
     /// Base may have rows of a history that the cloud's store lost.
@@ -144,11 +150,13 @@ impl Ledger {
         let digests = Digests::load(conn)?;
         let unsure = crate::fork::any(conn)?;
         let epochs = load_epochs(conn)?;
-        Ok(Self { saved: meta.clone(), meta, epochs, grants, collections, names, counts, digests, blocked, unsure })
+        let changes = Changes::load(conn, &meta)?;
+        Ok(Self { saved: meta.clone(), meta, epochs, grants, collections, names, counts, digests, changes, blocked, unsure })
     }
 
     /// Writes what changed; part of the transaction that changed it.
     pub(crate) fn save(&mut self, conn: &Connection) -> Done<()> {
+        self.store_changes(conn)?;
         if self.meta != self.saved {
             save_meta(conn, &self.meta)?;
             self.saved = self.meta.clone();
@@ -242,7 +250,7 @@ impl Collection {
 
 const META: &str = "SELECT database, session, clock, newest, answered, declared, outbox_writes, outbox_bytes, delivered_bytes, \
     rejected_writes, rejected_bytes, trimmed, overlays, epoch, reached, grants_revision, generation, conflicts_open, \
-    cursor_revision, cursor_collection, cursor_key, verified_ms, previous, top, saved, wipe FROM meta";
+    cursor_revision, cursor_collection, cursor_key, verified_ms, previous, top, saved, wipe, log, changes FROM meta";
 
 pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
     let mut statement = conn.prepare_cached(META)?;
@@ -277,6 +285,8 @@ pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
         top: Revision(number(row, 23)?),
         saved: row.get(24)?,
         wipe: number(row, 25)?,
+        log: number(row, 26)?,
+        changes: number(row, 27)?,
     })
 }
 
@@ -287,7 +297,8 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
         "UPDATE meta SET session = ?1, clock = ?2, newest = ?3, answered = ?4, declared = ?5, outbox_writes = ?6, outbox_bytes = ?7, \
          delivered_bytes = ?8, rejected_writes = ?9, rejected_bytes = ?10, trimmed = ?11, overlays = ?12, epoch = ?13, reached = ?14, \
          grants_revision = ?15, generation = ?16, conflicts_open = ?17, cursor_revision = ?18, cursor_collection = ?19, cursor_key = ?20, \
-         verified_ms = ?21, database = ?22, previous = ?23, top = ?24, saved = ?25, wipe = ?26",
+         verified_ms = ?21, database = ?22, previous = ?23, top = ?24, saved = ?25, wipe = ?26, \
+         log = ?27, changes = ?28",
     )?;
     statement.execute(params![
         stored(meta.session),
@@ -316,6 +327,8 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
         stored(meta.top.0),
         meta.saved,
         stored(meta.wipe),
+        stored(meta.log),
+        stored(meta.changes),
     ])?;
     Ok(())
 }
@@ -328,20 +341,28 @@ pub(crate) fn begin(conn: &Connection) -> Done<()> {
     if exists.is_none() {
         tx.execute("INSERT INTO meta (id, database) VALUES (1, ?1)", [crate::renew::fresh()?.0])?;
     }
-    tx.execute("UPDATE meta SET opens = opens + 1", [])?;
+    tx.execute("UPDATE meta SET opens = opens + 1, log = CASE log WHEN 0 THEN ?1 ELSE log END", [stored(changes::fresh()?)])?;
     Ok(tx.commit()?)
 }
 
 /// Removes the names of collections that nothing mentions any more; how many. Only at a start: while the process runs,
 /// readers remember ids.
 pub(crate) fn forget_names(conn: &Connection) -> Done<usize> {
-    Ok(conn.execute(
+    let tx = conn.unchecked_transaction()?;
+    let gone = tx.execute(
         "DELETE FROM collections WHERE definition IS NULL AND name NOT LIKE '\\_%' ESCAPE '\\' AND NOT EXISTS (SELECT 1 FROM grants WHERE collection = collections.id) \
          AND NOT EXISTS (SELECT 1 FROM base WHERE base.collection = collections.id) \
          AND NOT EXISTS (SELECT 1 FROM overlay WHERE overlay.collection = collections.id) \
          AND NOT EXISTS (SELECT 1 FROM held WHERE held.collection = collections.id)",
         [],
-    )?)
+    )?;
+    if gone > 0 {
+        // An id may come to mean another name.
+        tx.execute("DELETE FROM changes", [])?;
+        tx.execute("UPDATE meta SET log = ?1", [stored(changes::fresh()?)])?;
+    }
+    tx.commit()?;
+    Ok(gone)
 }
 
 fn load_epochs(conn: &Connection) -> Done<Vec<EpochStart>> {

@@ -6,13 +6,15 @@
 //! tables), `open` and `lock` (whose file it is), `ledger` (the small tables in memory), `store` (one transaction),
 //! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `lost`, `apply`,
 //! `staging`, `grants`, `fill`, `blocked` (what comes down), `digests`, `check` with `checking` and `mend`, `repair` (whether
-//! it is what the cloud has), `overlay` and `relay` (pending ops over base), `trim` (what is kept how long),
-//! and `reader`, `list`, `history`, `conflicts`, `status` (what people see), `query` (SQL of applications), `inspect` (the file, from outside).
+//! it is what the cloud has), `overlay` and `relay` (pending ops over base), `changes` with `follow` (what readers may see otherwise than
+//! before), `trim` (what is kept how long), and `reader`, `list`, `history`, `conflicts`, `status` (what people see), `query` (SQL of
+//! applications), `inspect` (the file, from outside).
 
 mod adopt;
 mod apply;
 mod base;
 mod blocked;
+mod changes;
 mod check;
 mod checking;
 mod conflicts;
@@ -22,6 +24,7 @@ mod disk;
 mod error;
 mod examine;
 mod fill;
+mod follow;
 mod fork;
 mod grants;
 mod group;
@@ -61,6 +64,7 @@ pub use adopt::Adopted;
 pub use apply::Applied;
 pub use check::{Check, Checked, Found};
 pub use conflicts::{BadConflictState, ConflictRow, ConflictState, ConflictsPage};
+pub use follow::{Change, Followed, Since, Step, What};
 pub use disk::{Disk, Space, SystemDisk};
 pub use error::{ApplyError, OpenError, ReadError, Refusal, StoreError, WriteError};
 pub use group::{Did, Laid};

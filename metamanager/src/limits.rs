@@ -102,6 +102,19 @@ pub const QUERY_FUNCTION_ARGUMENTS: i32 = 32;
 pub const QUERY_PATTERN_BYTES: i32 = 256;
 /// Parameters of a statement.
 pub const QUERY_PARAMETERS: i32 = 256;
+/// Entries of the log of changes that are kept: an application that was away for a day of a busy shop goes on where it
+/// was. 2 MiB of short keys; one that was away for longer lists again.
+pub const CHANGES_KEPT: u64 = 131_072;
+/// Entries beyond those before the oldest are removed, together: no commit pays for one.
+pub const CHANGES_STEP: u64 = 4_096;
+/// Bytes of entries in one row, before the last: with a key of usual length it fits a page.
+pub const CHANGES_ROW_BYTES: usize = 3_500;
+/// Entries that one step of following looks at; what it does not want costs next to nothing.
+pub const FOLLOW_ENTRIES: usize = 2_048;
+/// Records that one step brings: a reader is not held for long.
+pub const FOLLOW_RECORDS: usize = 256;
+/// Bytes of values that one step brings, at least one record: two hundred that follow do not fill the memory of a Pi.
+pub const FOLLOW_BYTES: usize = 64 * 1024;
 /// Pages in the log before SQLite moves them into the file: 16 MB, so that a page that changes often is moved once.
 pub const CHECKPOINT_PAGES: u32 = 4_000;
 /// The log file is cut back to this size, bytes.

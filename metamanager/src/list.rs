@@ -9,6 +9,7 @@ use rusqlite::{Connection, Rows, params};
 use crate::base::Base;
 use crate::conflicts;
 use crate::error::{Done, Fault, ReadError};
+use crate::follow::{self, Since};
 use crate::ledger::record_key;
 use crate::limits::{LIST_BYTES, LIST_KEYS, LIST_LIMIT};
 use crate::reader::{self, Reader};
@@ -39,6 +40,8 @@ pub struct ListPage {
     pub records: Vec<ViewRow>,
     /// The last key that was looked at, when there may be more.
     pub next: Option<String>,
+    /// Where the log of changes ended in the state that was listed.
+    pub since: Since,
     bytes: usize,
 }
 
@@ -69,7 +72,8 @@ impl Reader {
             {
                 return Ok(None);
             }
-            let page = if query.keys.is_empty() { range(&state, id, query, &filters)? } else { named(&state, id, query, &filters)? };
+            let mut page = if query.keys.is_empty() { range(&state, id, query, &filters)? } else { named(&state, id, query, &filters)? };
+            page.since = follow::end(&state)?;
             state.finish()?;
             Ok(Some(page))
         })?;

@@ -86,9 +86,11 @@ fn step(applying: &mut Applying<'_, '_>, found: &mut Found) -> Done<bool> {
     if index {
         conflict = true;
         make_index(applying)?;
+        // What readers saw by the wrong index is nowhere written.
+        applying.tx.ledger.forget_changes(applying.tx.conn)?;
     }
     if conflict {
-        conflicts::forget_missing(applying.tx.conn, &mut applying.tx.ledger.meta)?;
+        conflicts::forget_missing(applying.tx.conn, applying.tx.ledger)?;
     }
     found.mended = end;
     found.corrected = true;
@@ -127,8 +129,10 @@ fn row(applying: &mut Applying<'_, '_>, homes: &BTreeMap<i64, i64>, id: i64) -> 
         None => false,
     };
     applying.tx.ledger.count(collection, -1, if laid { 0 } else { -1 });
-    if let (true, Some(key)) = (laid, key) {
-        applying.unsettle((collection, key), Revision::ZERO);
+    match key {
+        Some(key) if laid => applying.unsettle((collection, key), Revision::ZERO),
+        Some(key) => applying.tx.ledger.note(conn, collection, key.as_str())?,
+        None => {}
     }
     let conflicts = applying.tx.ledger.collections.get(&CollectionName::conflicts());
     Ok(conflicts.is_some_and(|own| own.id == collection))

@@ -1,36 +1,44 @@
-//! Lists of write numbers as few bytes: 7 bits a byte, lowest first, the high bit says that more follow.
+//! Numbers as few bytes: 7 bits a byte, lowest first, the high bit says that more follow.
 
 use crate::error::{Done, Fault};
 
 pub(crate) fn pack(numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for mut rest in numbers {
-        while rest >= 0x80 {
-            bytes.push((rest & 0x7f) as u8 | 0x80);
-            rest >>= 7;
-        }
-        bytes.push(rest as u8);
-    }
+    numbers.into_iter().for_each(|number| push(&mut bytes, number));
     bytes
 }
 
-pub(crate) fn unpack(bytes: &[u8]) -> Done<Vec<u64>> {
-    let mut numbers = Vec::new();
+/// Appends one number.
+pub(crate) fn push(bytes: &mut Vec<u8>, mut rest: u64) {
+    while rest >= 0x80 {
+        bytes.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+}
+
+/// Takes the first number off.
+pub(crate) fn take(bytes: &mut &[u8]) -> Done<u64> {
     let (mut number, mut shift) = (0u64, 0u32);
-    for byte in bytes {
+    loop {
+        let (byte, rest) = bytes.split_first().ok_or_else(|| Fault::damaged("a list of numbers", "it ends inside a number"))?;
+        *bytes = rest;
         let part = u64::from(byte & 0x7f);
         if shift > 63 || (part << shift) >> shift != part {
-            return Err(Fault::damaged("a list of write numbers", "a number is above 64 bits"));
+            return Err(Fault::damaged("a list of numbers", "a number is above 64 bits"));
         }
         number |= part << shift;
         shift += 7;
         if byte & 0x80 == 0 {
-            numbers.push(number);
-            (number, shift) = (0, 0);
+            return Ok(number);
         }
     }
-    if shift > 0 {
-        return Err(Fault::damaged("a list of write numbers", "it ends inside a number"));
+}
+
+pub(crate) fn unpack(mut bytes: &[u8]) -> Done<Vec<u64>> {
+    let mut numbers = Vec::new();
+    while !bytes.is_empty() {
+        numbers.push(take(&mut bytes)?);
     }
     Ok(numbers)
 }

@@ -190,8 +190,9 @@ pub(crate) fn settle(
     };
     ledger.count(collection, 0, i64::from(after) - i64::from(before));
     if conflicts::is(ledger.name_of(collection)?) {
-        conflicts::follow_view(conn, &mut ledger.meta, key, row.value.as_deref())?;
+        conflicts::follow_view(conn, ledger, key, row.value.as_deref())?;
     }
+    ledger.note(conn, collection, key.as_str())?;
     hold(conn, collection, key, chain.waiting)
 }
 

@@ -45,6 +45,8 @@ impl Store {
             meta.previous = Some(meta.database);
             meta.database = database;
             meta.session = 0;
+            // What a copy noted under the same numbers is something else.
+            tx.ledger.forget_changes(tx.conn)?;
             Ok(database)
         })?;
         self.take_name()?;

@@ -44,7 +44,7 @@ pub(crate) fn sweep(applying: &mut Applying<'_, '_>, granted: &Granted, ranges: 
         after = last;
     }
     if gone && granted.grant.share.collection == CollectionName::conflicts() {
-        conflicts::forget_missing(applying.tx.conn, &mut applying.tx.ledger.meta)?;
+        conflicts::forget_missing(applying.tx.conn, applying.tx.ledger)?;
     }
     Ok(())
 }
@@ -80,6 +80,8 @@ pub(crate) fn remove_row(applying: &mut Applying<'_, '_>, collection: i64, id: i
     applying.tx.ledger.count(collection, -1, if laid { 0 } else { -1 });
     if laid {
         applying.unsettle((collection, key.clone()), Revision::ZERO);
+    } else {
+        applying.tx.ledger.note(applying.tx.conn, collection, key.as_str())?;
     }
     applying.done.records += 1;
     Ok(())

@@ -208,7 +208,12 @@ ALTER TABLE meta ADD COLUMN wipe INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// What the local API keeps beside the records.
+/// - `changes`: what may have changed for readers (`changes` writes it, `follow` reads it): `seq` is the number of the row's first
+///   entry. `meta.log`: the log's random id (0: none yet); `meta.changes`: the number of the next entry.
 const FORMAT_3: &str = "
+CREATE TABLE changes (seq INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;
+ALTER TABLE meta ADD COLUMN log INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN changes INTEGER NOT NULL DEFAULT 1;
 ";
 
 /// Brings a file of format `from` to [`FORMAT`], all or nothing.

@@ -49,6 +49,8 @@ pub enum Event {
     },
     /// Something from the cloud: records, grants, the cursor.
     Changed,
+    /// The log of changes has more in it, or begins anew.
+    Noted,
     /// The file is damaged: close the database and open it again, and what was not sent is saved from it.
     Damaged,
 }
@@ -362,7 +364,11 @@ impl Store {
             tracing::warn!(path = %self.path.display(), "the disk is full: the reserve was given back");
         }
         self.heal()?;
+        let log = (self.ledger.meta.log, self.ledger.meta.changes);
         let result = self.try_transaction(work);
+        if result.is_ok() && log != (self.ledger.meta.log, self.ledger.meta.changes) {
+            self.tell(&Event::Noted);
+        }
         result.map_err(|fault| {
             let error = self.damage.look(StoreError::of(fault, &self.path));
             let undone = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();

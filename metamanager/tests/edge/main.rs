@@ -3,6 +3,7 @@
 
 mod digests;
 mod filling;
+mod following;
 mod keeping;
 mod kit;
 mod local;

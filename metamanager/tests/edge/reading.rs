@@ -95,7 +95,7 @@ fn many_threads_share_one_database() {
     let observer: metamanager::Observer = Arc::new(move |event| match event {
         Event::Committed { newest } => hear.lock().unwrap().0 = *newest,
         Event::Answered { outcomes } => hear.lock().unwrap().1.extend(outcomes.clone()),
-        Event::Changed => {}
+        Event::Changed | Event::Noted => {}
         metamanager::Event::Damaged => panic!("the file is whole"),
     });
     let options = Options { observer: Some(observer), ..edge.options };
