@@ -171,7 +171,7 @@ pub trait CloudAdmin: Hub {
 }
 
 /// What only the edge's API has.
-pub trait EdgeAdmin: Hub {
+pub trait EdgeAdmin: crate::watch::Watched {
     /// Writes that have no outcome yet, in order. Errors: `bad_request` for a bad token.
     fn outbox(&self, after: Option<PageToken>, limit: usize) -> impl Future<Output = Result<WritePage, Problem>> + Send;
 
@@ -548,7 +548,7 @@ pub struct ConflictPage {
 }
 
 /// One conflict row, as stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ConflictRow {
     /// The collection that it is about.
     pub collection: String,

@@ -17,3 +17,4 @@ pub mod problem;
 mod refusals;
 pub mod reserve;
 pub mod shapes;
+pub mod watch;

@@ -53,3 +53,18 @@ pub const FILE_DEPTH: usize = 16;
 pub const DRAIN_BYTES: u64 = 16 * 1024 * 1024;
 /// How long such a client may pause: one that sends the head of a request alone is answered then.
 pub const DRAIN_PAUSE: Duration = Duration::from_secs(2);
+/// Watches that one hub serves at once: half of a listener's connections, so that whoever asks something is never shut out.
+pub const WATCHES: usize = 256;
+/// How long a client whose connection breaks waits before it comes again, milliseconds; it is told so.
+pub const WATCH_RETRY_MS: u64 = 2_000;
+/// How often an open watch is sent something although nothing happens: proxies close what is silent for a minute. Also how
+/// often it is looked up whether the caller still may.
+pub const WATCH_BEAT: Duration = Duration::from_secs(15);
+/// How long a watch rests between two looks, for each that is open: one is told at once, two hundred leave time for the
+/// rest of the hub.
+pub const WATCH_REST: Duration = Duration::from_micros(100);
+/// How long a client may read nothing of an answer while there is something to read: longer than a phone's tunnel, short
+/// enough that who is gone takes nobody's place.
+pub const STALL_TIME: Duration = Duration::from_secs(30);
+/// How long a watch may take to end once the hub stops.
+pub const WATCH_END: Duration = Duration::from_millis(500);

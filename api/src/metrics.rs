@@ -59,6 +59,8 @@ macro_rules! metrics {
 metrics! {
     BUILD_INFO "tombolo_build_info" Both Gauge ["version"] "Always 1; the label is the software's version.";
     HTTP_REQUESTS "tombolo_http_requests_total" Both Counter ["class"] "Requests answered, by class of status.";
+    WATCHES "tombolo_watches" Both Gauge [] "Watches that are open.";
+    WATCHES_CUT "tombolo_watches_cut_total" Both Counter [] "Watches cut off since the start because their client read nothing for 30 s.";
     RECORDS "tombolo_records" Both Gauge ["collection"] "Live records of a collection.";
     CONFLICTS_OPEN "tombolo_conflicts_open" Both Gauge [] "Conflicts that wait for a person.";
     WRITES "tombolo_writes_total" Both Counter ["state"] "Writes decided since the start, by outcome; at the edge also those taken (pending).";

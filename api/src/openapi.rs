@@ -12,7 +12,7 @@ mod shapes;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::http::{bulk, cloud as cloud_paths, collections, conflicts, edge as edge_paths, observe, records, writes};
+use crate::http::{bulk, cloud as cloud_paths, collections, conflicts, edge as edge_paths, observe, records, watch, writes};
 use crate::shapes::{CloudStatus, EdgeStatus};
 
 #[derive(OpenApi)]
@@ -56,7 +56,7 @@ struct Both;
 struct Cloud;
 
 #[derive(OpenApi)]
-#[openapi(paths(edge_paths::outbox, edge_paths::verify, edge_paths::query), components(schemas(EdgeStatus)))]
+#[openapi(paths(watch::watch, edge_paths::outbox, edge_paths::verify, edge_paths::query), components(schemas(EdgeStatus)))]
 struct Edge;
 
 /// Which hub is described.

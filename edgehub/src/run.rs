@@ -90,12 +90,13 @@ impl Node {
         let tally = Arc::new(Tally::default());
         let damaged = Arc::new(Notify::new());
         let (answered, answers) = watch::channel(());
+        let (noted, changes) = watch::channel(());
         // A machine that has joined answers from the first request on, whatever the link does.
         let name = Arc::new(identity.as_ref().map_or_else(OnceLock::new, |identity| OnceLock::from(identity.node().clone())));
         let options = Options {
             node: identity.as_ref().map(|identity| identity.node().clone()),
             max_outbox_bytes: config.outbox.max_bytes.0,
-            observer: Some(observer(Arc::clone(&outbox_grew), answered, Arc::clone(&tally), Arc::clone(&damaged))),
+            observer: Some(observer(Arc::clone(&outbox_grew), Rung { answered, noted }, Arc::clone(&tally), Arc::clone(&damaged))),
             disk: Arc::new(NodeDisk),
         };
         let store = Metamanager::open(&data.join("edge.db"), options, Arc::new(move || clock.now()))?;
@@ -116,6 +117,7 @@ impl Node {
             board: Arc::clone(&node.board),
             verification: Arc::clone(&node.verification),
             answered: answers,
+            changes,
             clock,
             data: data.clone(),
             tally,
@@ -209,15 +211,22 @@ impl Node {
     }
 }
 
-fn observer(outbox_grew: Arc<Notify>, answered: watch::Sender<()>, tally: Arc<Tally>, damaged: Arc<Notify>) -> metamanager::Observer {
+/// What wakes those who wait for the database; without payload, so that the writer never waits for them.
+struct Rung {
+    answered: watch::Sender<()>,
+    noted: watch::Sender<()>,
+}
+
+fn observer(outbox_grew: Arc<Notify>, rung: Rung, tally: Arc<Tally>, damaged: Arc<Notify>) -> metamanager::Observer {
     Arc::new(move |event| match event {
         Event::Committed { .. } => outbox_grew.notify_one(),
         Event::Answered { outcomes } => {
             for (_, verdict) in outcomes {
                 tally.verdicts[*verdict as usize].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
-            answered.send_replace(());
+            rung.answered.send_replace(());
         }
+        Event::Noted => rung.noted.send_replace(()),
         Event::Changed => {}
         Event::Damaged => damaged.notify_one(),
     })

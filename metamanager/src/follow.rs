@@ -91,6 +91,50 @@ impl Reader {
     }
 }
 
+/// Records of a collection, in key order, from one state: a stretch of everything that is there.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Stretch {
+    /// As readers see them.
+    pub records: Vec<ViewRow>,
+    /// The last key that was looked at, when there may be more.
+    pub next: Option<Key>,
+}
+
+const KEYS: &str = "SELECT key FROM base WHERE collection = ?1 AND key > ?2 \
+    UNION SELECT key FROM overlay WHERE collection = ?1 AND key > ?2 ORDER BY key LIMIT ?3";
+
+impl Reader {
+    /// The next records of a collection, of the size of one step.
+    pub fn stretch(&mut self, collection: &CollectionName, after: Option<&Key>) -> Result<Stretch, ReadError> {
+        let id = self.id(collection)?;
+        self.ask(|conn| {
+            let state = conn.unchecked_transaction()?;
+            let mut stretch = Stretch::default();
+            {
+                let mut statement = state.prepare_cached(KEYS)?;
+                let mut rows = statement.query(params![id, after.map_or("", Key::as_str), FOLLOW_RECORDS as i64 + 1])?;
+                let (mut seen, mut bytes) = (0, 0);
+                let mut last = None;
+                while let Some(row) = rows.next()? {
+                    if seen == FOLLOW_RECORDS || bytes >= FOLLOW_BYTES {
+                        stretch.next = last;
+                        break;
+                    }
+                    let key = record_key(row.get_ref(0)?.as_str().unwrap_or_default())?;
+                    seen += 1;
+                    if let Some(view) = reader::point(&state, reader::POINT, id, collection, &key)? {
+                        bytes += view.value.len();
+                        stretch.records.push(view);
+                    }
+                    last = Some(key);
+                }
+            }
+            state.finish()?;
+            Ok(stretch)
+        })
+    }
+}
+
 /// The end of the log in this state.
 pub(crate) fn end(conn: &Connection) -> Done<Since> {
     let mut statement = conn.prepare_cached("SELECT log, changes FROM meta")?;

@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tracing::Instrument;
 
-use super::{Hosts, ServerOptions, Shared, body, files, headers};
+use super::{Hosts, ServerOptions, Shared, body, files, headers, watch};
 use crate::hub::{Credentials, Hub, Origin, Peer};
 use crate::problem::{Code, Problem};
 
@@ -28,8 +28,7 @@ pub(crate) fn is_open(path: &str) -> bool {
 }
 
 /// What the public interfaces have and this version has not: starts and ends of paths.
-const LATER: [(&str, &str); 5] =
-    [("/v1/watch", ""), ("/v1/commands", ""), ("/v1/writes/", "/resend"), ("/v1/writes/", "/discard"), ("/v1/nodes/", "")];
+const LATER: [(&str, &str); 4] = [("/v1/commands", ""), ("/v1/writes/", "/resend"), ("/v1/writes/", "/discard"), ("/v1/nodes/", "")];
 
 /// Goes around every handler.
 pub(crate) async fn front<H: Hub>(State(app): State<Shared<H>>, request: Request, next: Next) -> Response {
@@ -75,7 +74,7 @@ async fn pass<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, mut request: Re
         return files::serve(folder, request.method(), request.uri(), request.headers()).await.into_response();
     }
     if !is_open(request.uri().path()) {
-        match origin(app, id, peer, request.headers()).await {
+        match origin(app, id, peer, request.uri(), request.headers()).await {
             Ok(origin) => request.extensions_mut().insert(origin),
             Err(problem) => return problem.into_response(),
         };
@@ -83,8 +82,10 @@ async fn pass<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, mut request: Re
     next.run(request).await
 }
 
-async fn origin<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, peer: Peer, headers: &HeaderMap) -> Result<Origin, Problem> {
-    let caller = app.hub.authorize(Credentials { bearer: headers::bearer(headers), peer }).await?;
+async fn origin<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, peer: Peer, uri: &Uri, headers: &HeaderMap) -> Result<Origin, Problem> {
+    let asked = if uri.path() == watch::PATH { watch::token(uri) } else { None };
+    let bearer = headers::bearer(headers).or(asked.as_deref());
+    let caller = app.hub.authorize(Credentials { bearer, peer }).await?;
     headers::refuse_idempotency_key(headers)?;
     let named = headers::own_id(headers).is_some();
     Ok(Origin { caller, actor: headers::actor(headers)?, request_id: id.clone(), named })

@@ -21,6 +21,8 @@ mod path;
 mod query;
 pub(crate) mod records;
 pub mod serve;
+mod stall;
+pub(crate) mod watch;
 pub(crate) mod writes;
 
 #[cfg(test)]
@@ -70,6 +72,7 @@ pub(crate) struct App<H> {
     pub(crate) ids: headers::RequestIds,
     /// Answers by class of status, 1xx to 5xx.
     pub(crate) answered: [AtomicU64; 5],
+    pub(crate) watches: Arc<watch::Watches>,
 }
 
 pub(crate) type Shared<H> = Arc<App<H>>;
@@ -89,7 +92,14 @@ impl<H: Hub> Routes<H> {
     }
 
     pub(crate) fn finish(self, hub: Arc<H>, options: ServerOptions, describe: fn() -> serde_json::Value) -> Router {
-        let app = Arc::new(App { hub, options, describe, ids: headers::RequestIds::new(), answered: Default::default() });
+        let app = Arc::new(App {
+            hub,
+            options,
+            describe,
+            ids: headers::RequestIds::new(),
+            answered: Default::default(),
+            watches: Default::default(),
+        });
         self.router
             .route("/v1/collections/{c}/records/", axum::routing::any(path::empty_key))
             .fallback(front::no_route)
@@ -151,6 +161,7 @@ pub(crate) fn cloud_routes<H: crate::hub::CloudAdmin>() -> Routes<H> {
 pub(crate) fn edge_routes<H: crate::hub::EdgeAdmin>() -> Routes<H> {
     shared::<H>()
         .add("/v1/collections/{c}", one_collection::<H>())
+        .add("/v1/watch", get(watch::watch::<H>))
         .add("/v1/outbox", get(edge::outbox::<H>))
         .add("/v1/verify", post(edge::verify::<H>))
         .add("/v1/query", post(edge::query::<H>))

@@ -11,7 +11,7 @@ use super::Shared;
 use super::answer::{self, Answer};
 use super::query::Query;
 use crate::hub::{Hub, Origin};
-use crate::metrics::{BUILD_INFO, HTTP_REQUESTS, MetricsWriter};
+use crate::metrics::{BUILD_INFO, HTTP_REQUESTS, MetricsWriter, WATCHES, WATCHES_CUT};
 
 /// What the hub is doing.
 #[utoipa::path(
@@ -53,6 +53,8 @@ pub(crate) async fn metrics<H: Hub>(State(app): State<Shared<H>>, _origin: Origi
     for (class, answered) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(&app.answered) {
         out.sample(&HTTP_REQUESTS, &[class], answered.load(Ordering::Relaxed) as f64);
     }
+    out.sample(&WATCHES, &[], app.watches.open() as f64);
+    out.sample(&WATCHES_CUT, &[], app.watches.cut() as f64);
     app.hub.metrics(&mut out).await?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out.finish()).into_response())
 }

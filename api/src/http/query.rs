@@ -47,7 +47,7 @@ impl Query {
         }
     }
 
-    fn take_all(&mut self, name: &str) -> Vec<String> {
+    pub(crate) fn take_all(&mut self, name: &str) -> Vec<String> {
         self.0.extract_if(.., |(own, _)| own == name).map(|(_, value)| value).collect()
     }
 

@@ -37,10 +37,11 @@ pub(crate) async fn list<H: Hub>(
 ) -> Answer {
     collections::may_see(&origin.caller, collection.as_str())?;
     query::check_sort(query.take("sort")?, collection.as_str())?;
+    let (begun, after) = begun(query.after()?);
     let list = ListQuery {
         prefix: query.take("prefix")?,
         keys: query.keys()?,
-        after: query.after()?.map(|token| token.to_key()).transpose()?,
+        after: after.map(|token| token.to_key()).transpose()?,
         limit: query.limit()?,
         filters: query.filters()?,
         collection,
@@ -49,10 +50,24 @@ pub(crate) async fn list<H: Hub>(
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     object.list("records", &page.records, |out, record| record.write_json(out, None));
-    object.text_or_null("next", page.next.as_ref().map(PageToken::of_key).as_ref().map(PageToken::as_str));
-    object.text("since", &page.since);
+    let since = begun.unwrap_or(page.since);
+    let next = page.next.as_ref().map(|key| format!("{since}~{}", PageToken::of_key(key).as_str()));
+    object.text_or_null("next", next.as_deref());
+    object.text("since", &since);
     object.end();
     Ok(answer::json_bytes(StatusCode::OK, out))
+}
+
+/// Where a watch goes on after the first page, which every page says again: on a later one it would miss what changed
+/// meanwhile on those before.
+fn begun(after: Option<PageToken>) -> (Option<String>, Option<PageToken>) {
+    match after {
+        Some(token) => match token.as_str().split_once('~') {
+            Some((since, place)) => (Some(since.to_owned()), Some(PageToken(place.to_owned()))),
+            None => (None, Some(token)),
+        },
+        None => (None, None),
+    }
 }
 
 /// One page of records.

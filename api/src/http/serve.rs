@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,8 +20,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
+use super::stall::Stalling;
 use crate::hub::Peer;
-use crate::limits::{CONNECTIONS, DRAIN_TIME, HANDSHAKE_TIME, HEADER_BYTES, HEADER_TIME};
+use crate::limits::{CONNECTIONS, DRAIN_TIME, HANDSHAKE_TIME, HEADER_BYTES, HEADER_TIME, WATCH_END};
 
 /// Where a router is served.
 pub enum Listening {
@@ -101,6 +103,21 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stopping| *stopping).await;
 }
 
+/// What a request that may take for ever has to know of its connection.
+#[derive(Clone)]
+pub(crate) struct Stopping {
+    /// Says true when the hub stops.
+    pub(crate) stop: watch::Receiver<bool>,
+    watched: Arc<AtomicBool>,
+}
+
+impl Stopping {
+    /// The connection serves a watch: when the hub stops, it is not waited for.
+    pub(crate) fn is_watched(&self) {
+        self.watched.store(true, Ordering::Relaxed);
+    }
+}
+
 struct Connection {
     socket: Socket,
     peer: Peer,
@@ -150,24 +167,32 @@ impl Connection {
     }
 }
 
-async fn http<S>(stream: S, peer: Peer, router: Router, mut stop: watch::Receiver<bool>)
+pub(super) async fn http<S>(stream: S, peer: Peer, router: Router, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let stopping = Stopping { stop: stop.clone(), watched: Arc::default() };
+    let watched = stopping.watched.clone();
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(stopping.clone());
         // A router is always ready.
         router.clone().call(request.map(Body::new))
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
     builder.max_buf_size(HEADER_BYTES).max_header_size(HEADER_BYTES);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Stalling::new(stream)), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            if watched.load(Ordering::Relaxed) {
+                // Its stream has ended; a client that does not read that far is not waited for.
+                tokio::time::timeout(WATCH_END, connection).await.unwrap_or(Ok(()))
+            } else {
+                connection.await
+            }
         }
     };
     if let Err(error) = ended {

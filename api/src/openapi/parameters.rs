@@ -33,6 +33,9 @@ pub(super) fn complete(operation: &mut Value, called: Called<'_>) {
 fn schema(name: &str, called: Called<'_>) -> Option<Value> {
     Some(match name {
         "c" if called.method == "put" => json!({"type": "string", "pattern": COLLECTION.replace("_?", "")}),
+        "collection" if called.path == "/v1/watch" => {
+            json!({"type": "array", "items": {"type": "string", "pattern": COLLECTION}, "maxItems": LIST_KEYS})
+        }
         "c" | "collection" => json!({"type": "string", "pattern": COLLECTION}),
         "n" => json!({"type": "string", "pattern": NODE}),
         // The key of a path is a record's; that of a list is one of several, and that of an import names fields.

@@ -58,7 +58,7 @@ fn statuses(called: Called<'_>, has_body: bool) -> BTreeSet<u16> {
     if !called.open || called.path == "/v1/join" || called.path == "/v1/renew" {
         may.insert(401);
     }
-    if called.path.contains('{') || called.path == "/v1/writes" || called.path == "/v1/verify" {
+    if called.path.contains('{') || ["/v1/writes", "/v1/verify", "/v1/watch"].contains(&called.path) {
         may.insert(404);
     }
     if called.method == "post" || has_body {

@@ -1,7 +1,7 @@
 //! The local API's answers, out of the edge database. No request waits for the network, except where it asks to
 //! (`Prefer: wait`, `?wait=`).
 //!
-//! `records`, `query`, `mutate`, `writes`, `import`, `status` and `verify` each serve their part of [`api::hub::Hub`];
+//! `records`, `query`, `mutate`, `writes`, `watch`, `import`, `status` and `verify` each serve their part of [`api::hub::Hub`];
 //! `shape` turns rows into the shapes that applications see.
 
 mod import;
@@ -11,6 +11,7 @@ mod records;
 mod shape;
 mod status;
 mod verify;
+mod watch;
 mod writes;
 
 use std::path::PathBuf;
@@ -25,10 +26,11 @@ use api::hub::{
 use api::metrics::MetricsWriter;
 use api::problem::{Code, Problem};
 use api::shapes::{EdgeStatus, ImportSummary, Record, Verified, Write, WriteState};
+use api::watch::{Watch, WatchFrom, WatchStep, Watched};
 use metamanager::{Metamanager, Reader};
 use proto::ids::WriteId;
 use proto::names::{CollectionName, Key, NodeName};
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 
 pub use query::Turns;
 
@@ -46,7 +48,9 @@ pub struct LocalHub {
     /// How to ask whether everything is here.
     pub verification: Arc<Verification>,
     /// Rung when writes got their outcomes.
-    pub answered: watch::Receiver<()>,
+    pub answered: Receiver<()>,
+    /// Rung when readers may see something otherwise than before.
+    pub changes: Receiver<()>,
     /// The process's clocks.
     pub clock: SystemClock,
     /// The data folder.
@@ -162,6 +166,16 @@ impl Hub for LocalHub {
 
     async fn metrics(&self, out: &mut MetricsWriter) -> Result<(), Problem> {
         self.figures(out)
+    }
+}
+
+impl Watched for LocalHub {
+    async fn watch(&self, watch: &Watch, from: &WatchFrom) -> Result<WatchStep, Problem> {
+        self.next_events(watch, from)
+    }
+
+    fn changes(&self) -> Receiver<()> {
+        self.changes.clone()
     }
 }
 

@@ -7,6 +7,7 @@ use metamanager::{ListQuery as Rows, Reader};
 use proto::definition::{Defined, Definition};
 use proto::names::{CollectionName, Key};
 
+use super::watch::Place;
 use super::{LocalHub, shape};
 
 /// Records that one page of an export holds at once.
@@ -31,15 +32,12 @@ impl LocalHub {
             filters: query.filters.into_iter().map(|filter| (filter.field, filter.text)).collect(),
             limit: query.limit,
         };
-        let (page, status) = self.store.read(|reader| (reader.list(&rows), reader.status()));
-        let page = page.map_err(shape::read_problem)?;
-        let status = status.map_err(shape::read_problem)?;
-        let revision = status.cursor.map_or(0, |cursor| cursor.position.revision.0);
+        let page = self.store.read(|reader| reader.list(&rows)).map_err(shape::read_problem)?;
         let records = page.records.into_iter().map(|row| self.shape_record(&query.collection, row));
         Ok(Page {
             records: records.collect::<Result<_, _>>()?,
             next: page.next.as_deref().map(key).transpose()?,
-            since: format!("{}.{revision}.{}", self.store.names().database.short(), status.newest_write),
+            since: Place::of(page.since).to_string(),
         })
     }
 

@@ -24,8 +24,7 @@ fn listed(reader: &mut Reader) -> (Records, Since) {
     for collection in COLLECTIONS {
         let mut after = None;
         loop {
-            let query =
-                ListQuery { collection: name(collection), after, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 2 };
+            let query = ListQuery { collection: name(collection), after, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 2 };
             let page = match reader.list(&query) {
                 Err(ReadError::UnknownCollection(_)) => break,
                 page => page.unwrap(),
@@ -162,12 +161,10 @@ fn the_log_is_bounded_and_a_step_too() {
     let mut edge = Edge::new();
     let start = edge.reader().log_end().unwrap();
     let mut follower = Follower::new(&mut edge);
-    let mut revision = 10;
     let count = limits::CHANGES_KEPT + 3 * limits::CHANGES_STEP;
-    for first in (0..count).step_by(8_192) {
+    for (revision, first) in (10..).zip((0..count).step_by(8_192)) {
         let rows = (first..count.min(first + 8_192)).map(|id| is("fixed", &format!("key-{id:08}"), revision + 1, "{}"));
         edge.apply(vec![batch(revision, revision + 1, true, rows.collect())]);
-        revision += 1;
         if first == 0 {
             let mut reader = edge.reader();
             let mut steps = 1;

@@ -16,13 +16,16 @@ use crate::hub::*;
 use crate::metrics::{CONFLICTS_OPEN, MetricsWriter, RECORDS};
 use crate::problem::{Code, Problem};
 use crate::shapes::*;
+use crate::watch::*;
 
 #[derive(Default)]
 pub(super) struct FakeHub {
     tokens: bool,
+    revoked: std::sync::atomic::AtomicBool,
     /// A read of the key `held` says that it has arrived, and waits until it is released.
     pub(super) arrived: Notify,
     pub(super) released: Notify,
+    rung: tokio::sync::watch::Sender<()>,
     state: Mutex<State>,
 }
 
@@ -41,6 +44,11 @@ impl FakeHub {
     /// A hub whose callers need tokens.
     pub(super) fn with_tokens() -> Self {
         Self { tokens: true, ..Self::default() }
+    }
+
+    /// No token is good any more.
+    pub(super) fn revoke_all(&self) {
+        self.revoked.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// The newest mutation that arrived.
@@ -147,6 +155,7 @@ impl Hub for FakeHub {
         };
         match credentials.bearer {
             _ if !self.tokens => Ok(Caller::LOCAL),
+            _ if self.revoked.load(std::sync::atomic::Ordering::Relaxed) => Err(Problem::new(Code::Unauthorized, "revoked")),
             Some("admin") => Ok(named("admin", Role::Admin, None)),
             Some("notes-editor") => Ok(named("notes-editor", Role::Editor, Some("notes"))),
             Some("viewer") => Ok(named("viewer", Role::Viewer, None)),
@@ -228,6 +237,7 @@ impl Hub for FakeHub {
             ops: request.ops.iter().map(|op| WriteOp::new(WriteOpKind::Merge, op.collection.as_str(), op.key.as_str())).collect(),
         };
         state.writes.push(write.clone());
+        self.rung.send_replace(());
         Ok(MutationAnswer { write, results })
     }
 
@@ -314,6 +324,52 @@ impl Hub for FakeHub {
         out.sample(&RECORDS, &["products"], self.state.lock().unwrap().records.len() as f64);
         out.sample(&CONFLICTS_OPEN, &[], 1.0);
         Ok(())
+    }
+}
+
+/// Places are numbers of writes; before 0 and after the last there is nothing.
+impl Watched for FakeHub {
+    async fn watch(&self, watch: &Watch, from: &WatchFrom) -> Result<WatchStep, Problem> {
+        for name in &watch.collections {
+            Self::definition(name)?;
+        }
+        let state = self.state.lock().unwrap();
+        let end = state.writes.len();
+        let start = match from {
+            WatchFrom::Now => end,
+            WatchFrom::Start => {
+                let all = state.records.keys().map(|(collection, key)| Seen::Record(state.record(collection, key).unwrap()));
+                let wanted = all.filter(
+                    |what| matches!(what, Seen::Record(record) if watch.wants(&CollectionName::parse(&record.collection).unwrap())),
+                );
+                let events = wanted.map(|what| WatchEvent { id: format!("f{end}"), what }).collect();
+                return Ok(WatchStep { events, next: format!("f{end}"), more: false });
+            }
+            WatchFrom::Token(text) | WatchFrom::On(text) => {
+                let place = text.strip_prefix('f').and_then(|place| place.parse().ok());
+                let Some(place) = place.filter(|place| *place <= end) else { return Ok(WatchStep::reset(format!("f{end}"))) };
+                place
+            }
+        };
+        let mut events = Vec::new();
+        // One write a step, so that there is more.
+        for (place, write) in state.writes.iter().enumerate().skip(start).take(1) {
+            let id = format!("f{}", place + 1);
+            for op in write.ops.iter().filter(|op| watch.wants(&CollectionName::parse(&op.collection).unwrap())) {
+                let (collection, key) = (op.collection.clone(), op.key.clone());
+                let what = state.record(&collection, &key).map_or(Seen::Deleted { collection, key }, Seen::Record);
+                events.push(WatchEvent { id: id.clone(), what });
+            }
+            if watch.wants_write(write) {
+                events.push(WatchEvent { id, what: Seen::Outcome(write.clone()) });
+            }
+        }
+        let next = end.min(start + 1);
+        Ok(WatchStep { events, next: format!("f{next}"), more: next < end })
+    }
+
+    fn changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.rung.subscribe()
     }
 }
 

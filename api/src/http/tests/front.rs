@@ -89,7 +89,7 @@ async fn what_is_not_there_and_what_breaks_are_problems_too() {
     let api = Api::edge();
     api.get("/nowhere").answer().await.refused(404, "not_found");
     api.get("/v1/nodes").answer().await.refused(404, "not_found");
-    for later in ["/v1/watch", "/v1/writes/a:7f3a9c:1/resend"] {
+    for later in ["/v1/writes/a:7f3a9c:1/resend"] {
         let problem = api.post(later, "{}").answer().await.refused(404, "not_found");
         assert!(problem["detail"].as_str().unwrap().contains("not in this version"), "{problem}");
     }

@@ -10,6 +10,7 @@ mod files;
 mod front;
 mod records;
 mod sockets;
+mod watch;
 mod writes;
 
 use std::sync::Arc;
@@ -104,6 +105,18 @@ impl Api {
         let hub = Arc::new(FakeHub::with_tokens());
         let options = ServerOptions { hosts: Hosts::Any, ..options() };
         Self { router: super::cloud::router(hub.clone(), options), hub }
+    }
+
+    /// An edge whose callers need tokens.
+    fn guarded() -> Self {
+        let hub = Arc::new(FakeHub::with_tokens());
+        Self { router: super::edge::router(hub.clone(), options()), hub }
+    }
+
+    /// An answer whose body is still to come.
+    async fn open(&self, path: &str) -> axum::response::Response {
+        let request = self.get(path).request.body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     fn ask(&self, method: Method, path: &str) -> Ask<'_> {
