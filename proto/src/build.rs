@@ -37,6 +37,13 @@ pub enum Action {
     },
     /// An RFC 7386 merge patch, already parsed as an object.
     Merge(Value),
+    /// An earlier merge once more, on the present view: whole fields, as they were resolved then.
+    Again {
+        /// What each field becomes; a count is taken again from what was observed.
+        changes: Vec<(String, To)>,
+        /// It may create the record, as the earlier one might.
+        create: bool,
+    },
     /// Additions to counters.
     Increment(Vec<(String, i64)>),
     /// Removal.
@@ -166,6 +173,7 @@ pub fn build(request: &Request, scene: &Scene<'_>) -> Result<Option<Op>, BuildEr
             return Err(BuildError::AppendOnly(name()));
         }
         (Action::Merge(patch), _) => merge(request, scene, patch)?,
+        (Action::Again { changes, create }, _) => again(request, scene, changes, *create)?,
         (Action::Increment(by), _) => increment(request, scene, by)?,
     };
     let counts = matches!(&body, Body::Merge(changes) if changes.iter().any(|change| matches!(change.to, To::Count { .. })));
@@ -223,14 +231,13 @@ fn close(scene: &Scene<'_>, by: &str) -> Body {
 }
 
 fn merge(request: &Request, scene: &Scene<'_>, patch: &Value) -> Result<Body, BuildError> {
-    let key_fields: Vec<_> = scene.defined.definition.key_fields().map(ToOwned::to_owned).collect();
     let mut changes = Vec::new();
     let mut result = scene.view.cloned().unwrap_or_default();
     for (field, raw) in patch.fields() {
         let old = scene.view.and_then(|view| view.get(field));
         let to = match raw.as_str() {
             "null" if old.is_none() => continue,
-            "null" if key_fields.iter().any(|own| own == field) => {
+            "null" if scene.defined.definition.key_fields().any(|own| own == field) => {
                 let wanted = request.key.to_string();
                 return Err(KeyError::Mismatch { field: field.to_owned(), found: "null".to_owned(), wanted }.into());
             }
@@ -248,13 +255,41 @@ fn merge(request: &Request, scene: &Scene<'_>, patch: &Value) -> Result<Body, Bu
         }
         changes.push(change(scene, field, to)?);
     }
+    merged(request, scene, changes, result)
+}
+
+/// Whole fields, compared with the present view; what the view has already makes no claim.
+fn again(request: &Request, scene: &Scene<'_>, earlier: &[(String, To)], create: bool) -> Result<Body, BuildError> {
+    if !create {
+        found(request, scene)?;
+    }
+    let mut changes = Vec::new();
+    let mut result = scene.view.cloned().unwrap_or_default();
+    for (field, to) in earlier {
+        let to = match to {
+            To::Count { observed, .. } => To::Set(Raw::integer(*observed)),
+            other => other.clone(),
+        };
+        match (&to, scene.view.and_then(|view| view.get(field))) {
+            (To::Remove, None) => continue,
+            (To::Set(new), Some(old)) if new.same(old) => continue,
+            (To::Set(new), _) => result.set(field, new.clone()),
+            _ => drop(result.remove(field)),
+        }
+        changes.push(change(scene, field, to)?);
+    }
+    merged(request, scene, changes, result)
+}
+
+/// What a merge claims besides the fields that it names: its key's fields, and the rest of their groups.
+fn merged(request: &Request, scene: &Scene<'_>, mut changes: Vec<Change>, mut result: Value) -> Result<Body, BuildError> {
     scene.defined.definition.fill_key(&request.key, &mut result)?;
     result.check_bounds()?;
     widen(scene, &mut changes, &result);
     if scene.view.is_none() {
-        for field in key_fields {
-            if let (Some(raw), true) = (result.get(&field), changes.iter().all(|change| change.field != field)) {
-                changes.push(Change { field, to: To::Set(raw.clone()), was: Was::Absent });
+        for field in scene.defined.definition.key_fields() {
+            if let (Some(raw), true) = (result.get(field), changes.iter().all(|change| change.field != field)) {
+                changes.push(Change { field: field.to_owned(), to: To::Set(raw.clone()), was: Was::Absent });
             }
         }
     }

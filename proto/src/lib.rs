@@ -5,7 +5,7 @@
 //! value), [`definition`] and [`index`] (what an operator declared about a collection), [`op`] and [`build`] (what a write
 //! says, and how a request becomes one), [`overlay`] (pending ops over base), [`resolve`] (what resolving a conflict makes of
 //! its record), [`wire`] and [`frame`] (bytes),
-//! [`clock`], [`session`] (both ends of the link as state machines).
+//! [`repeat`] (what a request was answered), [`clock`], [`session`] (both ends of the link as state machines).
 #![no_std]
 
 extern crate alloc;
@@ -26,6 +26,7 @@ pub mod names;
 pub mod number;
 pub mod op;
 pub mod overlay;
+pub mod repeat;
 pub mod resolve;
 pub mod session;
 pub mod wire;
