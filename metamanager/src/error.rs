@@ -194,6 +194,40 @@ pub enum Refusal {
         /// What it is: a tag, `absent`, or `present`.
         present: String,
     },
+    /// 422 `idempotency_reuse`.
+    #[error("this Idempotency-Key was used for another request, which is write {write}; a new request takes a new key")]
+    KeyReused {
+        /// The write that answers the request.
+        write: String,
+    },
+    /// 400 `bad_request`.
+    #[error("an Idempotency-Key has 1 to 255 bytes")]
+    BadKey,
+    /// 404 `not_found`.
+    #[error("write {0} is not known here: this database has not made it, or no longer keeps it")]
+    UnknownWrite(String),
+    /// 409 `in_progress`.
+    #[error("write {0} is pending: the cloud's answer, or the records that go with it, are still to come")]
+    Pending(String),
+    /// 409 `not_open`.
+    #[error("write {write} was {state}: it took effect, and again it would have it twice")]
+    TookEffect {
+        /// Which.
+        write: String,
+        /// Its state.
+        state: &'static str,
+    },
+    /// 409 `not_open`.
+    #[error("write {write} was sent again already, as {newer}")]
+    SentAgain {
+        /// Which.
+        write: String,
+        /// The newer one.
+        newer: String,
+    },
+    /// 409 `not_open`.
+    #[error("of write {0} only its number is known here, not its content")]
+    NoContent(String),
     /// As the op says.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -257,8 +291,12 @@ impl WriteError {
             Refusal::Resolve(ResolveError::NotOpen(_)) => "not_open",
             Refusal::Resolve(ResolveError::NothingKept { .. } | ResolveError::NotAlone) => "bad_request",
             Refusal::Resolve(ResolveError::Unreadable { .. }) => "unavailable",
+            Refusal::KeyReused { .. } => "idempotency_reuse",
+            Refusal::UnknownWrite(_) => "not_found",
+            Refusal::Pending(_) => "in_progress",
+            Refusal::TookEffect { .. } | Refusal::SentAgain { .. } | Refusal::NoContent(_) => "not_open",
             Refusal::TooLarge(_) => "too_large",
-            Refusal::Empty => "bad_request",
+            Refusal::Empty | Refusal::BadKey => "bad_request",
             Refusal::OutboxFull { .. } => "outbox_full",
             Refusal::DiskFull { .. } => "disk_full",
             Refusal::Busy => "rate",
@@ -276,6 +314,7 @@ impl WriteError {
             Refusal::Build(BuildError::Key(
                 proto::definition::KeyError::Mismatch { field, .. } | proto::definition::KeyError::Part(field),
             )) => Some(field),
+            Refusal::KeyReused { .. } | Refusal::BadKey => Some("Idempotency-Key"),
             _ => None,
         }
     }

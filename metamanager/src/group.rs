@@ -6,6 +6,7 @@ use proto::ids::Revision;
 use proto::json::Value;
 use proto::names::{CollectionName, Key};
 use proto::op::Write;
+pub use proto::repeat::Did;
 
 use crate::base::{self, Base};
 use crate::conflicts;
@@ -15,19 +16,6 @@ use crate::local::Place;
 use crate::overlay::{self, Laying, Overlay};
 use crate::store::Tx;
 use crate::view::{LaidRow, ViewRow, merge};
-
-/// What a request did to its record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Did {
-    /// It did not exist before.
-    Created,
-    /// It existed before; perhaps nothing about it changed.
-    Changed,
-    /// It is gone.
-    Deleted,
-    /// It was only looked at.
-    Checked,
-}
 
 /// What became of one request's record.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,14 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use proto::ids::Revision;
+use proto::names::{CollectionName, Key};
 use proto::op::{Outcome, Verdict, Write};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::{Done, Fault, ReadError};
 use crate::ledger::{number, optional, stored};
-use crate::limits::{LIST_BYTES, LIST_LIMIT};
+use crate::limits::{LAID_LISTED, LIST_BYTES, LIST_LIMIT};
 use crate::lost;
-use crate::outbox;
+use crate::outbox::{self, Writes, without_effect};
 use crate::reader::Reader;
 
 /// Where a write stands.
@@ -67,6 +68,8 @@ pub struct WriteRow {
     pub outcome: Option<Outcome>,
     /// What it says.
     pub write: Write,
+    /// The write that sent it once more.
+    pub resent: Option<u64>,
 }
 
 /// One page of writes, in number order.
@@ -79,7 +82,7 @@ pub struct WritesPage {
 }
 
 const COLUMNS: &str = "writes.number, writes.at_ms, writes.bytes, outcomes.verdict, outcomes.revision, outcomes.code, outcomes.detail, \
-    outcomes.conflicts";
+    outcomes.conflicts, outcomes.resent";
 
 fn row(row: &Row<'_>) -> Done<WriteRow> {
     let outcome = match row.get::<_, Option<i64>>(3)? {
@@ -101,11 +104,33 @@ fn row(row: &Row<'_>) -> Done<WriteRow> {
         state: outcome.as_ref().map_or(WriteState::Pending, |outcome| WriteState::Answered(outcome.verdict)),
         at_ms: number(row, 1)?,
         outcome,
+        resent: optional(row, 8)?,
         write: Write::decode(bytes).map_err(|error| Fault::damaged("a stored write", error))?,
     })
 }
 
 impl Reader {
+    /// Whether the newest write that lies over a record says all of how its view came about: none of those below it was taken
+    /// away again since, as a rejected one is. Not, where that cannot be known.
+    pub fn is_steady(&mut self, collection: &CollectionName, key: &Key, newest: u64) -> Result<bool, ReadError> {
+        self.ask(|conn| {
+            let mut writes = Writes::default();
+            let mut at = newest;
+            for _ in 0..LAID_LISTED {
+                let before = writes.before(conn, at, collection.as_str(), key)?;
+                at = match before {
+                    Some(0) => return Ok(true),
+                    Some(before) => before,
+                    None => return Ok(false),
+                };
+                if outbox::outcome_of(conn, at)?.is_some_and(|(verdict, _)| without_effect(verdict)) {
+                    return Ok(false);
+                }
+            }
+            Ok(false)
+        })
+    }
+
     /// Writes above a number, oldest first: all that are kept, or those in one state.
     pub fn writes(&mut self, state: Option<WriteState>, after: u64, limit: usize) -> Result<WritesPage, ReadError> {
         let (from, verdict) = match state {

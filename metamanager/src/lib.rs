@@ -4,7 +4,8 @@
 //! [`Store`] is the one writer and [`Reader`] a read-only connection, both plain synchronous objects; [`Metamanager`]
 //! (`handle`, `readers`) puts threads around them for applications in the same process. Read the inside in this order: `schema` (the
 //! tables), `open` and `lock` (whose file it is), `ledger` (the small tables in memory), `store` (one transaction),
-//! then one verb a file: `local` with `plan` and `group` (a local write), `outbox` (what goes up), `adopt`, `lost`, `apply`,
+//! then one verb a file: `local` with `plan` and `group` (a local write), `requests` (one that is made again), `resend`
+//! (one that is taken up again), `outbox` (what goes up), `adopt`, `lost`, `apply`,
 //! `staging`, `grants`, `fill`, `blocked` (what comes down), `digests`, `check` with `checking` and `mend`, `repair` (whether
 //! it is what the cloud has), `overlay` and `relay` (pending ops over base), `changes` with `follow` (what readers may see otherwise than
 //! before), `trim` (what is kept how long), and `reader`, `list`, `history`, `conflicts`, `status` (what people see), `query` (SQL of
@@ -49,6 +50,8 @@ mod readers;
 mod relay;
 mod renew;
 mod repair;
+mod requests;
+mod resend;
 mod resolve;
 mod salvage;
 mod schema;

@@ -6,15 +6,18 @@
 use proto::build::Request;
 use proto::clock::Now;
 use proto::ids::{Revision, WriteId};
+use proto::limits::IDEMPOTENCY_KEY_BYTES;
 use proto::limits::{ACTOR_BYTES, REQUEST_ID_BYTES};
 use proto::names::{CollectionName, Key};
-use proto::op::{Idempotency, Write};
+use proto::op::{Idempotency, Verdict, Write};
 
 use crate::error::{Done, Refusal, WriteError};
 use crate::group::{Group, Laid};
 use crate::limits::TRIM_STEP;
 use crate::outbox;
-use crate::plan::{self, Plan};
+use crate::plan::{self, New, Plan};
+use crate::requests;
+use crate::resend;
 use crate::store::{Event, Store, Tx};
 use crate::trim;
 
@@ -29,6 +32,8 @@ pub struct LocalWrite {
     pub request_id: Option<String>,
     /// The application's own name of the request, under which it may be repeated.
     pub idempotency: Option<Idempotency>,
+    /// An answered write of this database that is sent once more; then there are no requests but those that it was made of.
+    pub resends: Option<u64>,
 }
 
 /// One request of a write.
@@ -74,10 +79,13 @@ pub struct Etag {
 pub struct Committed {
     /// Its id.
     pub write: WriteRef,
-    /// Every append in it was there already, with the same content: nothing was written, `write` is the first one.
+    /// The request was made before, under the same key, or every append in it was there already with the same content:
+    /// nothing was written, `write` is the first one.
     pub repeat: bool,
     /// When, milliseconds since 1970.
     pub at_ms: u64,
+    /// Of a repeat: what became of the first write, as far as it is known without it.
+    pub kept_verdict: Option<Verdict>,
     /// What became of each request's record, in order.
     pub results: Vec<Laid>,
 }
@@ -95,11 +103,13 @@ impl Store {
     /// Commits writes in one transaction. Each is answered for itself, in order: `Ok` is durable, a refused one left
     /// nothing behind. When the commit fails, none of them is stored.
     pub fn commit(&mut self, now: Now, batch: Vec<LocalWrite>) -> Vec<Result<Committed, WriteError>> {
-        if let Some(space) = self.space().filter(|space| space.refuses_writes()) {
-            return batch.iter().map(|_| Err(Refusal::DiskFull { free: space.free }.into())).collect();
+        let full = self.space().filter(|space| space.refuses_writes()).map(|space| space.free);
+        // A request that was made before needs no room.
+        if let Some(free) = full.filter(|_| batch.iter().all(|write| write.idempotency.is_none())) {
+            return batch.iter().map(|_| Err(Refusal::DiskFull { free }.into())).collect();
         }
         let count = batch.len();
-        match self.transaction(|tx| commit(tx, now, batch)) {
+        match self.transaction(|tx| commit(tx, now, batch, full)) {
             Ok((answers, newest)) => {
                 newest.into_iter().for_each(|newest| self.tell(&Event::Committed { newest }));
                 answers
@@ -112,12 +122,12 @@ impl Store {
 /// The answers, and the newest number where one was given.
 type Answers = (Vec<Result<Committed, WriteError>>, Option<u64>);
 
-fn commit(tx: &mut Tx<'_>, now: Now, batch: Vec<LocalWrite>) -> Done<Answers> {
+fn commit(tx: &mut Tx<'_>, now: Now, batch: Vec<LocalWrite>, full: Option<u64>) -> Done<Answers> {
     let before = tx.ledger.meta.newest;
     let mut group = Group::default();
     let mut answers = Vec::with_capacity(batch.len());
     for write in batch {
-        answers.push(commit_one(tx, &mut group, now, write)?);
+        answers.push(commit_one(tx, &mut group, now, write, full)?);
     }
     let newest = tx.ledger.meta.newest;
     if newest == before {
@@ -129,7 +139,30 @@ fn commit(tx: &mut Tx<'_>, now: Now, batch: Vec<LocalWrite>) -> Done<Answers> {
     Ok((answers, Some(newest)))
 }
 
-fn commit_one(tx: &mut Tx<'_>, group: &mut Group, now: Now, write: LocalWrite) -> Done<Result<Committed, WriteError>> {
+fn commit_one(
+    tx: &mut Tx<'_>,
+    group: &mut Group,
+    now: Now,
+    mut write: LocalWrite,
+    full: Option<u64>,
+) -> Done<Result<Committed, WriteError>> {
+    if let Some(named) = &write.idempotency {
+        if !(1..=IDEMPOTENCY_KEY_BYTES).contains(&named.key.len()) {
+            return Ok(Err(Refusal::BadKey.into()));
+        }
+        if let Some(known) = requests::find(tx.conn, &named.key)? {
+            return requests::answer(tx, group, &write, known);
+        }
+    }
+    if let Some(free) = full {
+        return Ok(Err(Refusal::DiskFull { free }.into()));
+    }
+    if let Some(of) = write.resends {
+        write = match resend::renew(tx, of, write)? {
+            Ok(renewed) => renewed,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
+    }
     let planned = match plan::plan(tx, group, &write)? {
         Ok(planned) => planned,
         Err(error) => return Ok(Err(error)),
@@ -137,31 +170,46 @@ fn commit_one(tx: &mut Tx<'_>, group: &mut Group, now: Now, write: LocalWrite) -
     let at_ms = tx.clock.time_ms(now);
     match planned {
         Plan::Repeat { first, places } => {
+            if let Some(named) = &write.idempotency {
+                let verdict = requests::first_verdict(tx.conn, &first)?;
+                requests::keep(tx.conn, named, &first, verdict, at_ms, &requests::told(&write.requests, &places))?;
+            }
             let results = group.results(tx, &places)?;
-            Ok(Ok(Committed { write: first, repeat: true, at_ms, results }))
+            Ok(Ok(Committed { write: first, repeat: true, at_ms, kept_verdict: Some(Verdict::Applied), results }))
         }
-        Plan::New(new) => {
-            let LocalWrite { actor, request_id, idempotency, .. } = write;
-            let long = |text: &Option<String>, bound| text.as_ref().is_some_and(|text: &String| text.len() > bound);
-            if long(&actor, ACTOR_BYTES) || long(&request_id, REQUEST_ID_BYTES) {
-                return Ok(Err(Refusal::TooLarge("an actor and a request id have at most 128 bytes each".to_owned()).into()));
-            }
-            let write = Write { hlc: tx.clock.last(), at_ms, actor, request_id, idempotency, ops: new.ops };
-            if let Err(error) = write.check_size() {
-                return Ok(Err(Refusal::TooLarge(error.why).into()));
-            }
-            let write = Write { hlc: tx.clock.tick(now), ..write };
-            let bytes = write.encode();
-            if !has_room(tx, bytes.len() as u64)? {
-                return Ok(Err(Refusal::OutboxFull { bytes: tx.ledger.meta.outbox_bytes }.into()));
-            }
-            let number = tx.ledger.meta.newest + 1;
-            let prev = group.lay(tx, number, &write, new.laying);
-            outbox::append(tx.conn, &mut tx.ledger.meta, number, at_ms, &prev, &bytes)?;
-            let results = group.results(tx, &new.places)?;
-            Ok(Ok(Committed { write: WriteRef::Own(number), repeat: false, at_ms, results }))
-        }
+        Plan::New(new) => store_new(tx, group, now, write, new),
     }
+}
+
+fn store_new(tx: &mut Tx<'_>, group: &mut Group, now: Now, write: LocalWrite, new: New) -> Done<Result<Committed, WriteError>> {
+    let LocalWrite { requests, actor, request_id, idempotency, resends } = write;
+    let long = |text: &Option<String>, bound| text.as_ref().is_some_and(|text: &String| text.len() > bound);
+    if long(&actor, ACTOR_BYTES) || long(&request_id, REQUEST_ID_BYTES) {
+        return Ok(Err(Refusal::TooLarge("an actor and a request id have at most 128 bytes each".to_owned()).into()));
+    }
+    let at_ms = tx.clock.time_ms(now);
+    let write = Write { hlc: tx.clock.last(), at_ms, actor, request_id, idempotency, ops: new.ops };
+    if let Err(error) = write.check_size() {
+        return Ok(Err(Refusal::TooLarge(error.why).into()));
+    }
+    let write = Write { hlc: tx.clock.tick(now), ..write };
+    let bytes = write.encode();
+    if !has_room(tx, bytes.len() as u64)? {
+        return Ok(Err(Refusal::OutboxFull { bytes: tx.ledger.meta.outbox_bytes }.into()));
+    }
+    let number = tx.ledger.meta.newest + 1;
+    let prev = group.lay(tx, number, &write, new.laying);
+    outbox::append(tx.conn, &mut tx.ledger.meta, number, at_ms, &prev, &bytes)?;
+    if let Some(named) = &write.idempotency {
+        // What is sent again has no requests of its own: its ops tell what it did.
+        let told = if resends.is_some() { Vec::new() } else { requests::told(&requests, &new.places) };
+        requests::keep(tx.conn, named, &WriteRef::Own(number), None, at_ms, &told)?;
+    }
+    if let Some(of) = resends {
+        resend::point(tx, of, number)?;
+    }
+    let results = group.results(tx, &new.places)?;
+    Ok(Ok(Committed { write: WriteRef::Own(number), repeat: false, at_ms, kept_verdict: None, results }))
 }
 
 /// Whether the outbox has room; kept rejected writes give way first.

@@ -88,7 +88,7 @@ fn shown(number: u64, at_ms: u64) -> WriteRow {
     let outcome =
         Outcome { verdict: Verdict::Lost, revision: Revision::ZERO, code: None, detail: Some(detail.to_owned()), conflicts: Vec::new() };
     let write = Write { hlc: Hlc(0), at_ms, actor: None, request_id: None, idempotency: None, ops: Vec::new() };
-    WriteRow { number, state: WriteState::Answered(Verdict::Lost), at_ms, outcome: Some(outcome), write }
+    WriteRow { number, state: WriteState::Answered(Verdict::Lost), at_ms, outcome: Some(outcome), write, resent: None }
 }
 
 /// Adds the lost numbers to a page of writes whose outcome is `lost`.

@@ -62,6 +62,14 @@ impl Own {
         (own && Some(node) == self.node.as_ref()).then_some(*number)
     }
 
+    /// A write of this database as people see it.
+    pub(crate) fn spell(&self, number: u64) -> String {
+        match &self.node {
+            Some(node) => WriteId::edge(node, &self.database, number).to_string(),
+            None => number.to_string(),
+        }
+    }
+
     /// The number, when base was last changed by a write of this database. Under an old id it may be a copy's.
     pub(crate) fn number_of(&self, writer: &str) -> Option<u64> {
         self.node.as_ref()?;

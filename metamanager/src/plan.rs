@@ -256,7 +256,7 @@ fn spell(own: &Own, entry: &Entry, present: bool) -> String {
     }
     let revision = entry.base.as_ref().map(|base| base.revision).unwrap_or_default();
     match (&entry.overlay, &own.node) {
-        (Some(overlay), Some(node)) => format!("\"{revision}+{}:{}:{}\"", node, own.database.short(), overlay.newest),
+        (Some(overlay), Some(_)) => format!("\"{revision}+{}\"", own.spell(overlay.newest)),
         (Some(_), None) => "changed by a pending write".to_owned(),
         (None, _) => format!("\"{revision}\""),
     }

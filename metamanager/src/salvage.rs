@@ -14,7 +14,7 @@ use crate::damage::mark_of;
 use crate::error::{Done, OpenError, StoreError};
 use crate::ledger::{number, stored};
 use crate::outbox::sum;
-use crate::{lock, renew};
+use crate::{lock, renew, requests};
 
 /// Numbers that are looked up one by one where scans fail: a page of many small writes, many times over.
 const LOOKUPS: u64 = 1_000_000;
@@ -76,7 +76,9 @@ pub(crate) fn save(aside: &Path, conn: &Connection, now_ms: u64) -> Done<Saved> 
     let old = from.as_ref().and_then(|from| facts(from).ok()).unwrap_or_default();
     let mut into = Into { conn: &tx, newest: old.newest, lowest: None };
     if let Some(from) = &from {
+        requests::salvage(from, &tx);
         writes(from, &mut into, old.newest)?;
+        requests::forget_above(&tx, into.newest)?;
         outcomes(from, &tx);
         aliases(from, &tx)?;
     }
@@ -128,13 +130,14 @@ impl Into<'_> {
         let of = number(row, 0)?;
         let (at_ms, prev, bytes): (i64, Vec<u8>, Vec<u8>) = (row.get(1)?, row.get(2)?, row.get(3)?);
         let known: Option<Vec<u8>> = row.get(4)?;
-        let whole = known.is_none_or(|known| known == sum(of, &bytes)) && Write::decode(&bytes).is_ok();
-        if whole && of > 0 {
+        let write = Write::decode(&bytes).ok().filter(|_| known.is_none_or(|known| known == sum(of, &bytes)));
+        if let Some(write) = write.filter(|_| of > 0) {
             let original: Option<[u8; 16]> = row.get(5)?;
             let mut insert = self
                 .conn
                 .prepare_cached("INSERT OR IGNORE INTO writes (number, at_ms, prev, bytes, sum, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
             insert.execute(params![stored(of), at_ms, prev, bytes, sum(of, &bytes), original])?;
+            requests::salvage_write(self.conn, of, &write)?;
             self.newest = self.newest.max(of);
             self.lowest = Some(self.lowest.map_or(of, |lowest| lowest.min(of)));
         }

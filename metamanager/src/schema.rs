@@ -214,6 +214,23 @@ const FORMAT_3: &str = "
 CREATE TABLE changes (seq INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;
 ALTER TABLE meta ADD COLUMN log INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE meta ADD COLUMN changes INTEGER NOT NULL DEFAULT 1;
+-- Requests that had an Idempotency-Key, in their order: hashes of the key and of what was asked, and the write that answers it,
+-- by number or, where it is another database's, by id. `told`: what became of its records, see proto::repeat; `verdict`: of the
+-- write, once it is no longer kept.
+CREATE TABLE requests (
+    seq INTEGER PRIMARY KEY,
+    key BLOB NOT NULL,
+    request BLOB NOT NULL,
+    number INTEGER,
+    writer TEXT,
+    at_ms INTEGER NOT NULL,
+    told BLOB NOT NULL,
+    verdict INTEGER
+) STRICT;
+CREATE UNIQUE INDEX requests_key ON requests (key);
+CREATE INDEX requests_number ON requests (number) WHERE number IS NOT NULL;
+-- The write that sent this one once more.
+ALTER TABLE outcomes ADD COLUMN resent INTEGER;
 ";
 
 /// Brings a file of format `from` to [`FORMAT`], all or nothing.

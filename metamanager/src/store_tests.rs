@@ -42,7 +42,7 @@ fn put(key: &str, size: usize) -> Vec<LocalWrite> {
     let collection = CollectionName::parse("a").unwrap();
     let request = Request { collection, key: Key::parse(key).unwrap(), action: Action::Put { value, create: false }, expect: None };
     let requests = vec![LocalRequest { request, precondition: Precondition::None, own_key: false }];
-    vec![LocalWrite { requests, actor: None, request_id: None, idempotency: None }]
+    vec![LocalWrite { requests, actor: None, request_id: None, idempotency: None, resends: None }]
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::error::Done;
 use crate::ledger::{Meta, number, stored};
 use crate::limits::{DELIVERED_BYTES, DELIVERED_KEPT, REJECTED_KEPT};
 use crate::outbox::{self, without_effect};
+use crate::requests;
 
 /// One step: at most `rows` writes of either kind whose time is over. The bound on bytes holds whatever that takes: one
 /// commit may bring many more outcomes than a step removes.
@@ -48,7 +49,7 @@ fn delivered(conn: &Connection, meta: &mut Meta, now_ms: u64, rows: usize) -> Do
             if !expired(old.at_ms, now_ms, DELIVERED_KEPT) && meta.delivered_bytes <= DELIVERED_BYTES {
                 break;
             }
-            meta.delivered_bytes = meta.delivered_bytes.saturating_sub(remove(conn, old.number)?);
+            meta.delivered_bytes = meta.delivered_bytes.saturating_sub(remove(conn, old.number, old.verdict)?);
         }
         meta.trimmed = old.number;
     }
@@ -82,7 +83,7 @@ fn rejected(conn: &Connection, meta: &mut Meta, now_ms: Option<u64>) -> Done<boo
         drop(rows);
         let due = now_ms.is_none_or(|now_ms| expired(at_ms, now_ms, REJECTED_KEPT));
         if due && revision <= meta.reached.0 {
-            meta.rejected_bytes = meta.rejected_bytes.saturating_sub(remove(conn, old)?);
+            meta.rejected_bytes = meta.rejected_bytes.saturating_sub(remove(conn, old, verdict)?);
             meta.rejected_writes -= 1;
             return Ok(true);
         }
@@ -91,9 +92,10 @@ fn rejected(conn: &Connection, meta: &mut Meta, now_ms: Option<u64>) -> Done<boo
 }
 
 /// Removes a write and its outcome; tells how many bytes it had.
-fn remove(conn: &Connection, old: u64) -> Done<u64> {
+pub(crate) fn remove(conn: &Connection, old: u64, verdict: Verdict) -> Done<u64> {
     let bytes = outbox::length(conn, old)?.unwrap_or(0);
     conn.prepare_cached("DELETE FROM writes WHERE number = ?1")?.execute([stored(old)])?;
     conn.prepare_cached("DELETE FROM outcomes WHERE number = ?1")?.execute([stored(old)])?;
+    requests::outlive(conn, old, verdict)?;
     Ok(bytes)
 }

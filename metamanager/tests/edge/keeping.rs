@@ -58,7 +58,7 @@ fn old_writes_go_in_their_time() {
     let kept = |edge: &mut Edge| edge.reader().writes(None, 0, 10).unwrap().writes.iter().map(|write| write.number).collect::<Vec<_>>();
     assert_eq!(kept(&mut edge), [1, 2, 3, 4]);
     let later = |kept: std::time::Duration| now(6 + kept.as_millis() as u64);
-    let sale = LocalWrite { requests: vec![sell("1", 1)], actor: None, request_id: None, idempotency: None };
+    let sale = LocalWrite { requests: vec![sell("1", 1)], actor: None, request_id: None, idempotency: None, resends: None };
     assert!(edge.store().commit(later(DELIVERED_KEPT), vec![sale.clone()])[0].is_ok());
     assert_eq!(kept(&mut edge), [2, 4, 5], "delivered ones went, the rejected one stays");
     assert!(edge.store().commit(later(REJECTED_KEPT), vec![sale])[0].is_ok());
@@ -76,6 +76,7 @@ fn delivered_bytes_are_bounded_whatever_comes_at_once() {
         actor: None,
         request_id: None,
         idempotency: None,
+        resends: None,
     };
     for first in (1..=count).step_by(20) {
         let batch = (first..(first + 20).min(count + 1)).map(write).collect();
@@ -112,7 +113,7 @@ fn outcomes_of_gaps_go_too() {
         conn.query_row("SELECT count(*) FROM outcomes", [], |row| row.get::<_, i64>(0)).unwrap()
     };
     assert_eq!(outcomes(&edge), 3);
-    let sale = LocalWrite { requests: vec![sell("1", 1)], actor: None, request_id: None, idempotency: None };
+    let sale = LocalWrite { requests: vec![sell("1", 1)], actor: None, request_id: None, idempotency: None, resends: None };
     assert!(edge.store().commit(now(6 + REJECTED_KEPT.as_millis() as u64), vec![sale])[0].is_ok());
     assert_eq!((outcomes(&edge), edge.store().status().unwrap().rejected), (0, 0));
 }

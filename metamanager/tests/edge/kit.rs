@@ -219,7 +219,7 @@ impl Edge {
     }
 
     pub(crate) fn try_write(&mut self, requests: Vec<LocalRequest>) -> Result<Committed, WriteError> {
-        let write = LocalWrite { requests, actor: None, request_id: None, idempotency: None };
+        let write = LocalWrite { requests, actor: None, request_id: None, idempotency: None, resends: None };
         self.store().commit(now(5), vec![write]).pop().unwrap()
     }
 

@@ -107,7 +107,7 @@ fn later_ops_see_earlier_ones() {
 #[test]
 fn one_commit_answers_each_write_for_itself() {
     let mut edge = stocked();
-    let write = |requests| LocalWrite { requests, actor: Some("till-4".to_owned()), request_id: None, idempotency: None };
+    let write = |requests| LocalWrite { requests, actor: Some("till-4".to_owned()), request_id: None, idempotency: None, resends: None };
     let batch = vec![
         write(vec![sell("1", 5)]),
         write(vec![sell("9", 1)]),
@@ -162,7 +162,7 @@ fn the_clock_is_stored_with_each_write() {
     assert_eq!(edge.store().clock(), before);
     // The machine starts in 1970: time goes on from the stored value.
     let early = proto::clock::Now { wall_ms: 0, mono_ms: 50 };
-    let write = LocalWrite { requests: vec![sell("1", 1)], actor: None, request_id: None, idempotency: None };
+    let write = LocalWrite { requests: vec![sell("1", 1)], actor: None, request_id: None, idempotency: None, resends: None };
     let committed = edge.store().commit(early, vec![write]).pop().unwrap().unwrap();
     assert!(committed.at_ms >= before.ms());
     assert!(edge.store().clock() > before);

@@ -11,6 +11,7 @@ mod model;
 mod opening;
 mod querying;
 mod reading;
+mod requests;
 mod resolving;
 mod salvage;
 mod schedules;

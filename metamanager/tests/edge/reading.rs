@@ -81,7 +81,7 @@ fn base_is_what_the_cloud_said_last() {
 }
 
 fn writes(requests: Vec<metamanager::LocalRequest>) -> LocalWrite {
-    LocalWrite { requests, actor: None, request_id: None, idempotency: None }
+    LocalWrite { requests, actor: None, request_id: None, idempotency: None, resends: None }
 }
 
 #[test]
