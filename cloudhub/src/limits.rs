@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const WRITES_PER_DATABASE: u64 = 4_096;
 /// Writes through the cloud's API that stay readable by their id. Older ones took effect all the same.
 pub const CLOUD_WRITES: u64 = 10_000;
+/// Requests with an `Idempotency-Key` that are kept of each node, and of this hub's own API: weeks of a busy till.
+pub const REQUESTS_PER_NODE: u64 = 65_536;
 /// Events kept of one node: a year of daily ones, and a flapping node pushes out only its own.
 pub const EVENTS_PER_NODE: u64 = 1_000;
 /// Longest text of an event, bytes.

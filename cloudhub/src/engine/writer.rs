@@ -41,7 +41,7 @@ fn action_weight(action: &Action) -> usize {
         // What the row brings with it is not known here; two values at most.
         Action::Resolve(_) => VALUE_BYTES,
         Action::Check(fields) => fields.iter().map(|(_, raw)| raw.as_str().len()).sum(),
-        Action::Increment(_) | Action::Delete { .. } | Action::Close { .. } => 0,
+        Action::Increment(_) | Action::Delete { .. } | Action::Close { .. } | Action::Again { .. } => 0,
     }
 }
 

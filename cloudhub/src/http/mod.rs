@@ -1,6 +1,6 @@
 //! The cloud's API, out of the store: [`CloudHub`] implements what the shared HTTP surface asks of a hub.
 //!
-//! `records`, `import`, `status`, `nodes`, `verify`, `tokens` and `joining` each serve their part; `fleet` and `warnings` say what of
+//! `records`, `writes`, `import`, `status`, `nodes`, `verify`, `tokens` and `joining` each serve their part; `fleet` and `warnings` say what of
 //! the nodes an operator should look at; `access` says who asks; `shape`
 //! turns rows into the shapes that applications see, `refusal` turns refusals into problems.
 
@@ -17,6 +17,7 @@ mod status;
 mod tokens;
 mod verify;
 mod warnings;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use api::http::import::ImportLines;
 use api::hub::{
     Caller, Collection, ConflictFilter, ConflictPage, ConflictRow, Credentials, ExportPage, Hub, ImportRequest, ListQuery, MutationAnswer,
-    MutationRequest, Origin, Page, WriteFilter, WritePage,
+    MutationRequest, Origin, Page, ResendRequest, WriteFilter, WritePage,
 };
 use api::metrics::MetricsWriter;
 use api::problem::Problem;
@@ -120,6 +121,18 @@ impl Hub for CloudHub {
 
     async fn mutate(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {
         self.commit(request).await
+    }
+
+    async fn is_same(&self, _: &Record) -> Result<bool, Problem> {
+        Ok(true)
+    }
+
+    async fn resend(&self, id: &WriteId, _: ResendRequest) -> Result<MutationAnswer, Problem> {
+        self.send_again(id).await
+    }
+
+    async fn discard(&self, id: &WriteId, origin: Origin) -> Result<(), Problem> {
+        self.drop_write(id, &origin).await
     }
 
     async fn writes(&self, filter: WriteFilter) -> Result<WritePage, Problem> {

@@ -1,17 +1,16 @@
-//! Records, writes and conflicts: read in one transaction, or changed in one.
+//! Records and conflicts: read in one transaction, or changed in one.
 
 use api::hub::{
     Condition, ConflictFilter, ConflictPage, ConflictRow, ExportPage, ListQuery, MutationAnswer, MutationRequest, OpAction, OpRequest,
-    OpResult, Page, PageToken, Role, WriteFilter, WritePage,
+    OpResult, Page, PageToken, Role,
 };
 use api::problem::Problem;
-use api::shapes::{ConflictState, RawJson, Record, Write};
+use api::shapes::{ConflictState, RawJson, Record};
 use proto::build::Action;
-use proto::ids::{Revision, WriteId};
 use proto::names::{CollectionName, Key};
 
-use super::{CloudHub, shape, unexpected};
-use crate::store::{self, Answer, CloudOp, CloudWrite, CollectionRow, ConflictsRequest, Job, ListRequest, WritesRequest};
+use super::{CloudHub, by, shape, unexpected};
+use crate::store::{self, Answer, CloudOp, CloudWrite, CollectionRow, ConflictsRequest, Job, ListRequest};
 
 impl CloudHub {
     pub(super) async fn definition(&self, name: &CollectionName) -> Result<CollectionRow, Problem> {
@@ -62,7 +61,8 @@ impl CloudHub {
             ops: request.ops.into_iter().map(op).collect(),
             admin: request.origin.caller.role == Role::Admin,
             request_id: request.origin.travelling_id(),
-            idempotency: None,
+            caller: by(&request.origin).to_owned(),
+            idempotency: request.idempotency,
             actor: request.origin.actor,
         };
         let decided = self.job(Job::Write(Box::new(write))).await.map_err(|problem| about(problem, place))?;
@@ -72,30 +72,6 @@ impl CloudHub {
             }
             other => Err(unexpected(&other)),
         }
-    }
-
-    pub(super) async fn list_writes(&self, filter: WriteFilter) -> Result<WritePage, Problem> {
-        let after = filter.after.map(|token| token.to_number()).transpose()?.map(Revision);
-        let verdict = match filter.state.map(shape::verdict) {
-            // What is pending at an edge has not come here.
-            Some(None) => return Ok(WritePage { writes: Vec::new(), next: None }),
-            Some(verdict) => verdict,
-            None => None,
-        };
-        let request = WritesRequest { verdict, after, limit: filter.limit };
-        let (rows, next) = self.read(move |store| store.writes(&request)).await?;
-        let mut writes: Vec<Write> = rows.into_iter().map(shape::write).collect();
-        if let Some(names) = &filter.collections {
-            writes.retain(|write| write.ops.iter().all(|op| names.iter().any(|name| name.as_str() == op.collection)));
-        }
-        Ok(WritePage { writes, next: next.map(|next| PageToken::of_number(next.0)) })
-    }
-
-    pub(super) async fn one_write(&self, id: &WriteId) -> Result<Write, Problem> {
-        let asked = id.clone();
-        let row = self.read(move |store| store.write(&asked)).await?;
-        let missing = || Problem::not_found(format!("write {id} is not known here: it has not arrived yet, or is no longer kept"));
-        row.map(shape::write).ok_or_else(missing)
     }
 
     pub(super) async fn export_records(&self, collection: &CollectionName, after: Option<Key>) -> Result<ExportPage, Problem> {
@@ -174,6 +150,7 @@ fn result(result: store::OpResult) -> OpResult {
     match result {
         store::OpResult::Created(row) => OpResult::Created(shape::record(row)),
         store::OpResult::Changed(row) => OpResult::Changed(shape::record(row)),
+        store::OpResult::Gone { collection, key } => OpResult::Gone { collection: collection.to_string(), key: key.to_string() },
         store::OpResult::Deleted { collection, key } => OpResult::Deleted { collection: collection.to_string(), key: key.to_string() },
     }
 }

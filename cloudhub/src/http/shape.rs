@@ -34,6 +34,7 @@ pub(super) fn write(row: WriteRow) -> Write {
         code: row.code,
         detail: row.detail,
         conflicts: row.conflicts,
+        resent_as: None,
         ops: row.ops.iter().map(WriteOp::from).collect(),
     }
 }

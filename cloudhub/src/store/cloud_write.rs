@@ -9,13 +9,15 @@ use proto::json::Value;
 use proto::names::{CollectionName, Key};
 use proto::op::{Body, Op, Outcome, Verdict, Write};
 use proto::overlay::lay;
+use proto::repeat::{self, Did, Told};
 
 use super::apply::{By, WriteEntry, apply, put_write};
 use super::catalog::Entry;
-use super::error::StoreError;
+use super::error::{StoreError, stored};
 use super::job::{CloudOp, CloudWrite, Condition, OpResult, Written};
 use super::reads;
 use super::refused::Refused;
+use super::requests::{self, Asked, Known};
 use super::resolve;
 use super::rows::WriteRow;
 use super::work::{JobError, Work};
@@ -34,8 +36,15 @@ type Table = BTreeMap<(CollectionName, Key), Seen>;
 
 /// Builds, judges, applies; a write that is rejected leaves nothing.
 pub(super) fn write(work: &mut Work<'_>, job: CloudWrite) -> Result<Written, JobError> {
+    let request = job.idempotency.as_ref().map(|named| Asked::of_caller(&job.caller, named));
+    if let Some(request) = &request
+        && let Some(known) = requests::find(work.conn, request)?
+    {
+        return again(work, &job, request, known);
+    }
     let mut table = Table::new();
     let mut ops = Vec::new();
+    let count = job.ops.len();
     let asked = resolve::expand(work, job.ops)?;
     for op in &asked {
         ops.extend(build_op(work, &mut table, op)?);
@@ -54,6 +63,11 @@ pub(super) fn write(work: &mut Work<'_>, job: CloudWrite) -> Result<Written, Job
     keep(work, &write, &decision.outcome)?;
     work.head = revision;
     let results = results(work, &table, &asked)?;
+    if let Some(request) = &request {
+        // What resolved a conflict became other ops, which tell what it did.
+        let told = if asked.len() == count { told(work, &table, &asked)? } else { Vec::new() };
+        requests::keep(work, request, &id, &decision.outcome, &told)?;
+    }
     let outcome = decision.outcome;
     let write = WriteRow {
         id,
@@ -194,4 +208,89 @@ fn results(work: &Work<'_>, table: &Table, ops: &[CloudOp]) -> Result<Vec<OpResu
         told.insert(place);
     }
     Ok(results)
+}
+
+/// What is told of each op, for whoever asks the same again.
+fn told(work: &Work<'_>, table: &Table, ops: &[CloudOp]) -> Result<Vec<u8>, JobError> {
+    let mut told = Vec::with_capacity(ops.len());
+    for op in ops {
+        let entry = work.catalog.get(work.conn, &op.collection)?.ok_or_else(|| Refused::NoCollection(op.collection.clone()))?;
+        let place = (op.collection.clone(), key_of(&entry, op)?);
+        let did = match table.get(&place) {
+            _ if matches!(op.action, Action::Check(_)) => Did::Checked,
+            Some(Seen { view: None, .. }) | None => Did::Deleted,
+            Some(Seen { existed: true, .. }) => Did::Changed,
+            Some(_) => Did::Created,
+        };
+        told.push((did, op.key_from_value.then_some(place.1)));
+    }
+    Ok(repeat::pack(told.iter().map(|(did, key)| (*did, key.as_ref()))))
+}
+
+/// Answers a request that was made before: with its write, and its records as they are now.
+fn again(work: &Work<'_>, job: &CloudWrite, request: &Asked, known: Known) -> Result<Written, JobError> {
+    if !known.is(request) {
+        return Err(Refused::KeyReused { write: known.write }.into());
+    }
+    let id = WriteId::Cloud(known.revision);
+    let kept = reads::write(work.conn, &id)?;
+    let mut results = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (collection, key, did) in touched(job, &known, kept.as_ref())? {
+        if seen.insert((collection.clone(), key.clone())) {
+            results.push(now(work, collection, key, did)?);
+        }
+    }
+    let write = kept.unwrap_or_else(|| WriteRow {
+        id,
+        verdict: known.verdict,
+        revision: known.revision,
+        code: known.code,
+        detail: None,
+        conflicts: Vec::new(),
+        actor: None,
+        at_ms: known.at_ms,
+        ops: Vec::new(),
+    });
+    Ok(Written { write, results })
+}
+
+/// The records that a request changed, and how: as it was told then, or as the ops that it became say, while they are kept.
+fn touched(job: &CloudWrite, known: &Known, kept: Option<&WriteRow>) -> Result<Vec<(CollectionName, Key, Did)>, StoreError> {
+    let told = repeat::unpack(&known.told).ok_or_else(|| StoreError::Damaged(format!("the answer of {}", known.write)))?;
+    let changed = |(.., did): &(CollectionName, Key, Did)| *did != Did::Checked;
+    if told.len() == job.ops.len() {
+        let one = |(op, told): (&CloudOp, Told)| (op.collection.clone(), told.key.unwrap_or_else(|| op.key.clone()), told.did);
+        return Ok(job.ops.iter().zip(told).map(one).filter(changed).collect());
+    }
+    let ops = kept.map_or(&[][..], |kept| &kept.ops);
+    let did = |op: &Op| match op.body {
+        Body::Delete { .. } => Did::Deleted,
+        Body::Check(_) => Did::Checked,
+        _ => Did::Changed,
+    };
+    Ok(ops.iter().map(|op| (op.collection.clone(), op.key.clone(), did(op))).filter(changed).collect())
+}
+
+/// A record that a request was about, as it is now.
+fn now(work: &Work<'_>, collection: CollectionName, key: Key, did: Did) -> Result<OpResult, JobError> {
+    let row = match work.catalog.get(work.conn, &collection)? {
+        Some(entry) if did != Did::Deleted => reads::record(work.conn, entry.id, &collection, &key)?,
+        _ => None,
+    };
+    Ok(match (row, did) {
+        (Some(row), Did::Created) => OpResult::Created(row),
+        (Some(row), _) => OpResult::Changed(row),
+        (None, Did::Created) => OpResult::Gone { collection, key },
+        (None, _) => OpResult::Deleted { collection, key },
+    })
+}
+
+/// Drops what is kept of a write of this API. It took effect, and goes on to.
+pub(super) fn discard(work: &Work<'_>, revision: Revision) -> Result<(), JobError> {
+    let mut delete = work.conn.prepare_cached("DELETE FROM writes WHERE revision = ?1 AND database = 0")?;
+    if delete.execute([stored(revision.0)?])? == 1 {
+        return Ok(());
+    }
+    Err(Refused::NotFound { what: "write", id: WriteId::Cloud(revision).to_string() }.into())
 }

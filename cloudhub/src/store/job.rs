@@ -44,6 +44,11 @@ pub enum Job {
     },
     /// A write through the cloud's API: [`Answer::Written`].
     Write(Box<CloudWrite>),
+    /// Drops what is kept of a write of this API: [`Answer::Done`].
+    Discard {
+        /// Its revision.
+        revision: Revision,
+    },
     /// A part of an import: [`Answer::Imported`].
     Import(Box<ImportChunk>),
     /// Creates or changes a definition: [`Answer::Applied`].
@@ -264,6 +269,8 @@ pub struct CloudWrite {
     pub actor: Option<String>,
     /// For logs.
     pub request_id: Option<String>,
+    /// Whose Idempotency-Keys these are: the token's name.
+    pub caller: String,
     /// The application's own name of the request, under which it may be repeated.
     pub idempotency: Option<Idempotency>,
 }
@@ -316,6 +323,13 @@ pub enum OpResult {
     Changed(RecordRow),
     /// It is gone.
     Deleted {
+        /// Its collection.
+        collection: CollectionName,
+        /// Its key.
+        key: Key,
+    },
+    /// The request, which was made before, had created it, and it is gone since.
+    Gone {
         /// Its collection.
         collection: CollectionName,
         /// Its key.

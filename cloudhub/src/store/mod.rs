@@ -39,6 +39,7 @@ mod nodes;
 mod open;
 mod reads;
 mod refused;
+mod requests;
 mod resolve;
 mod rows;
 mod scan;

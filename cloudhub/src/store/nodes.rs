@@ -206,6 +206,7 @@ pub(super) fn delete(work: &mut Work<'_>, node: &NodeName) -> Result<(), JobErro
         "DELETE FROM writes WHERE database IN (SELECT id FROM databases WHERE node = ?1)",
         "DELETE FROM lost WHERE database IN (SELECT id FROM databases WHERE node = ?1)",
         "DELETE FROM accepted WHERE node = ?1",
+        "DELETE FROM requests WHERE node = ?1",
         "UPDATE databases SET node = -node WHERE node = ?1",
         "DELETE FROM node_grants WHERE node = ?1",
         "DELETE FROM node_events WHERE node = ?1",

@@ -40,6 +40,12 @@ pub enum Refused {
         /// What holds instead.
         reason: String,
     },
+    /// 422: the request under this key was another one.
+    #[error("this Idempotency-Key was used for another request, which is write {write}; a new request takes a new key")]
+    KeyReused {
+        /// The write that answers that request.
+        write: String,
+    },
     /// By the collection's rules; the code is the outcome's.
     #[error("{detail}")]
     Rejected {
@@ -145,6 +151,7 @@ impl Refused {
             Self::Resolve(ResolveError::NotOpen(_)) => "not_open",
             Self::Resolve(ResolveError::Unreadable { .. }) => "internal",
             Self::Resolve(_) => "bad_request",
+            Self::KeyReused { .. } => "idempotency_reuse",
             Self::Rejected { code, .. } => code,
             Self::TooLarge(_) => "too_large",
             Self::Definition(_) | Self::Label { .. } | Self::BadRequest(_) => "bad_request",
@@ -168,7 +175,7 @@ impl Refused {
             "not_found" => 404,
             "precondition" => 412,
             "too_large" => 413,
-            "schema" | "not_object" | "counter_not_integer" | "key_mismatch" => 422,
+            "schema" | "idempotency_reuse" | "not_object" | "counter_not_integer" | "key_mismatch" => 422,
             "count_needs_match" => 428,
             "internal" => 500,
             "full" => 507,
@@ -182,6 +189,7 @@ impl Refused {
             Self::Definition(DefinitionError::Invalid { field, .. }) | Self::CannotChange { field, .. } => Some(field),
             Self::Build(BuildError::ReadOnly { field, .. }) => field.as_deref(),
             Self::Build(BuildError::Counter(field) | BuildError::NoCounter(field) | BuildError::CountNeedsMatch(field)) => Some(field),
+            Self::KeyReused { .. } => Some("Idempotency-Key"),
             Self::BadLine { reason, .. } => reason.field(),
             _ => None,
         }

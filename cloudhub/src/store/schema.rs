@@ -278,6 +278,24 @@ CREATE INDEX records_stream ON records (collection, share, revision, key);
 CREATE INDEX records_tombstones ON records (collection, updated_ms) WHERE deleted = 1;
 "#;
 
-/// What the API keeps beside the records.
+/// What the API keeps beside the records. Notes:
+/// - `requests`: those that had an Idempotency-Key, in the order in which they were decided; node 0 is the hub's own API, whose keys
+///   are hashed with the caller's name. `write` answers the request, `revision` is where it was decided, `told` what became of its
+///   records.
 const THIRD: &str = r#"
+CREATE TABLE requests (
+    node INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    request BLOB NOT NULL,
+    write TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    verdict INTEGER NOT NULL,
+    code TEXT,
+    at_ms INTEGER NOT NULL,
+    told BLOB NOT NULL,
+    PRIMARY KEY (node, seq)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX requests_key ON requests (node, key);
+CREATE INDEX writes_notable ON writes (verdict, revision) WHERE verdict > 1;
 "#;

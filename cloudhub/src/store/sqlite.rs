@@ -170,6 +170,7 @@ fn run(work: &mut Work<'_>, job: Job) -> Result<Answer, JobError> {
         Job::Confirm { peer, session } => admit::confirm(work, peer, session).map(done),
         Job::Take { peer, session, writes } => upstream::take(work, peer, session, &writes).map(Answer::Taken),
         Job::Write(write) => cloud_write::write(work, *write).map(|written| Answer::Written(Box::new(written))),
+        Job::Discard { revision } => cloud_write::discard(work, revision).map(done),
         Job::Import(chunk) => import::import(work, *chunk).map(Answer::Imported),
         Job::PutCollection { name, definition } => definitions::put(work, &name, &definition).map(Answer::Applied),
         Job::DeleteCollection { name } => definitions::delete(work, &name).map(done),

@@ -15,6 +15,7 @@ use super::kin::{Kin, Known, hash_of};
 use super::lost;
 use super::nodes;
 use super::refused::Refused;
+use super::requests::{self, Asked};
 use super::work::{JobError, Work};
 use super::world::SqlWorld;
 use crate::limits::{OPEN_CONFLICTS_PER_NODE, WRITES_PER_DATABASE};
@@ -109,21 +110,32 @@ fn copied(work: &mut Work<'_>, taker: &Taker, number: u64) -> Result<Reason, Sto
 fn decide(work: &mut Work<'_>, taker: &mut Taker, shares: &NodeShares, write: &NumberedWrite) -> Result<(), StoreError> {
     let hash = hash_of(write);
     let known = if write.rejected { Known::New } else { taker.kin.find(work.conn, write.number, &hash)? };
-    if let Known::Forgotten = known {
+    let parsed = if write.rejected { None } else { Some(Write::decode(&write.bytes)) };
+    let named = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()?.idempotency.as_ref());
+    let request = named.map(|named| Asked::of_node(taker.peer.node, named));
+    let earlier = match (&request, &known) {
+        (None, _) | (_, Known::Same(_)) => None,
+        (Some(request), _) => requests::find(work.conn, request)?,
+    };
+    if let (Known::Forgotten, None) = (&known, &earlier) {
         let detail = "it came again after the cloud had forgotten what became of it: it may have taken effect once, and does not again";
-        let content = readable(write, Write::decode(&write.bytes).is_ok());
+        let content = readable(write, matches!(parsed, Some(Ok(_))));
         lose(work, taker, write.number, &hash, content, detail)?;
         taker.taken = write.number;
         return Ok(());
     }
     let revision = work.head + 1;
-    let parsed = if write.rejected { None } else { Some(Write::decode(&write.bytes)) };
     let outcome = match (known, &parsed) {
         (Known::Same(outcome), _) => outcome,
+        _ if let (Some(request), Some(earlier)) = (&request, &earlier) => repeated(work, request, earlier, revision)?,
         (_, None) => rejected(revision, None, "it was rejected before the cloud was restored, and stays rejected"),
         (_, Some(Err(error))) => rejected(revision, Some("malformed"), &error.to_string()),
         (_, Some(Ok(parsed))) => effect(work, taker, shares, write, parsed, revision)?,
     };
+    if let (Some(request), None, true) = (&request, &earlier, outcome.revision.0 == revision) {
+        let id = WriteId::edge(&taker.node, &taker.id, write.number);
+        requests::keep(work, request, &id, &outcome, &[])?;
+    }
     if let Some(request_id) = parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()?.request_id.clone()) {
         let write = WriteId::edge(&taker.node, &taker.id, write.number);
         taker.named.push(Named { request_id, write, verdict: outcome.verdict });
@@ -143,6 +155,16 @@ fn decide(work: &mut Work<'_>, taker: &mut Taker, shares: &NodeShares, write: &N
     work.head = revision;
     taker.taken = write.number;
     Ok(())
+}
+
+/// A write whose Idempotency-Key is known from another write of the node, which a database that took the place of a wiped one
+/// cannot know: no effect, and that write's outcome, naming it.
+fn repeated(work: &Work<'_>, request: &Asked, earlier: &requests::Known, revision: u64) -> Result<Outcome, StoreError> {
+    if earlier.is(request) {
+        return earlier.outcome(work.conn);
+    }
+    let detail = format!("its Idempotency-Key was used for another request, which is write {}", earlier.write);
+    Ok(rejected(revision, Some("malformed"), &detail))
 }
 
 /// A number without an effect for ever.

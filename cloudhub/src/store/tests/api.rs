@@ -3,13 +3,14 @@
 use proto::build::Action;
 use proto::ids::WriteId;
 use proto::json::Raw;
-use proto::op::Verdict;
+use proto::op::{Idempotency, Verdict};
 
 use super::bench::{Bench, Fixture, created, import_lines, key, name, node, op, put_op, revision, value};
 use super::edge::{Edge, put, set};
 use super::shops;
 use crate::store::{
-    Answer, CloudWrite, Condition, ConflictsRequest, ImportHow, ImportMode, Job, ListRequest, OpResult, Refused, StoreRead, WritesRequest,
+    Answer, CloudOp, CloudWrite, Condition, ConflictsRequest, ImportHow, ImportMode, Job, ListRequest, OpResult, Refused, StoreRead,
+    WritesRequest, Written,
 };
 
 pub(super) fn a_write_is_answered_with_its_records<F: Fixture>() {
@@ -94,7 +95,7 @@ pub(super) fn force_is_an_administrators<F: Fixture>() {
     bench.put("sales", "1", r#"{"sum":5}"#);
     let mut remove = |admin| {
         let ops = vec![op("sales", "1", Action::Delete { force: true })];
-        bench.job(Job::Write(Box::new(CloudWrite { ops, admin, actor: None, request_id: None, idempotency: None })))
+        bench.job(Job::Write(Box::new(CloudWrite { ops, admin, actor: None, request_id: None, caller: String::new(), idempotency: None })))
     };
     assert!(remove(false).is_err());
     assert!(matches!(remove(true), Ok(Answer::Written(_))));
@@ -249,7 +250,9 @@ pub(super) fn writes_and_conflicts_are_found<F: Fixture>() {
 pub(super) fn one_refusal_leaves_the_group_alone<F: Fixture>() {
     let mut bench = shops::<F>();
     let head = bench.head();
-    let write = |ops| Job::Write(Box::new(CloudWrite { ops, admin: false, actor: None, request_id: None, idempotency: None }));
+    let write = |ops| {
+        Job::Write(Box::new(CloudWrite { ops, admin: false, actor: None, request_id: None, caller: String::new(), idempotency: None }))
+    };
     let bad = vec![put_op("products", "2", r#"{"ProductID":2}"#), op("products", "0", Action::Delete { force: false })];
     let answers = bench.group(vec![
         write(vec![put_op("products", "1", r#"{"ProductID":1}"#)]),
@@ -261,4 +264,51 @@ pub(super) fn one_refusal_leaves_the_group_alone<F: Fixture>() {
     assert_eq!(codes, ["ok", "not_found", "not_found", "ok"]);
     assert_eq!(bench.head(), head + 2, "a refused write takes no revision");
     assert_eq!(["1", "2", "3"].map(|record| bench.get("products", record).is_some()), [true, false, true]);
+}
+
+fn named<F: Fixture>(bench: &mut Bench<F>, caller: &str, key: &str, asked: u8, ops: Vec<CloudOp>) -> Result<Written, Refused> {
+    let idempotency = Some(Idempotency { key: key.to_owned(), request: [asked; 16] });
+    let write = CloudWrite { ops, admin: false, actor: None, request_id: None, caller: caller.to_owned(), idempotency };
+    match bench.job(Job::Write(Box::new(write)))? {
+        Answer::Written(written) => Ok(*written),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) fn a_request_is_done_once<F: Fixture>() {
+    let mut bench = shops::<F>();
+    bench.put("products", "1", r#"{"ProductID":1,"UnitsInStock":20}"#);
+    let sale = || vec![op("products", "1", Action::Increment(vec![("UnitsInStock".to_owned(), -3)]))];
+    let first = named(&mut bench, "till", "k1", 1, sale()).unwrap();
+    let head = bench.head();
+    bench.restart();
+    let repeat = named(&mut bench, "till", "k1", 1, sale()).unwrap();
+    assert_eq!((&repeat.write, &repeat.results), (&first.write, &first.results));
+    let refused = named(&mut bench, "till", "k1", 2, sale()).unwrap_err();
+    assert_eq!((refused.code(), refused.status(), refused.field()), ("idempotency_reuse", 422, Some("Idempotency-Key")));
+    assert_eq!(bench.head(), head, "nothing was decided");
+    assert_ne!(named(&mut bench, "office", "k1", 1, sale()).unwrap().write.id, first.write.id, "another caller's keys are others");
+    // What was refused leaves its key free.
+    let missing = vec![op("products", "7", Action::Increment(vec![("UnitsInStock".to_owned(), -3)]))];
+    assert!(named(&mut bench, "till", "k2", 1, missing).is_err());
+    assert!(named(&mut bench, "till", "k2", 2, sale()).is_ok());
+}
+
+pub(super) fn a_repeat_names_what_the_first_made<F: Fixture>() {
+    let mut bench = shops::<F>();
+    let post = |made: &str| {
+        let mut post = op("stock", made, Action::Put { value: value(r#"{"W":"lyon"}"#), create: true });
+        (post.key_from_value, post.condition) = (true, Condition::Absent);
+        vec![post]
+    };
+    let first = named(&mut bench, "till", "k1", 1, post("made-1")).unwrap();
+    assert_eq!(named(&mut bench, "till", "k1", 1, post("made-2")).unwrap().results, first.results);
+    bench.delete("stock", "made-1");
+    let repeat = named(&mut bench, "till", "k1", 1, post("made-3")).unwrap();
+    assert_eq!(repeat.results, [OpResult::Gone { collection: name("stock"), key: key("made-1") }]);
+    let WriteId::Cloud(revision) = first.write.id else { panic!("{:?}", first.write.id) };
+    bench.done(Job::Discard { revision });
+    assert!(matches!(bench.job(Job::Discard { revision }), Err(Refused::NotFound { .. })));
+    let repeat = named(&mut bench, "till", "k1", 1, post("made-3")).unwrap();
+    assert_eq!((repeat.write.id, repeat.write.verdict), (WriteId::Cloud(revision), Verdict::Applied));
 }

@@ -156,7 +156,8 @@ impl<F: Fixture> Bench<F> {
     }
 
     pub(super) fn write(&mut self, ops: Vec<CloudOp>) -> Result<Written, Refused> {
-        let write = CloudWrite { ops, admin: false, actor: Some("office".to_owned()), request_id: None, idempotency: None };
+        let write =
+            CloudWrite { ops, admin: false, actor: Some("office".to_owned()), request_id: None, caller: String::new(), idempotency: None };
         match self.job(Job::Write(Box::new(write)))? {
             Answer::Written(written) => Ok(*written),
             other => panic!("{other:?}"),

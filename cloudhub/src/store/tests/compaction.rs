@@ -83,7 +83,9 @@ pub(super) fn removed_appends_are_remembered<F: Fixture>() {
     bench.define("sales", r#"{"policy":"append","tombstone_retention":"1d"}"#);
     bench.put("sales", "s1", r#"{"q":3}"#);
     let ops = vec![op("sales", "s1", Action::Delete { force: true })];
-    bench.job(Job::Write(Box::new(CloudWrite { ops, admin: true, actor: None, request_id: None, idempotency: None }))).unwrap();
+    bench
+        .job(Job::Write(Box::new(CloudWrite { ops, admin: true, actor: None, request_id: None, caller: String::new(), idempotency: None })))
+        .unwrap();
     tidy(&mut bench, 90);
     assert!(bench.write(vec![put_op("sales", "s1", r#"{"q":4}"#)]).is_err(), "its key is taken for ever");
 }

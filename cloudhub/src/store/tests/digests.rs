@@ -185,7 +185,14 @@ fn run<F: Fixture>(bench: &mut Bench<F>, lyon: &mut Edge, at: usize, step: &Step
         Step::Group(record, site) if exists(bench, "stock") => {
             let put = |record: u8| put_op("stock", &format!("g{record}"), &stock(*site, at));
             let write = |ops| {
-                Job::Write(Box::new(crate::store::CloudWrite { ops, admin: false, actor: None, request_id: None, idempotency: None }))
+                Job::Write(Box::new(crate::store::CloudWrite {
+                    ops,
+                    admin: false,
+                    actor: None,
+                    request_id: None,
+                    caller: String::new(),
+                    idempotency: None,
+                }))
             };
             let mut refused = put(record + 1);
             refused.condition = crate::store::Condition::Revision(super::bench::revision(u64::MAX >> 1));

@@ -53,6 +53,8 @@ mod embedded {
         api::lists_page_and_filter,
         api::exports_hold_everything,
         api::writes_and_conflicts_are_found,
+        api::a_request_is_done_once,
+        api::a_repeat_names_what_the_first_made,
         api::one_refusal_leaves_the_group_alone,
         bounds::old_writes_go_when_acknowledged,
         bounds::acknowledged_writes_go_without_another_write,
