@@ -12,6 +12,7 @@ use std::time::Duration;
 use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::json::Value;
 use proto::names::{CollectionName, Key, NodeName};
+use proto::op::Idempotency;
 use proto::resolve::Resolve;
 use serde::Serialize;
 use transport::join::{JoinRequest, JoinResponse, RenewRequest};
@@ -43,9 +44,20 @@ pub trait Hub: Send + Sync + 'static {
     /// `no_index` naming the line to add when the hub cannot serve a filter without an index.
     fn list(&self, query: ListQuery) -> impl Future<Output = Result<Page, Problem>> + Send;
 
+    /// Whether a reader who holds this version of a record, as [`Hub::get`] just showed it, knows all of it: a tag names the
+    /// newest pending write, and an older one may have been rejected since. Wrong only to the safe side.
+    fn is_same(&self, record: &Record) -> impl Future<Output = Result<bool, Problem>> + Send;
+
     /// One record: what local readers see, or with `base` what the cloud last said it is (on the cloud: the same).
     /// Errors: `not_found`.
     fn get(&self, collection: &CollectionName, key: &Key, base: bool) -> impl Future<Output = Result<Record, Problem>> + Send;
+
+    /// Sends an answered write that had no effect once more, as a new write on what the records are now. Errors: `not_found`,
+    /// `in_progress` while it has no answer, `not_open` where it took effect or was sent again already, and as [`Hub::mutate`].
+    fn resend(&self, id: &WriteId, request: ResendRequest) -> impl Future<Output = Result<MutationAnswer, Problem>> + Send;
+
+    /// Drops what is kept of an answered write. Errors: `not_found`, `in_progress` while it has no answer.
+    fn discard(&self, id: &WriteId, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;
 
     /// Commits the ops as one write. `Ok` means durable. Errors: whatever refuses the write before it is taken.
     fn mutate(&self, request: MutationRequest) -> impl Future<Output = Result<MutationAnswer, Problem>> + Send;
@@ -287,6 +299,11 @@ impl Caller {
         self.collections.as_ref().is_none_or(|names| names.iter().any(|name| name.as_str() == collection))
     }
 
+    /// Whether records of every collection may be changed.
+    pub fn may_write_all(&self) -> bool {
+        self.role >= Role::Editor && self.collections.is_none()
+    }
+
     /// Whether records of this collection may be changed.
     pub fn may_write(&self, collection: &str) -> bool {
         self.role >= Role::Editor && self.sees(collection)
@@ -376,6 +393,19 @@ pub struct MutationRequest {
     pub origin: Origin,
     /// Answer when the outcome is known, at the latest after this long.
     pub wait: Option<Duration>,
+    /// `Idempotency-Key`: a request that was answered under it is not committed again, but answered again.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An answered write to be sent once more.
+#[derive(Debug, Clone)]
+pub struct ResendRequest {
+    /// Who asks.
+    pub origin: Origin,
+    /// As of a mutation.
+    pub wait: Option<Duration>,
+    /// As of a mutation.
+    pub idempotency: Option<Idempotency>,
 }
 
 /// One op of a write, as the application stated it.
@@ -458,6 +488,13 @@ pub enum OpResult {
     Changed(Record),
     /// It is gone.
     Deleted {
+        /// Its collection.
+        collection: String,
+        /// Its key.
+        key: String,
+    },
+    /// The request, which was made before under its `Idempotency-Key`, created it, and it is gone since.
+    Gone {
         /// Its collection.
         collection: String,
         /// Its key.

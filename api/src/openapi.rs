@@ -21,7 +21,8 @@ use crate::shapes::{CloudStatus, EdgeStatus};
     paths(
         collections::list, collections::show, records::list, records::create, records::read, records::replace,
         records::merge, records::remove, records::increment, bulk::import, bulk::export, writes::commit, writes::list,
-        writes::show, conflicts::list, conflicts::show, conflicts::resolve, observe::status, observe::healthz, observe::readyz,
+        writes::show, writes::resend, writes::discard, conflicts::list, conflicts::show, conflicts::resolve, observe::status,
+        observe::healthz, observe::readyz,
         observe::metrics, observe::openapi,
     ),
     components(schemas(crate::problem::ProblemBody<'static>)),

@@ -30,4 +30,4 @@ pub use list::List;
 pub use pairs::pair;
 pub use record::RecordVerb;
 pub use table::{Table, cell};
-pub use write::{WaitArgs, WriteShow, WritesList};
+pub use write::{WaitArgs, WriteDiscard, WriteResend, WriteShow, WritesList};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use http::Method;
 use serde_json::Value;
 
 use super::record::paged;
@@ -114,6 +115,47 @@ impl WriteShow {
                 }
             }
         }
+    }
+}
+
+/// `write resend`.
+#[derive(Debug, Args)]
+pub struct WriteResend {
+    /// The write that was rejected or lost, e.g. lyon:7f3a9c:42
+    id: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl WriteResend {
+    /// Sends the write once more, and prints the new one.
+    pub async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
+        let request = Request::new(Method::POST, &["v1", "writes", &self.id, "resend"]).json("");
+        let answer = client.send(request).await?;
+        console.show(answer, self.output, |sent| describe(sent.get("write").unwrap_or(sent), &[])).await
+    }
+}
+
+/// `write discard`.
+#[derive(Debug, Args)]
+pub struct WriteDiscard {
+    /// The answered write, e.g. lyon:7f3a9c:42
+    id: String,
+    /// Really
+    #[arg(long)]
+    yes: bool,
+}
+
+impl WriteDiscard {
+    /// Drops what is kept of the write.
+    pub async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
+        let Self { id, yes } = self;
+        if !yes {
+            let detail = format!("this drops the content of write {id} for good; if that is what you want: write discard {id} --yes");
+            return Err(CliError::Usage(detail));
+        }
+        client.send(Request::new(Method::POST, &["v1", "writes", &id, "discard"]).json("")).await?;
+        console.line(&format!("{id} discarded"))
     }
 }
 

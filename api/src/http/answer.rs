@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::hub::{OpResult, PageToken};
+use crate::hub::{MutationAnswer, OpResult, PageToken};
 use crate::problem::{Code, Problem};
 use crate::shapes::{Object, Record, Write};
 
@@ -49,8 +49,16 @@ pub(crate) fn changed(result: &OpResult, write: &Write, created_is_201: bool) ->
     match result {
         OpResult::Created(new) if created_is_201 => {
             let mut response = record(StatusCode::CREATED, new, Some(write));
-            let place = format!("/v1/collections/{}/records/{}", new.collection, utf8_percent_encode(&new.key, SEGMENT));
-            locate(&mut response, place);
+            locate(&mut response, place_of(&new.collection, &new.key));
+            response
+        }
+        OpResult::Gone { collection, key } => {
+            let mut body = Vec::new();
+            deleted(&mut body, collection, key, Some(write));
+            let mut response = json_bytes(if created_is_201 { StatusCode::CREATED } else { StatusCode::OK }, body);
+            if created_is_201 {
+                locate(&mut response, place_of(collection, key));
+            }
             response
         }
         OpResult::Created(new) | OpResult::Changed(new) => record(StatusCode::OK, new, Some(write)),
@@ -60,6 +68,35 @@ pub(crate) fn changed(result: &OpResult, write: &Write, created_is_201: bool) ->
             json_bytes(StatusCode::OK, body)
         }
     }
+}
+
+fn place_of(collection: &str, key: &str) -> String {
+    format!("/v1/collections/{collection}/records/{}", utf8_percent_encode(key, SEGMENT))
+}
+
+/// 201 with a write and the records that it touched.
+pub(crate) fn committed(done: &MutationAnswer) -> Response {
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    done.write.write_json(object.member("write"));
+    object.list("records", &done.results, |out, result| match result {
+        OpResult::Created(record) | OpResult::Changed(record) => record.write_json(out, None),
+        OpResult::Deleted { collection, key } | OpResult::Gone { collection, key } => deleted(out, collection, key, None),
+    });
+    object.end();
+    let mut response = json_bytes(StatusCode::CREATED, out);
+    locate(&mut response, format!("/v1/writes/{}", done.write.id));
+    response
+}
+
+/// 304 for a reader who holds this version already.
+pub(crate) fn not_modified(record: &Record) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    if let Ok(tag) = HeaderValue::try_from(record.etag().to_string()) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
 }
 
 /// Names the place of what was made.

@@ -123,6 +123,7 @@ pub(crate) async fn resolve<H: Hub>(
     let (parts, stream) = request.into_parts();
     let whole = body::read(&parts.headers, stream, VALUE_BODY_BYTES).await?;
     let choice = choice(body::text(&whole)?)?;
+    let (wait, idempotency) = (headers::prefer_wait(&parts.headers), headers::idempotency(&parts, "", &whole)?);
     let row = app.hub.conflict(&id).await?;
     collections::may_see(&origin.caller, &row.collection)?;
     collections::may_write(&origin.caller, &row.collection)?;
@@ -130,7 +131,7 @@ pub(crate) async fn resolve<H: Hub>(
     let by = origin.caller.name.as_deref().map(str::to_owned);
     let action = OpAction::Resolve(Resolve { choice, by });
     let op = OpRequest { collection: CollectionName::conflicts(), key, action, condition: Condition::None };
-    let done = app.hub.mutate(MutationRequest { ops: vec![op], origin, wait: headers::prefer_wait(&parts.headers) }).await?;
+    let done = app.hub.mutate(MutationRequest { ops: vec![op], origin, wait, idempotency }).await?;
     let row = app.hub.conflict(&id).await?;
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);

@@ -28,7 +28,7 @@ pub(crate) fn is_open(path: &str) -> bool {
 }
 
 /// What the public interfaces have and this version has not: starts and ends of paths.
-const LATER: [(&str, &str); 4] = [("/v1/commands", ""), ("/v1/writes/", "/resend"), ("/v1/writes/", "/discard"), ("/v1/nodes/", "")];
+const LATER: [(&str, &str); 2] = [("/v1/commands", ""), ("/v1/nodes/", "")];
 
 /// Goes around every handler.
 pub(crate) async fn front<H: Hub>(State(app): State<Shared<H>>, request: Request, next: Next) -> Response {
@@ -74,7 +74,9 @@ async fn pass<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, mut request: Re
         return files::serve(folder, request.method(), request.uri(), request.headers()).await.into_response();
     }
     if !is_open(request.uri().path()) {
-        match origin(app, id, peer, request.uri(), request.headers()).await {
+        // Before anything is awaited: a request cannot be looked at from two threads.
+        let keyless = headers::refuse_idempotency_key(request.method(), request.uri().path(), request.headers());
+        match origin(app, id, peer, request.uri(), request.headers()).await.and_then(|origin| keyless.map(|()| origin)) {
             Ok(origin) => request.extensions_mut().insert(origin),
             Err(problem) => return problem.into_response(),
         };
@@ -86,7 +88,6 @@ async fn origin<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, peer: Peer, u
     let asked = if uri.path() == watch::PATH { watch::token(uri) } else { None };
     let bearer = headers::bearer(headers).or(asked.as_deref());
     let caller = app.hub.authorize(Credentials { bearer, peer }).await?;
-    headers::refuse_idempotency_key(headers)?;
     let named = headers::own_id(headers).is_some();
     Ok(Origin { caller, actor: headers::actor(headers)?, request_id: id.clone(), named })
 }

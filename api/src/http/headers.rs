@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use http::request::Parts;
+use http::{HeaderMap, Method};
 use proto::ids::Revision;
-use proto::limits::{ACTOR_BYTES, REQUEST_ID_BYTES};
+use proto::limits::{ACTOR_BYTES, IDEMPOTENCY_KEY_BYTES, REQUEST_ID_BYTES};
+use proto::op::{Idempotency, hash};
 
 use crate::hub::{Condition, Etag};
 use crate::limits::{ETAGS, WAIT};
@@ -18,6 +20,7 @@ use crate::problem::{Code, Problem};
 pub(crate) const REQUEST_ID: &str = "request-id";
 const ACTOR: &str = "tombolo-actor";
 const PREFER: &str = "prefer";
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// What stands between the tags of a list.
 const BETWEEN_TAGS: [char; 3] = [',', ' ', '\t'];
 
@@ -100,12 +103,47 @@ pub(crate) fn actor(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-/// A promise that this version cannot keep is not taken: a repeat would be applied twice.
-pub(crate) fn refuse_idempotency_key(headers: &HeaderMap) -> Result<(), Problem> {
-    if !headers.contains_key("idempotency-key") {
+/// Whether a reader already holds the version that is there: `If-None-Match` with tags, by weak comparison, or `*`.
+pub(crate) fn holds(headers: &HeaderMap, present: &Etag) -> bool {
+    let mut tags = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let present = present.to_string();
+    tags.any(|tag| tag.trim() == "*" || tag.trim().trim_start_matches("W/") == present)
+}
+
+/// `Idempotency-Key` of a mutation, with a hash of what is asked: method, path, `query` as far as it says what is done, body.
+pub(crate) fn idempotency(parts: &Parts, query: &str, body: &[u8]) -> Result<Option<Idempotency>, Problem> {
+    let mut all = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(first) = all.next() else { return Ok(None) };
+    let bad = |detail: String| Problem::bad_request(detail).field("Idempotency-Key");
+    if all.next().is_some() {
+        return Err(bad("Idempotency-Key stands more than once; a request has one name".to_owned()));
+    }
+    let key = first.to_str().ok().filter(|key| (1..=IDEMPOTENCY_KEY_BYTES).contains(&key.len()) && !key.contains('\t'));
+    let key =
+        key.ok_or_else(|| bad(format!("Idempotency-Key takes 1 to {IDEMPOTENCY_KEY_BYTES} printable ASCII characters, as a UUID")))?;
+    let (method, path) = (parts.method.as_str(), parts.uri.path());
+    let asked = [method.as_bytes(), &[0], path.as_bytes(), &[0], query.as_bytes(), &[0], body].concat();
+    Ok(Some(Idempotency { key: key.to_owned(), request: hash(&asked) }))
+}
+
+/// Whether a path keeps an `Idempotency-Key`: where records are changed.
+pub(crate) fn keeps_key(path: &str) -> bool {
+    let under = |prefix: &str| path.strip_prefix(prefix).map(|rest| rest.split('/').collect::<Vec<_>>());
+    matches!(under("/v1/collections/").as_deref(), Some([_, "records", ..]))
+        || matches!(under("/v1/writes").as_deref(), Some([""] | ["", _, "resend"]))
+        || matches!(under("/v1/conflicts/").as_deref(), Some([_, "resolve"]))
+}
+
+/// A promise that cannot be kept is not taken: where keys are not kept, a repeat would be done twice.
+pub(crate) fn refuse_idempotency_key(method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
+    let changes_nothing = method.is_safe() || path == "/v1/query";
+    if changes_nothing || !headers.contains_key(IDEMPOTENCY_KEY) || keeps_key(path) {
         return Ok(());
     }
-    let detail = "this version keeps no Idempotency-Key; leave it out; a PUT with If-None-Match: * is safe to repeat";
+    let detail = match path.ends_with("/import") {
+        true => "an import takes no Idempotency-Key and needs none: a line that is there already is unchanged the second time",
+        false => "this path keeps no Idempotency-Key; it goes with changes of records, and with writes that are sent again",
+    };
     Err(Problem::bad_request(detail).field("Idempotency-Key"))
 }
 

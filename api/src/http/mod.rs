@@ -38,6 +38,7 @@ use axum::routing::{MethodRouter, get, patch, post, put};
 use crate::hub::Hub;
 
 pub(crate) use front::is_open;
+pub(crate) use headers::keeps_key;
 
 /// What an operator may set about the surface.
 #[derive(Debug, Clone)]
@@ -123,6 +124,8 @@ pub(crate) fn shared<H: Hub>() -> Routes<H> {
         .add("/v1/collections/{c}/export", get(bulk::export::<H>))
         .add("/v1/writes", get(writes::list::<H>).post(writes::commit::<H>))
         .add("/v1/writes/{id}", get(writes::show::<H>))
+        .add("/v1/writes/{id}/resend", post(writes::resend::<H>))
+        .add("/v1/writes/{id}/discard", post(writes::discard::<H>))
         .add("/v1/conflicts", get(conflicts::list::<H>))
         .add("/v1/conflicts/{id}", get(conflicts::show::<H>))
         .add("/v1/conflicts/{id}/resolve", post(conflicts::resolve::<H>))

@@ -1,9 +1,12 @@
 //! Records: list, read, create, replace, merge, increment, delete.
 
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use http::{HeaderMap, StatusCode};
 use proto::json::Value;
 use proto::names::Key;
+use proto::op::Idempotency;
 
 use super::answer::{self, Answer};
 use super::headers::{self, Accepts};
@@ -90,13 +93,17 @@ pub(crate) struct RecordList {
         ("key" = String, Path, description = "The key, percent-encoded"),
         ("read" = Option<String>, Query, description = "`base`: what the cloud last said it is"),
     ),
-    responses((status = 200, body = Record, headers(("ETag" = String)))),
+    responses(
+        (status = 200, body = Record, headers(("ETag" = String))),
+        (status = 304, description = "The version that If-None-Match names is still the one", headers(("ETag" = String))),
+    ),
 )]
 pub(crate) async fn read<H: Hub>(
     State(app): State<Shared<H>>,
     OfRecord { collection, key }: OfRecord,
     mut query: Query,
     origin: Origin,
+    headers: HeaderMap,
 ) -> Answer {
     collections::may_see(&origin.caller, collection.as_str())?;
     let base = match query.take("read")?.as_deref() {
@@ -106,6 +113,9 @@ pub(crate) async fn read<H: Hub>(
     };
     query.finish("read")?;
     let record = app.hub.get(&collection, &key, base).await?;
+    if headers::holds(&headers, &record.etag()) && record.sync.conflicts.is_empty() && app.hub.is_same(&record).await? {
+        return Ok(answer::not_modified(&record));
+    }
     Ok(answer::record(StatusCode::OK, &record, None))
 }
 
@@ -125,9 +135,9 @@ pub(crate) async fn create<H: Hub>(
 ) -> Answer {
     collections::may_write(&origin.caller, collection.as_str())?;
     query.finish("")?;
-    let (headers, value) = value_of(request).await?;
-    let op = OpRequest { collection, key: new_key()?, action: OpAction::Create(value), condition: Condition::None };
-    commit(&app, op, origin, &headers, true).await
+    let asked = asked(request).await?;
+    let op = OpRequest { collection, key: new_key()?, action: OpAction::Create(asked.value), condition: Condition::None };
+    commit(&app, op, origin, asked.how, true).await
 }
 
 /// A fresh UUIDv7 as a key.
@@ -214,14 +224,19 @@ pub(crate) async fn remove<H: Hub>(
     OfRecord { collection, key }: OfRecord,
     mut query: Query,
     origin: Origin,
-    headers: HeaderMap,
+    request: Request,
 ) -> Answer {
     collections::may_write(&origin.caller, collection.as_str())?;
     let force = query.flag("force")?;
     query.finish("force")?;
-    let condition = headers::condition(&headers)?;
+    let (parts, _) = request.into_parts();
+    let condition = headers::condition(&parts.headers)?;
+    let how = How {
+        wait: headers::prefer_wait(&parts.headers),
+        idempotency: headers::idempotency(&parts, if force { "force" } else { "" }, &[])?,
+    };
     let op = OpRequest { collection, key, action: OpAction::Delete { force }, condition };
-    commit(&app, op, origin, &headers, false).await
+    commit(&app, op, origin, how, false).await
 }
 
 async fn with_body<H: Hub>(
@@ -237,20 +252,34 @@ async fn with_body<H: Hub>(
     query.finish("")?;
     let condition = headers::condition(request.headers())?;
     let about = |problem: Problem| problem.collection(collection.as_str()).key(key.as_str());
-    let (headers, value) = value_of(request).await.map_err(about)?;
+    let Asked { value, how } = asked(request).await.map_err(about)?;
     let action = action(value).map_err(about)?;
-    commit(app, OpRequest { collection, key, action, condition }, origin, &headers, created_is_201).await
+    commit(app, OpRequest { collection, key, action, condition }, origin, how, created_is_201).await
 }
 
-async fn value_of(request: Request) -> Result<(HeaderMap, Value), Problem> {
+/// What a body asks for, and how.
+struct Asked {
+    value: Value,
+    how: How,
+}
+
+/// How an answer is wanted.
+struct How {
+    wait: Option<Duration>,
+    idempotency: Option<Idempotency>,
+}
+
+async fn asked(request: Request) -> Result<Asked, Problem> {
     headers::content_type(request.headers(), Accepts::Json)?;
     let (parts, stream) = request.into_parts();
     let whole = body::read(&parts.headers, stream, VALUE_BODY_BYTES).await?;
-    Ok((parts.headers, body::value(body::text(&whole)?)?))
+    let how = How { wait: headers::prefer_wait(&parts.headers), idempotency: headers::idempotency(&parts, "", &whole)? };
+    Ok(Asked { value: body::value(body::text(&whole)?)?, how })
 }
 
-async fn commit<H: Hub>(app: &Shared<H>, op: OpRequest, origin: Origin, headers: &HeaderMap, created_is_201: bool) -> Answer {
-    let request = MutationRequest { ops: vec![op], origin, wait: headers::prefer_wait(headers) };
+async fn commit<H: Hub>(app: &Shared<H>, op: OpRequest, origin: Origin, how: How, created_is_201: bool) -> Answer {
+    let How { wait, idempotency } = how;
+    let request = MutationRequest { ops: vec![op], origin, wait, idempotency };
     let done = app.hub.mutate(request).await?;
     match done.results.first() {
         Some(result) => Ok(answer::changed(result, &done.write, created_is_201)),

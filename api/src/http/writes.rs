@@ -1,7 +1,8 @@
 //! Writes: several ops at once, and what became of earlier ones.
 
 use axum::extract::{Request, State};
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use proto::ids::WriteId;
 
 use super::answer::{self, Answer};
@@ -10,10 +11,10 @@ use super::path::OfId;
 use super::query::Query;
 use super::records::new_key;
 use super::{Shared, body, collections, ops};
-use crate::hub::{Hub, MutationRequest, OpAction, OpResult, Origin, WriteFilter};
+use crate::hub::{Hub, MutationRequest, OpAction, Origin, ResendRequest, WriteFilter};
 use crate::limits::WRITE_BODY_BYTES;
 use crate::problem::Problem;
-use crate::shapes::{Object, Record, Write, WriteState};
+use crate::shapes::{Record, Write, WriteState};
 
 /// Commits several ops together, or none of them.
 #[utoipa::path(
@@ -27,6 +28,7 @@ pub(crate) async fn commit<H: Hub>(State(app): State<Shared<H>>, query: Query, o
     let (parts, stream) = request.into_parts();
     let whole = body::read(&parts.headers, stream, WRITE_BODY_BYTES).await?;
     let ops = ops::parse(body::text(&whole)?, new_key)?;
+    let idempotency = headers::idempotency(&parts, "", &whole)?;
     drop(whole);
     for op in &ops {
         match op.action {
@@ -37,18 +39,7 @@ pub(crate) async fn commit<H: Hub>(State(app): State<Shared<H>>, query: Query, o
         }
     }
     let wait = headers::prefer_wait(&parts.headers);
-    let done = app.hub.mutate(MutationRequest { ops, origin, wait }).await?;
-    let mut out = Vec::new();
-    let mut object = Object::new(&mut out);
-    done.write.write_json(object.member("write"));
-    object.list("records", &done.results, |out, result| match result {
-        OpResult::Created(record) | OpResult::Changed(record) => record.write_json(out, None),
-        OpResult::Deleted { collection, key } => answer::deleted(out, collection, key, None),
-    });
-    object.end();
-    let mut response = answer::json_bytes(StatusCode::CREATED, out);
-    answer::locate(&mut response, format!("/v1/writes/{}", done.write.id));
-    Ok(response)
+    Ok(answer::committed(&app.hub.mutate(MutationRequest { ops, origin, wait, idempotency }).await?))
 }
 
 /// A write that was committed, and the records that it changed.
@@ -112,4 +103,58 @@ pub(crate) async fn show<H: Hub>(State(app): State<Shared<H>>, OfId(id): OfId, m
     let mut out = Vec::new();
     write.write_json(&mut out);
     Ok(answer::json_bytes(StatusCode::OK, out))
+}
+
+/// Sends an answered write that had no effect (`rejected`, `lost`) once more: a new write, on what the records are now. A write
+/// that took effect is refused with 409 `not_open`, and so is one that was sent again already: the newer one is named.
+#[utoipa::path(
+    post, path = "/v1/writes/{id}/resend", tag = "writes", operation_id = "resend_write",
+    params(("id" = String, Path, description = "`lyon:7f3a9c:42`")),
+    responses((status = 201, body = super::writes::CommittedWrite, headers(("Location" = String)))),
+)]
+pub(crate) async fn resend<H: Hub>(State(app): State<Shared<H>>, OfId(id): OfId, query: Query, origin: Origin, request: Request) -> Answer {
+    query.finish("")?;
+    let (parts, _) = request.into_parts();
+    no_form(&parts.headers)?;
+    let (id, _) = of_caller(&app, &id, &origin).await?;
+    let (wait, idempotency) = (headers::prefer_wait(&parts.headers), headers::idempotency(&parts, "", &[])?);
+    Ok(answer::committed(&app.hub.resend(&id, ResendRequest { origin, wait, idempotency }).await?))
+}
+
+/// Drops what is kept of an answered write; answers with the write as it was. From then on its id is not known.
+#[utoipa::path(
+    post, path = "/v1/writes/{id}/discard", tag = "writes", operation_id = "discard_write",
+    params(("id" = String, Path, description = "`lyon:7f3a9c:42` or `cloud:1041`")),
+    responses((status = 200, body = Write)),
+)]
+pub(crate) async fn discard<H: Hub>(
+    State(app): State<Shared<H>>,
+    OfId(id): OfId,
+    query: Query,
+    origin: Origin,
+    request: Request,
+) -> Answer {
+    query.finish("")?;
+    no_form(request.headers())?;
+    let (id, write) = of_caller(&app, &id, &origin).await?;
+    app.hub.discard(&id, origin).await?;
+    let mut out = Vec::new();
+    write.write_json(&mut out);
+    Ok(answer::json_bytes(StatusCode::OK, out))
+}
+
+/// There is no body to have a type; a type that a web form can send is refused all the same.
+fn no_form(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(CONTENT_TYPE) { headers::content_type(headers, Accepts::Json) } else { Ok(()) }
+}
+
+/// A write that the caller may take up again: one that is in collections that it may change.
+async fn of_caller<H: Hub>(app: &Shared<H>, id: &str, origin: &Origin) -> Result<(WriteId, Write), Problem> {
+    let id: WriteId = id.parse().map_err(|error: proto::ids::BadWriteId| Problem::not_found(error.to_string()))?;
+    let write = app.hub.write(&id, None).await?;
+    write.ops.iter().try_for_each(|op| collections::may_write(&origin.caller, &op.collection))?;
+    if write.ops.is_empty() && !origin.caller.may_write_all() {
+        return Err(collections::not_entitled(&origin.caller, "change this write"));
+    }
+    Ok((id, write))
 }

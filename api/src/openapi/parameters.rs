@@ -1,5 +1,6 @@
 //! What paths, queries and headers carry, with their bounds.
 
+use proto::limits::IDEMPOTENCY_KEY_BYTES;
 use serde_json::{Value, json};
 
 use super::Called;
@@ -12,6 +13,8 @@ pub(super) const NODE: &str = "^(?!cloud$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
 pub(super) const KEY: &str = r"^(?!\.{1,2}$)[^\u0000-\u001f\u007f-\u009f]+$";
 /// Headers lose the blanks at their ends on the way.
 const ACTOR: &str = "^[!-~]([ -~]{0,126}[!-~])?$";
+/// An Idempotency-Key.
+const NAME: &str = "^[!-~]([ -~]{0,253}[!-~])?$";
 const TAGS: &str = r#"^(\*|"[^"]*"(, ?"[^"]*")*)$"#;
 
 /// Adds bounds to an operation's own parameters, and the headers that it takes.
@@ -81,6 +84,15 @@ fn headers(called: Called<'_>) -> Vec<Value> {
         taken.push(header("If-Match", "Only when the record is one of these versions, as `ETag` had them; `*`: when there is one", tags));
         let none = json!({"type": "string", "const": "*"});
         taken.push(header("If-None-Match", "Only when there is no such record. Not together with If-Match", none));
+    }
+    if called.mutates() && crate::http::keeps_key(called.path) {
+        let key = json!({"type": "string", "pattern": NAME, "maxLength": IDEMPOTENCY_KEY_BYTES});
+        taken.push(header("Idempotency-Key", "The application's own name of the request: the same request under it is done once", key));
+    }
+    if called.method == "get" && called.path.ends_with("/records/{key}") {
+        // What is no tag is no version.
+        let held = "Versions that the reader holds, as `ETag` had them, or `*`: 304 where it is still one of them";
+        taken.push(header("If-None-Match", held, text()));
     }
     taken
 }

@@ -90,6 +90,9 @@ pub struct Write {
     pub detail: Option<String>,
     /// The conflicts that it opened.
     pub conflicts: Vec<String>,
+    /// The write that sent this one once more.
+    #[schema(value_type = Option<String>)]
+    pub resent_as: Option<WriteId>,
     /// What it did.
     pub ops: Vec<WriteOp>,
 }
@@ -122,6 +125,10 @@ impl Write {
         object.text_or_null("code", self.code.as_deref());
         object.text_or_null("detail", self.detail.as_deref());
         object.list("conflicts", &self.conflicts, |out, id| quote(out, id));
+        match &self.resent_as {
+            Some(newer) => object.plain("resent_as", newer),
+            None => object.raw("resent_as", "null"),
+        }
         object.list("ops", &self.ops, |out, op| op.write_json(out));
         object.end();
     }

@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::cli::{
-    CliError, ConflictVerb, Console, OutputArgs, Page, RecordVerb, WaitArgs, WriteShow, WritesList, block_on, describe_with_warnings,
-    finish, how_far, parse,
+    CliError, ConflictVerb, Console, OutputArgs, Page, RecordVerb, WaitArgs, WriteDiscard, WriteResend, WriteShow, WritesList, block_on,
+    describe_with_warnings, finish, how_far, parse,
 };
 use api::client::{Client, Request};
 use clap::{Parser, Subcommand};
@@ -99,6 +99,10 @@ enum WriteVerb {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Send a rejected or lost write once more, as a new one on what the records are now
+    Resend(WriteResend),
+    /// Drop what is kept of an answered write
+    Discard(WriteDiscard),
 }
 
 #[derive(Debug, Subcommand)]
@@ -151,6 +155,8 @@ impl Ask {
             Ask::Record(verb) => verb.run(client, console).await,
             Ask::Write(WriteVerb::List(list)) => list.run(client, console).await,
             Ask::Write(WriteVerb::Show { show, wait }) => show.run_waiting(client, console, wait.wait.unwrap_or_default()).await,
+            Ask::Write(WriteVerb::Resend(resend)) => resend.run(client, console).await,
+            Ask::Write(WriteVerb::Discard(discard)) => discard.run(client, console).await,
             Ask::Outbox(OutboxVerb::List { page, output }) => WritesList::outbox(page, output).run(client, console).await,
             Ask::Conflict(verb) => verb.run(client, console).await,
         }

@@ -50,6 +50,8 @@ fn every_verb_of_the_interface_is_there() {
         "reset --yes --data d",
         "write list --state rejected --limit 5 -o json",
         "write show lyon:7f3a9c:1 --wait 30s",
+        "write resend lyon:7f3a9c:1 -o json",
+        "write discard lyon:7f3a9c:1 --yes",
         "outbox list -o json",
         "verify",
         "verify products -o json",
@@ -77,6 +79,8 @@ fn bad_usage_is_exit_code_2() {
         "run --listen here",
         "write list --state new",
         "write show",
+        "write resend",
+        "write discard --yes",
         "outbox",
         "status --server x",
     ] {

@@ -123,6 +123,7 @@ impl Run<'_> {
             actor: self.request.origin.actor.clone(),
             request_id: self.request.origin.travelling_id(),
             idempotency: None,
+            resends: None,
         }))
     }
 

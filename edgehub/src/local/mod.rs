@@ -21,7 +21,7 @@ use std::time::Duration;
 use api::http::import::ImportLines;
 use api::hub::{
     Caller, Collection, ConflictFilter, ConflictPage, ConflictRow, Credentials, EdgeAdmin, ExportPage, Hub, ImportRequest, ListQuery,
-    MutationAnswer, MutationRequest, Page, PageToken, QueryAnswer, QueryRequest, WriteFilter, WritePage,
+    MutationAnswer, MutationRequest, Origin, Page, PageToken, QueryAnswer, QueryRequest, ResendRequest, WriteFilter, WritePage,
 };
 use api::metrics::MetricsWriter;
 use api::problem::{Code, Problem};
@@ -125,6 +125,18 @@ impl Hub for LocalHub {
 
     async fn mutate(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {
         self.commit(request).await
+    }
+
+    async fn is_same(&self, record: &Record) -> Result<bool, Problem> {
+        self.is_steady(record)
+    }
+
+    async fn resend(&self, id: &WriteId, request: ResendRequest) -> Result<MutationAnswer, Problem> {
+        self.send_again(id, request).await
+    }
+
+    async fn discard(&self, id: &WriteId, _: Origin) -> Result<(), Problem> {
+        self.drop_write(id).await
     }
 
     async fn writes(&self, filter: WriteFilter) -> Result<WritePage, Problem> {

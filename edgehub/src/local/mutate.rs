@@ -22,13 +22,20 @@ impl LocalHub {
         let write = LocalWrite {
             requests: request.ops.into_iter().map(local).collect(),
             request_id: request.origin.travelling_id(),
-            idempotency: None,
+            idempotency: request.idempotency,
+            resends: None,
             actor: request.origin.actor,
         };
         let committed = self.durable(write).await.map_err(|error| refused(error, several))?;
-        let write = self.write_of(&committed, request.wait).await?;
+        self.answer(committed, request.wait).await
+    }
+
+    /// What a write that is durable is answered with.
+    pub(super) async fn answer(&self, committed: Committed, wait: Option<Duration>) -> Result<MutationAnswer, Problem> {
+        let write = self.write_of(&committed, wait).await?;
         // Who waited for the outcome is answered with what it has left of the records.
-        let outdated = request.wait.is_some() && write.is_final();
+        let outdated = wait.is_some() && write.is_final();
+        let repeat = committed.repeat;
         // One entry a record, where the first op touched it: what the write as a whole made of it.
         let mut told = BTreeSet::new();
         let touched = committed.results.into_iter().filter(|laid| laid.did != Did::Checked);
@@ -40,10 +47,14 @@ impl LocalHub {
                     Err(error) => return Err(shape::read_problem(error)),
                 }
             }
+            let (collection, key) = (laid.collection.to_string(), laid.key.to_string());
             match (laid.did, laid.view) {
+                // Whatever came after it: this is what the request did.
+                (Did::Deleted, _) if repeat => Ok(OpResult::Deleted { collection, key }),
+                (Did::Created, None) if repeat => Ok(OpResult::Gone { collection, key }),
                 (Did::Created, Some(row)) => self.shape_record(&laid.collection, row).map(OpResult::Created),
                 (_, Some(row)) => self.shape_record(&laid.collection, row).map(OpResult::Changed),
-                (_, None) => Ok(OpResult::Deleted { collection: laid.collection.to_string(), key: laid.key.to_string() }),
+                (_, None) => Ok(OpResult::Deleted { collection, key }),
             }
         });
         Ok(MutationAnswer { write, results: results.collect::<Result<_, _>>()? })
@@ -72,10 +83,14 @@ impl LocalHub {
         {
             return Ok(write);
         }
-        // Another node's write, or one that is no longer kept: the record is its proof.
+        // Another node's write, or one that is no longer kept.
         let at = Time(committed.at_ms);
-        let (state, conflicts, ops) = (WriteState::Applied, Vec::new(), Vec::new());
-        Ok(Write { id, state, at, actor: None, revision: None, code: None, detail: None, conflicts, ops })
+        let (state, detail) = match committed.kept_verdict {
+            Some(verdict) => (shape::state(metamanager::WriteState::Answered(verdict)), None),
+            None => (WriteState::Lost, Some("this database does not know any more what became of it".to_owned())),
+        };
+        let (conflicts, ops) = (Vec::new(), Vec::new());
+        Ok(Write { id, state, at, actor: None, revision: None, code: None, detail, conflicts, resent_as: None, ops })
     }
 
     /// A write of this database; with `wait`, as soon as its outcome is known or the time is over.

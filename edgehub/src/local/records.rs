@@ -22,6 +22,16 @@ impl LocalHub {
         self.shape_record(collection, row)
     }
 
+    /// Whether the tag of a record, as it was just shown, names all that was shown: one with pending writes may have lost an
+    /// older one of them.
+    pub(super) fn is_steady(&self, record: &Record) -> Result<bool, Problem> {
+        let Some(newest) = record.sync.pending.last() else { return Ok(true) };
+        let collection = CollectionName::parse(&record.collection).map_err(Problem::internal)?;
+        let key = key(&record.key)?;
+        let newest = self.number_of(newest)?;
+        self.store.read(|reader| reader.is_steady(&collection, &key, newest)).map_err(shape::read_problem)
+    }
+
     pub(super) fn list_records(&self, query: ListQuery) -> Result<Page, Problem> {
         self.node()?;
         let rows = Rows {

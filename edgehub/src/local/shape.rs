@@ -44,6 +44,7 @@ impl LocalHub {
             code: outcome.as_ref().and_then(|outcome| outcome.code.clone()),
             detail: outcome.as_ref().and_then(|outcome| outcome.detail.clone()),
             conflicts: outcome.map(|outcome| outcome.conflicts).unwrap_or_default(),
+            resent_as: row.resent.map(|number| self.write_id(number)).transpose()?,
             ops: row.write.ops.iter().map(WriteOp::from).collect(),
         })
     }

@@ -91,6 +91,7 @@ async fn what_is_written_by_hand_is_what_is_described() {
         code: Some("bound".into()),
         detail: None,
         conflicts: vec!["c1".into()],
+        resent_as: None,
         ops: vec![op],
     };
     let record = Record {
@@ -156,6 +157,12 @@ async fn headers_are_described() {
         assert!(headers(record, "put").contains(name), "{name}");
     }
     assert!(!headers("/v1/writes", "post").contains("If-Match"));
-    assert_eq!(headers(record, "get"), ["Request-Id".to_owned()].into());
+    for (path, method) in [(record, "delete"), ("/v1/writes", "post"), ("/v1/writes/{id}/resend", "post")] {
+        assert!(headers(path, method).contains("Idempotency-Key"), "{path}");
+    }
+    for path in ["/v1/collections/{c}/import", "/v1/writes/{id}/discard", "/v1/join-tokens"] {
+        assert!(!headers(path, "post").contains("Idempotency-Key"), "{path}");
+    }
+    assert_eq!(headers(record, "get"), ["If-None-Match".to_owned(), "Request-Id".to_owned()].into());
     assert_eq!(headers("/v1/nodes/{n}", "patch"), ["Request-Id".to_owned()].into());
 }

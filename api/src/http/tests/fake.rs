@@ -234,11 +234,27 @@ impl Hub for FakeHub {
             code: None,
             detail: None,
             conflicts: vec![],
+            resent_as: None,
             ops: request.ops.iter().map(|op| WriteOp::new(WriteOpKind::Merge, op.collection.as_str(), op.key.as_str())).collect(),
         };
         state.writes.push(write.clone());
         self.rung.send_replace(());
         Ok(MutationAnswer { write, results })
+    }
+
+    async fn is_same(&self, record: &Record) -> Result<bool, Problem> {
+        Ok(record.sync.pending.len() < 2)
+    }
+
+    async fn resend(&self, id: &WriteId, request: ResendRequest) -> Result<MutationAnswer, Problem> {
+        let mut write = self.write(id, None).await?;
+        write.actor = request.origin.actor;
+        Ok(MutationAnswer { write, results: Vec::new() })
+    }
+
+    async fn discard(&self, id: &WriteId, _: Origin) -> Result<(), Problem> {
+        self.state.lock().unwrap().writes.retain(|write| write.id != *id);
+        Ok(())
     }
 
     async fn writes(&self, filter: WriteFilter) -> Result<WritePage, Problem> {

@@ -89,12 +89,10 @@ async fn what_is_not_there_and_what_breaks_are_problems_too() {
     let api = Api::edge();
     api.get("/nowhere").answer().await.refused(404, "not_found");
     api.get("/v1/nodes").answer().await.refused(404, "not_found");
-    for later in ["/v1/writes/a:7f3a9c:1/resend"] {
+    for later in ["/v1/commands"] {
         let problem = api.post(later, "{}").answer().await.refused(404, "not_found");
         assert!(problem["detail"].as_str().unwrap().contains("not in this version"), "{problem}");
     }
-    let keyed = api.post("/v1/writes", "{}").header("idempotency-key", "k1").answer().await;
-    assert_eq!(keyed.refused(400, "bad_request")["field"], "Idempotency-Key");
     api.delete("/v1/writes").answer().await.refused(405, "method_not_allowed");
     api.put("/v1/collections/products", "{}").answer().await.refused(405, "method_not_allowed");
     let broken = api.get("/v1/collections/notes/records/panic").answer().await;

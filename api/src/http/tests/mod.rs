@@ -8,6 +8,7 @@ mod described;
 mod fake;
 mod files;
 mod front;
+mod keys;
 mod records;
 mod sockets;
 mod watch;
