@@ -22,6 +22,8 @@ mod large;
 mod links;
 #[path = "schedules/poison.rs"]
 mod poison;
+#[path = "schedules/requests.rs"]
+mod requests;
 #[path = "schedules/resolving.rs"]
 mod resolving;
 #[path = "schedules/seeds.rs"]

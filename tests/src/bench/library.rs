@@ -49,6 +49,7 @@ fn write(n: usize, action: Action) -> LocalWrite {
         actor: None,
         request_id: None,
         idempotency: None,
+        resends: None,
     }
 }
 

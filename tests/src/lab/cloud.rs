@@ -159,7 +159,7 @@ impl Cloud {
     /// A write through the API. A put of a record that is there names what it replaces.
     pub(super) fn write(&mut self, requests: Vec<LocalRequest>, now_ms: u64) -> (Result<Written, Refused>, Touched) {
         let ops = requests.into_iter().map(|request| self.op(request)).collect();
-        let write = CloudWrite { ops, admin: true, actor: None, request_id: None, idempotency: None };
+        let write = CloudWrite { ops, admin: true, actor: None, request_id: None, caller: String::new(), idempotency: None };
         let (answer, touched) = self.decide(Job::Write(Box::new(write)), now_ms);
         let written = answer.map(|answer| match answer {
             Answer::Written(written) => *written,

@@ -14,7 +14,7 @@ use proto::frame::Hello;
 use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::json::Raw;
 use proto::names::{CollectionName, Key, NodeName};
-use proto::op::Verdict;
+use proto::op::{Idempotency, Verdict};
 use tempfile::TempDir;
 
 use super::cloud::WALL_MS;
@@ -215,12 +215,17 @@ impl Edge {
         }
     }
 
-    pub(super) fn write(&mut self, requests: Vec<LocalRequest>, now_ms: u64) -> Result<Committed, WriteError> {
+    pub(super) fn write(
+        &mut self,
+        requests: Vec<LocalRequest>,
+        idempotency: Option<Idempotency>,
+        now_ms: u64,
+    ) -> Result<Committed, WriteError> {
         let now = self.now(now_ms);
         for LocalRequest { request, .. } in &requests {
             self.watch(&request.collection, &request.key);
         }
-        let write = LocalWrite { requests: requests.clone(), actor: None, request_id: None, idempotency: None };
+        let write = LocalWrite { requests: requests.clone(), actor: None, request_id: None, idempotency, resends: None };
         let committed = self.store().commit(now, vec![write]).pop().unwrap()?;
         if let (WriteRef::Own(number), false) = (&committed.write, committed.repeat) {
             let added: Vec<_> = requests.iter().flat_map(|request| added(*number, request)).collect();

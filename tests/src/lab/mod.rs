@@ -29,6 +29,7 @@ use metamanager::{Committed, LocalRequest, WriteError};
 use proto::frame::{Frame, Share};
 use proto::ids::{DatabaseId, Position};
 use proto::names::Key;
+use proto::op::Idempotency;
 use proto::session::End;
 use proto::session::cloud::CloudSession;
 use proto::session::edge::EdgeSession;
@@ -216,7 +217,16 @@ impl Lab {
 
     /// An application at an edge commits.
     pub fn try_write(&mut self, node: usize, requests: Vec<LocalRequest>) -> Result<Committed, WriteError> {
-        let committed = self.edges[node].write(requests, self.now_ms);
+        self.commit(node, requests, None)
+    }
+
+    /// The same under an `Idempotency-Key`; `asked` stands for what the request says.
+    pub fn try_write_as(&mut self, node: usize, key: &str, asked: u8, requests: Vec<LocalRequest>) -> Result<Committed, WriteError> {
+        self.commit(node, requests, Some(Idempotency { key: key.to_owned(), request: [asked; 16] }))
+    }
+
+    fn commit(&mut self, node: usize, requests: Vec<LocalRequest>, named: Option<Idempotency>) -> Result<Committed, WriteError> {
+        let committed = self.edges[node].write(requests, named, self.now_ms);
         let word = committed.as_ref().map_or_else(|error| error.code().to_owned(), |committed| format!("{:?}", committed.write));
         self.note(&format!("edge {node} writes {word}"));
         let own = self.wires.iter_mut().filter(|wire| wire.node == node).filter_map(|wire| wire.edge.as_mut());
