@@ -1,6 +1,6 @@
 # What a person types. `make help` lists it; .ci/run is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench schemathesis dist fixtures fmt lint doc tools packages binaries
+.PHONY: help demo test bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +23,10 @@ dist: ## what is shipped: static x86-64 and aarch64 binaries with their units, i
 
 fixtures: ## what this version keeps and sends, as text for later versions' tests; before each release, VERSION=vX.Y.Z
 	cargo run --quiet --locked -p tests --bin fixtures -- $(VERSION)
+
+pictures: tools binaries ## the README's pictures of the till, taken anew
+	@command -v pngquant >/dev/null || { echo "pngquant makes them small; on Debian: apt-get install pngquant fonts-inter"; exit 1; }
+	cargo run --quiet --locked -p tests --bin pictures
 
 fmt: ## formats everything
 	cargo fmt --all

@@ -19,7 +19,7 @@ use crate::until::{until, until_shown};
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// What every browser here is started with: as root, on a machine without a display or much shared memory, and no host but this one.
-const ARGUMENTS: [&str; 11] = [
+const ARGUMENTS: [&str; 12] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -30,6 +30,7 @@ const ARGUMENTS: [&str; 11] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--window-size=1280,800",
     "--lang=en-GB",
 ];
 

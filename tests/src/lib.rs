@@ -12,4 +12,5 @@ pub mod pages;
 pub mod process;
 pub mod shops;
 pub mod small_disk;
+pub mod till;
 pub mod until;

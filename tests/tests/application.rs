@@ -11,3 +11,5 @@ mod described;
 mod query;
 #[path = "application/suite/mod.rs"]
 mod suite;
+#[path = "application/till.rs"]
+mod till;

@@ -16,23 +16,32 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
+/// A picture in the documents is at most so long.
+const LONGEST_PICTURE: usize = 150_000;
+
 /// Every file of ours with that extension, without build output and hidden folders.
 fn files(extension: &str) -> Vec<PathBuf> {
+    let mut found = every_file();
+    found.retain(|path| path.extension().is_some_and(|found| found == extension));
+    assert!(!found.is_empty(), "no .{extension} file was found");
+    found
+}
+
+fn every_file() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
-            let skipped = name.starts_with('.') || name.ends_with("hub-data") || name == "target";
+            let skipped = name.starts_with('.') || name.ends_with("hub-data") || name == "target" || name == "__pycache__";
             if path.is_dir() && !skipped {
                 folders.push(path);
-            } else if path.extension().is_some_and(|found| found == extension) {
+            } else if path.is_file() && !skipped {
                 found.push(path);
             }
         }
     }
     found.sort();
-    assert!(!found.is_empty(), "no .{extension} file was found");
     found
 }
 
@@ -59,6 +68,19 @@ fn source_files_are_short_and_well_named() {
         assert!(lines <= LONGEST, "{} has {lines} lines, more than {LONGEST}: cut it by what it does", shown(&path));
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(!NAMELESS.contains(&name), "{}: name it after what is in it", shown(&path));
+    }
+}
+
+/// What cannot be read as text cannot be reviewed. The README shows what the till looks like: that is the one exception.
+#[test]
+fn everything_is_text_but_the_pictures_of_the_till() {
+    for path in every_file() {
+        let bytes = std::fs::read(&path).unwrap();
+        let is_picture = path.parent() == Some(&root().join("docs/pictures")) && bytes.starts_with(b"\x89PNG\r\n\x1a\n");
+        let fits = is_picture && bytes.len() <= LONGEST_PICTURE;
+        let reason = if is_picture { "is too large a picture; make pictures" } else { "is not text" };
+        let local = ["db", "db-wal", "db-shm"].iter().any(|ending| path.extension().is_some_and(|found| found == *ending));
+        assert!(fits || local || std::str::from_utf8(&bytes).is_ok(), "{} {reason}", shown(&path));
     }
 }
 

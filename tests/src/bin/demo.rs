@@ -45,7 +45,7 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
-        let world = World::new(&[("lyon", &["role=shop", "site=lyon"]), ("oslo", &["role=shop", "site=oslo"])]);
+        let world = World::with_tills(&[("lyon", &["role=shop", "site=lyon"]), ("oslo", &["role=shop", "site=oslo"])]);
         let mut demo = Self { world, step: 0 };
         demo.title("A cloudhub, and two edgehubs that joined it with one-time tokens over TLS");
         let mut cloud = demo.world.cloud.client();
@@ -235,7 +235,11 @@ impl Demo {
     fn leave_running(&mut self) {
         self.world.keep();
         let cloud = &self.world.cloud;
-        println!("\nEverything is still running. Try:\n");
+        println!("\nEverything is still running. Each shop has a till, for your browser:\n");
+        for edge in &self.world.edges {
+            println!("   {}: http://{}/", edge.name, edge.api);
+        }
+        println!("\nAnd from a shell:\n");
         println!("   curl http://{}/v1/collections/products/records/FX-101", self.lyon().api);
         println!(
             "   curl -X POST -H 'content-type: application/json' -d '{{\"Stock\":-1}}' \\\n        http://{}/v1/collections/products/records/FX-101/increment",
@@ -249,7 +253,21 @@ impl Demo {
         println!("   sqlite3 -readonly {}/edge.db .tables", self.lyon().data.display());
         println!("   target/debug/cloudhub node list --data {} --server https://{}", cloud.data.display(), cloud.api);
         println!("   target/debug/edgehub status --data {}", self.lyon().data.display());
-        println!("\nCtrl-C stops it; the data stays in {}", self.world.folder().display());
+        println!(
+            "\nEnter stops the central server, Enter again starts it. Ctrl-C ends everything; the data stays in {}",
+            self.world.folder().display()
+        );
+        let mut runs = true;
+        for _ in std::io::stdin().lines().map_while(Result::ok) {
+            runs = !runs;
+            if runs {
+                self.world.cloud.start();
+                println!("The central server is back.");
+            } else {
+                self.world.cloud.stop();
+                println!("The central server is gone: go on selling.");
+            }
+        }
         loop {
             std::thread::park();
         }
