@@ -5,6 +5,8 @@
 mod both;
 #[path = "application/conflicts.rs"]
 mod conflicts;
+#[path = "application/contract.rs"]
+mod contract;
 #[path = "application/described.rs"]
 mod described;
 #[path = "application/query.rs"]
