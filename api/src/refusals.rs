@@ -51,13 +51,16 @@ impl From<BuildError> for Problem {
     }
 }
 
+/// The collection of conflict rows.
+const CONFLICTS: &str = "_conflicts";
+
 impl From<ResolveError> for Problem {
     fn from(error: ResolveError) -> Self {
         let detail = error.to_string();
         match error {
-            ResolveError::Unknown(_) => Self::not_found(detail),
-            ResolveError::NotOpen(_) => Self::new(Code::NotOpen, detail),
-            ResolveError::NothingKept { .. } => Self::bad_request(detail).field("use"),
+            ResolveError::Unknown(id) => Self::not_found(detail).collection(CONFLICTS).key(id),
+            ResolveError::NotOpen(id) => Self::new(Code::NotOpen, detail).collection(CONFLICTS).key(id),
+            ResolveError::NothingKept { id, .. } => Self::bad_request(detail).collection(CONFLICTS).key(id).field("use"),
             ResolveError::NotAlone => Self::bad_request(detail).field("ops"),
             ResolveError::Unreadable { .. } => Self::internal(detail),
         }

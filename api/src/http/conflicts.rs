@@ -128,7 +128,8 @@ pub(crate) async fn resolve<H: Hub>(
     collections::may_see(&origin.caller, &row.collection)?;
     collections::may_write(&origin.caller, &row.collection)?;
     let key = Key::parse(&id).map_err(|_| Problem::not_found(format!("there is no conflict {id:?} here")))?;
-    let by = origin.caller.name.as_deref().map(str::to_owned);
+    // Whoever the application says it is: the same name on both sides, of which one has no tokens.
+    let by = origin.actor.clone().or_else(|| origin.caller.name.as_deref().map(str::to_owned));
     let action = OpAction::Resolve(Resolve { choice, by });
     let op = OpRequest { collection: CollectionName::conflicts(), key, action, condition: Condition::None };
     let done = app.hub.mutate(MutationRequest { ops: vec![op], origin, wait, idempotency }).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::hub::{Collection, ConflictRow};
 use api::problem::{Code, Problem};
 use api::shapes::{RawJson, Record, RecordSync, Time, Write, WriteOp, WriteState};
-use metamanager::{ReadError, Status, ViewRow, WriteError};
+use metamanager::{ReadError, Refusal, Status, ViewRow, WriteError};
 use proto::frame::DefinitionText;
 use proto::ids::WriteId;
 use proto::names::CollectionName;
@@ -104,6 +104,10 @@ pub(super) fn not_synced() -> Problem {
 }
 
 pub(super) fn write_problem(error: WriteError) -> Problem {
+    // The rules that both sides share have one wording.
+    if let Refusal::Resolve(reason) = &error.reason {
+        return reason.clone().into();
+    }
     let problem = match error.code() {
         "not_synced" => return not_synced(),
         code => match Code::ALL.iter().find(|known| known.as_str() == code) {

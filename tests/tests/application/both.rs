@@ -200,7 +200,7 @@ fn of_member(name: &str, value: Value) -> Value {
         // A record's value is nobody's but the application's.
         "value" | "definition" | "fields" | "by" => return value,
         "revision" => "<revision>",
-        "updated_at" | "at" | "opened_at" => "<time>",
+        "updated_at" | "at" | "opened_at" | "resolved_at" => "<time>",
         "writer" | "node" => "<writer>",
         "since" | "next" => "<token>",
         // For people.

@@ -43,6 +43,7 @@ fn world() -> World {
         world.cloud.cli(&["record", "put", "products", key, r#"{"Name":"Chai","UnitsInStock":20,"CategoryID":1}"#]).done();
         world.cloud.cli(&["record", "put", "notes", key, r#"{"text":"x"}"#]).done();
     }
+    world.cloud.cli(&["record", "increment", "products", "2", "UnitsInStock=-50"]).done();
     drop(world.join("paris", &["role=shop"]));
     world.settle();
     world

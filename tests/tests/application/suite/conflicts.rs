@@ -23,9 +23,31 @@ pub(crate) fn chapter(app: &mut App<'_>) {
         assert!(list["conflicts"].as_array().unwrap().iter().any(|row: &Value| row["id"] == id), "{list}");
         assert!(list["next"].is_null(), "{list}");
     }
-    for state in ["auto", "resolved"] {
-        app.get(state, &format!("/v1/conflicts?state={state}")).expect(200);
-    }
+    app.get("auto", "/v1/conflicts?state=auto").expect(200);
     app.get("no such state", "/v1/conflicts?state=closed").expect(400);
     app.get("no such conflict", "/v1/conflicts/none").expect(404);
+    resolve(app, &id, record);
+}
+
+fn resolve(app: &mut App<'_>, id: &str, record: &str) {
+    let path = format!("/v1/conflicts/{id}/resolve");
+    for (step, body) in [
+        ("a choice that is none", json!({"use": "both"})),
+        ("a value without its choice", json!({"use": "cloud", "value": {}})),
+        ("a choice without its value", json!({"use": "value"})),
+        ("no choice", json!({})),
+    ] {
+        app.must(step, "POST", &path, &body, 400);
+    }
+    app.must("resolve what is not there", "POST", "/v1/conflicts/none/resolve", &json!({"use": "cloud"}), 404);
+    app.ask("resolve by a form", "POST", &path, &[("content-type", "text/plain")], Some("{\"use\":\"cloud\"}")).expect(415);
+    let done = app.ask("resolve", "POST", &path, &[("tombolo-actor", "boss")], Some("{\"use\":\"value\",\"value\":{\"Stock\":0}}"));
+    let write = app.outcome(&done);
+    assert_eq!(write["accepted"], true, "{write}");
+    app.settle();
+    let row = app.get("resolved", &format!("/v1/conflicts/{id}")).ok(200);
+    assert_eq!(row["state"], "resolved", "{row}");
+    let shown = app.get("and the record", record).ok(200);
+    assert_eq!((&shown["value"]["Stock"], &shown["sync"]["conflicts"]), (&json!(0), &json!([])), "{shown}");
+    app.must("resolve again", "POST", &path, &json!({"use": "cloud"}), 409);
 }

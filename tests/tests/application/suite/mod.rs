@@ -37,7 +37,7 @@ Status = { guard = true, initial = ["draft"], transitions = { draft = ["confirme
 "#;
 
 /// Where the two may differ, in which member of an answer, and why. Nothing else may.
-const MAY_DIFFER: [(&str, &str, &str, &str); 13] = [
+const MAY_DIFFER: [(&str, &str, &str, &str); 15] = [
     // The edge answers before the cloud has judged the write.
     ("write/state", "*", "\"pending\"", "no outcome yet"),
     ("write/final", "true", "false", "no outcome yet"),
@@ -50,6 +50,8 @@ const MAY_DIFFER: [(&str, &str, &str, &str); 13] = [
     ("sync/pending", "[]", "*", "the cloud's records are always clean"),
     ("sync/conflicts", "[\"<conflict>\"]", "[]", "known with the outcome"),
     ("sync/conflicts", "[]", "[\"<conflict>\"]", "a write that the cloud refuses at once leaves none"),
+    ("conflict/resolved_at", "\"<time>\"", "\"<absent>\"", "no outcome yet"),
+    ("conflict/resolved_in", "\"<write>\"", "\"<absent>\"", "no outcome yet"),
     ("etag", "\"\\\"<revision>\\\"\"", "\"\\\"<revision>+<write>\\\"\"", "the version names the newest pending write"),
     // Of a write, and of an import, each line of which is a write of its own at the edge.
     ("revision", "\"<revision>\"", "null", "decided by the cloud"),
