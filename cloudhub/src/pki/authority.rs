@@ -106,10 +106,19 @@ impl Authority {
         Ok(self.chain(&params.signed_by(key, &self.issuer)?))
     }
 
-    pub(super) fn issue_node(&self, node: &NodeName, csr: &str, now: SystemTime) -> Result<Issued, IssueError> {
+    /// A node proves its name to the hub with it, and to whoever calls its local API from another machine: NAME and NAME.local
+    /// are the names that it has there, unless the hub is called so itself.
+    pub(super) fn issue_node(&self, node: &NodeName, csr: &str, hub: &[String], now: SystemTime) -> Result<Issued, IssueError> {
         let key = public_key(csr)?;
         let mut params = leaf(node.as_str(), ExtendedKeyUsagePurpose::ClientAuth, now);
         params.subject_alt_names = vec![SanType::URI(node_uri(node).try_into()?)];
+        let names = [node.to_string(), format!("{node}.local")];
+        if !names.iter().any(|name| hub.iter().any(|own| own.eq_ignore_ascii_case(name))) {
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+            for name in names {
+                params.subject_alt_names.push(SanType::DnsName(name.try_into()?));
+            }
+        }
         let certificate = params.signed_by(&key, &self.issuer)?;
         let facts = CertificateFacts::read(certificate.der()).map_err(|error| IssueError::BadCsr(error.to_string()))?;
         Ok(Issued {

@@ -128,7 +128,8 @@ impl Pki {
     /// # Errors
     /// [`IssueError`], for the one who sent the request.
     pub fn issue(&self, node: &NodeName, csr: &str, now: SystemTime) -> Result<Issued, IssueError> {
-        self.authority.issue_node(node, csr, now)
+        let hub = self.hub_facts().map(|facts| facts.hosts.into_iter().collect::<Vec<_>>()).unwrap_or_default();
+        self.authority.issue_node(node, csr, &hub, now)
     }
 
     /// Who asks for a renewal: checks that the certificate shown is one of ours (it may have ended), is not

@@ -5,6 +5,7 @@
 //! | [`link_server_config`] | cloudhub's link | hub certificate and CA | node certificates of the CA, required |
 //! | [`link_client_config`] | edgehub's link | node certificate | hub certificates of the CA, by name |
 //! | [`api_server_config`] | cloudhub's API | hub certificate and CA | no client certificates |
+//! | [`resolving_server_config`] | edgehub's API, other addresses than loopback | node certificate and CA | no client certificates |
 //! | [`api_client_config`] | command line, renewal | nothing | hub certificates of the CA, by name |
 //! | [`join_client_config`] | `edgehub join` | nothing | the CA whose hash the token has, by name |
 //! | [`looking_client_config`] | `edgehub doctor` | nothing | nobody: it only looks |
@@ -24,7 +25,7 @@ use std::time::SystemTime;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -96,6 +97,13 @@ pub fn api_server_config(own: &Credentials, clock: CertificateClock) -> Result<A
     let mut config = server(clock).with_no_client_auth().with_single_cert(own.chain.clone(), own.key.clone_key()).map_err(credentials)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// For an HTTPS API whose certificate may come, and change, while it is served.
+pub fn resolving_server_config(certificates: Arc<dyn ResolvesServerCert>, clock: CertificateClock) -> ServerConfig {
+    let mut config = server(clock).with_no_client_auth().with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
 }
 
 /// For callers of the HTTPS API: trusts `cas` and nothing else, checks the hub's name.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::{AlertDescription, CertificateError, Error};
 
-use super::verify::PinMismatch;
+use super::verify::{NodeForHub, PinMismatch};
 
 /// Why a handshake with a hub failed, as far as it concerns certificates, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum TlsProblem {
     /// Joining: the hub's CA is not the token's.
     #[error("its CA is not the one that the join token names: the token belongs to another hub, or somebody is in between")]
     PinMismatch,
+    /// A node answers in the place of a hub.
+    #[error("it shows the certificate of a node, not of a hub: this is the address of an edgehub, or a node passes itself off as the hub")]
+    NodeForHub,
     /// The hub's certificate is for other names.
     #[error("its certificate is not valid for {asked}, only for {}; use one of these, or start cloudhub with --advertise {asked}", valid.join(", "))]
     WrongName {
@@ -74,6 +77,7 @@ impl TlsProblem {
                 Self::WrongName { asked: expected.to_str().into_owned(), valid: presented.iter().map(|name| plain(name)).collect() }
             }
             CertificateError::Other(other) if other.0.downcast_ref::<PinMismatch>().is_some() => Self::PinMismatch,
+            CertificateError::Other(other) if other.0.downcast_ref::<NodeForHub>().is_some() => Self::NodeForHub,
             other => Self::Other(other.to_string()),
         }
     }

@@ -9,12 +9,17 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCer
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::TlsConfigError;
-use crate::identity::{CertificateFacts, sha256};
+use crate::identity::{CertificateFacts, NodeIdentity, sha256};
 
 /// The chain that a hub sent does not hold the CA that the token names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the hub's CA is not the one that the join token names")]
 pub(super) struct PinMismatch;
+
+/// A node answers where a hub should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is the certificate of a node, not of a hub")]
+pub(super) struct NodeForHub;
 
 /// Verifies chain, name and time of a hub's certificate.
 ///
@@ -70,6 +75,10 @@ impl ServerCertVerifier for HubVerifier {
             Trust::Roots(verifier) => verifier.clone(),
             Trust::Pin(pin) => self.pinned(*pin, intermediates)?,
         };
+        // A node's certificate serves its own local API, and must not pass for the hub's, whatever the hub is called.
+        if NodeIdentity::read(end_entity).is_ok() {
+            return Err(CertificateError::Other(OtherError(Arc::new(NodeForHub))).into());
+        }
         let now = not_before_its_beginning(now, end_entity)?;
         verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }

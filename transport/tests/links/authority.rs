@@ -57,6 +57,14 @@ impl Authority {
         self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A node that also serves under the names of a hub.
+    pub(crate) fn impostor(&self) -> Credentials {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let uri = node_uri(&NodeName::parse("lyon").unwrap());
+        params.subject_alt_names.push(SanType::URI(uri.as_str().try_into().unwrap()));
+        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     /// A client certificate of this CA that names no node.
     pub(crate) fn nobody(&self) -> Credentials {
         self.issue(CertificateParams::new(vec![]).unwrap(), ExtendedKeyUsagePurpose::ClientAuth)

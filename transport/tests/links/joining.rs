@@ -78,3 +78,13 @@ fn credentials_that_do_not_fit_are_refused() {
     let none = api_client_config(&[], clock(today())).unwrap_err();
     assert!(matches!(none, TlsConfigError::Ca(_)), "{none}");
 }
+
+/// Found while node certificates were made fit to serve: a node that is called like the hub could have passed for it.
+#[tokio::test]
+async fn a_node_does_not_pass_for_the_hub() {
+    let authority = Authority::new();
+    let server = api_server_config(&authority.impostor(), clock(today())).unwrap();
+    for client in [join_client_config(authority.sha256(), clock(today())), api_client_config(&authority.cas(), clock(today())).unwrap()] {
+        assert_eq!(handshake(Arc::clone(&server), client, "localhost").await, Err(TlsProblem::NodeForHub));
+    }
+}
