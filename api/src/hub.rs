@@ -87,6 +87,19 @@ pub trait Hub: Send + Sync + 'static {
     /// Whether requests can be served. Errors: `not_joined`, `not_synced`, `unavailable`, each saying what is missing.
     fn ready(&self) -> impl Future<Output = Result<(), Problem>> + Send;
 
+    /// Access tokens; never the secrets.
+    fn access_tokens(&self) -> impl Future<Output = Result<Vec<AccessToken>, Problem>> + Send;
+
+    /// Makes an access token; the answer holds the secret, once.
+    fn create_access_token(
+        &self,
+        request: AccessTokenRequest,
+        origin: Origin,
+    ) -> impl Future<Output = Result<NewAccessToken, Problem>> + Send;
+
+    /// Revokes an access token. Errors: `not_found`.
+    fn revoke_access_token(&self, id: &str, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;
+
     /// Writes the hub's figures; only metrics of [`crate::metrics::METRICS`] can be written.
     fn metrics(&self, out: &mut MetricsWriter) -> impl Future<Output = Result<(), Problem>> + Send;
 }
@@ -147,19 +160,6 @@ pub trait CloudAdmin: Hub {
 
     /// Revokes a join token. Errors: `not_found`.
     fn revoke_join_token(&self, id: &str, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;
-
-    /// Access tokens; never the secrets.
-    fn access_tokens(&self) -> impl Future<Output = Result<Vec<AccessToken>, Problem>> + Send;
-
-    /// Makes an access token; the answer holds the secret, once.
-    fn create_access_token(
-        &self,
-        request: AccessTokenRequest,
-        origin: Origin,
-    ) -> impl Future<Output = Result<NewAccessToken, Problem>> + Send;
-
-    /// Revokes an access token. Errors: `not_found`.
-    fn revoke_access_token(&self, id: &str, origin: Origin) -> impl Future<Output = Result<(), Problem>> + Send;
 
     /// Creates or changes a definition, given as the JSON form of a `[[collection]]` table without `name`, which is
     /// the path's; with `dry_run` only says what it would do. Errors: `bad_request` with `field` for a wrong definition.
@@ -262,6 +262,8 @@ pub enum Peer {
         local: std::net::SocketAddr,
         /// Who connected.
         remote: std::net::SocketAddr,
+        /// Nobody in between could read or answer.
+        tls: bool,
     },
     /// Through the Unix socket, whose mode is the permission.
     Unix,
@@ -288,6 +290,22 @@ pub struct Caller {
     pub role: Role,
     /// In which collections; `None`: in all of them.
     pub collections: Option<Arc<[CollectionName]>>,
+}
+
+impl Role {
+    /// As stores keep it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Editor => "editor",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The same, the other way round.
+    pub fn read(text: &str) -> Option<Self> {
+        [Self::Viewer, Self::Editor, Self::Admin].into_iter().find(|role| role.as_str() == text)
+    }
 }
 
 impl Caller {

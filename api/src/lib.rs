@@ -3,6 +3,7 @@
 //! "The same record paths on the cloud and at the edge" is one code: [`http`] stands in front of whatever implements
 //! [`hub::Hub`], answers in the [`shapes`] of the public interfaces, and refuses with a [`problem::Problem`].
 
+pub mod access;
 pub mod cli;
 pub mod client;
 pub mod config;

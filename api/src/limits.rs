@@ -42,6 +42,12 @@ pub const CONNECTIONS: usize = 512;
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// How long running requests may take once the hub stops: one second less than the five that a stop may take.
 pub const DRAIN_TIME: Duration = Duration::from_secs(4);
+/// Access tokens whose rights are remembered between requests.
+pub const TOKEN_CACHE: usize = 1_024;
+/// How long the rights of an access token are remembered; revoking one through this hub forgets them at once.
+pub const TOKEN_CACHE_TIME: Duration = Duration::from_secs(5);
+/// Longest name of an access token, bytes.
+pub const TOKEN_NAME_BYTES: usize = 128;
 /// Bytes of one chunk of an export.
 pub const EXPORT_CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes of a served file that are held at once.

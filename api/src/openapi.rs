@@ -12,14 +12,14 @@ mod shapes;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use crate::http::{bulk, cloud as cloud_paths, collections, conflicts, edge as edge_paths, observe, records, watch, writes};
+use crate::http::{access, bulk, cloud as cloud_paths, collections, conflicts, edge as edge_paths, observe, records, watch, writes};
 use crate::shapes::{CloudStatus, EdgeStatus};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Tombolo", description = "Records on the cloud and at the edge: the same paths on both."),
     paths(
-        collections::list, collections::show, records::list, records::create, records::read, records::replace,
+        access::list, access::create, access::revoke, collections::list, collections::show, records::list, records::create, records::read, records::replace,
         records::merge, records::remove, records::increment, bulk::import, bulk::export, writes::commit, writes::list,
         writes::show, writes::resend, writes::discard, conflicts::list, conflicts::show, conflicts::resolve, observe::status,
         observe::healthz, observe::readyz,
@@ -46,9 +46,6 @@ struct Both;
         cloud_paths::join_tokens,
         cloud_paths::create_join_token,
         cloud_paths::revoke_join_token,
-        cloud_paths::access_tokens,
-        cloud_paths::create_access_token,
-        cloud_paths::revoke_access_token,
         cloud_paths::join,
         cloud_paths::renew,
     ),

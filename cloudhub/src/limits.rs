@@ -115,10 +115,6 @@ pub const BUSY_RETRY_MS: u64 = 2_000;
 pub const SESSIONS_END: Duration = Duration::from_secs(2);
 /// Everything must have ended this long after SIGTERM; systemd and operators rely on five seconds in all.
 pub const DRAIN: Duration = Duration::from_secs(4);
-/// Access tokens whose rights are remembered between requests.
-pub const TOKEN_CACHE: usize = 1_024;
-/// How long the rights of an access token are remembered; revoking one through this hub forgets them at once.
-pub const TOKEN_CACHE_TIME: Duration = Duration::from_secs(5);
 /// Answers to joins that are remembered, so that a machine whose answer was lost gets it again.
 pub const JOIN_ANSWERS: usize = 1_024;
 /// How long a join token is good where the request does not say.
@@ -127,8 +123,6 @@ pub const JOIN_TOKEN_TTL: Duration = Duration::from_secs(86_400);
 pub const JOIN_TOKEN_TTL_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// How often one join token can be used at most: a fleet's worth.
 pub const JOIN_TOKEN_USES: u32 = 100_000;
-/// Longest name of an access token, bytes.
-pub const TOKEN_NAME_BYTES: usize = 128;
 /// Nodes whose distance to the head is counted for one scrape of the metrics; in sync costs nothing and is not counted.
 pub const METRICS_BEHIND: usize = 1_000;
 /// Nodes that a list in the status names; the rest is a number.

@@ -24,7 +24,7 @@ pub const TOKEN_VARIABLE: &str = "EDGEHUB_TOKEN";
 pub struct RunConfig {
     /// The data folder, absolute.
     pub data: PathBuf,
-    /// Where the local API listens, beside its socket: loopback addresses.
+    /// Where the local API listens, beside its socket: loopback addresses, and others with tokens and TLS.
     pub listen: Vec<SocketAddr>,
     /// The way to the cloud.
     pub link: LinkConfig,
@@ -79,9 +79,24 @@ pub struct JoinConfig {
 pub struct ApiConfig {
     /// Foreign origins whose pages may use the API, e.g. `https://till.example.com`.
     pub origins: Vec<String>,
+    /// Who needs a token.
+    pub tokens: Tokens,
+    /// More names that this machine is called by.
+    pub hosts: Vec<String>,
     /// A folder whose files are served from the API's own origin.
     #[serde(rename = "static", skip_serializing_if = "Option::is_none")]
     pub files: Option<PathBuf>,
+}
+
+/// Who needs a token for the local API.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tokens {
+    /// Nobody: only this machine gets in.
+    #[default]
+    None,
+    /// Everybody who comes through TCP.
+    Required,
 }
 
 /// `[outbox]`.
@@ -141,6 +156,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "join.token_file", variable: "EDGEHUB_JOIN_TOKEN_FILE", kind: Kind::Text },
     Setting { key: "join.node", variable: "EDGEHUB_JOIN_NODE", kind: Kind::Text },
     Setting { key: "api.origins", variable: "EDGEHUB_API_ORIGINS", kind: Kind::List },
+    Setting { key: "api.tokens", variable: "EDGEHUB_API_TOKENS", kind: Kind::Text },
+    Setting { key: "api.hosts", variable: "EDGEHUB_API_HOSTS", kind: Kind::List },
     Setting { key: "api.static", variable: "EDGEHUB_API_STATIC", kind: Kind::Text },
     Setting { key: "outbox.max_bytes", variable: "EDGEHUB_OUTBOX_MAX_BYTES", kind: Kind::Text },
     Setting { key: "log.format", variable: "EDGEHUB_LOG_FORMAT", kind: Kind::Text },
@@ -152,14 +169,18 @@ impl RunConfig {
     pub fn build(layers: &Layers) -> Result<Self, ConfigError> {
         let mut config: Self = layers.build()?;
         let wrong = |key: &str, message: String| ConfigError::BadValue { key: key.to_owned(), origin: layers.origin(key), message };
-        if let Some(open) = config.listen.iter().find(|address| !address.ip().is_loopback()) {
+        let open = config.listen.iter().find(|address| is_open(address));
+        if let (Some(open), Tokens::None) = (open, config.api.tokens) {
             return Err(wrong(
                 "listen",
                 format!(
-                    "{open} is not a loopback address; for any other, `tokens = \"required\"` in [api] and TLS are missing, \
-                     which this version cannot do yet; listen on 127.0.0.1 or [::1]"
+                    "{open} is not a loopback address; others than this machine's applications need tokens: \
+                     the line `tokens = \"required\"` is missing in [api]"
                 ),
             ));
+        }
+        if let Some(host) = config.api.hosts.iter().find(|host| !is_host(host)) {
+            return Err(wrong("api.hosts", format!("`{host}` is not a host name; write e.g. till.lyon.example, or with its port")));
         }
         if let Some(origin) = config.api.origins.iter().find(|origin| !is_origin(origin)) {
             return Err(wrong("api.origins", format!("`{origin}` is not an origin; write e.g. https://till.example.com, without a path")));
@@ -201,6 +222,16 @@ impl RunConfig {
             transport: self.link.transport,
         }))
     }
+}
+
+/// Other machines can connect to it. `0.0.0.0` and `[::]` are every address.
+pub fn is_open(address: &SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+/// `name` or `name:port`.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', '?', '#', ' ', '@', '*'])
 }
 
 /// `scheme://host[:port]`, as browsers send it.
@@ -269,9 +300,18 @@ mod tests {
 
     #[test]
     fn only_loopback_without_tokens_and_the_missing_line_is_named() {
-        let error = build("\nlisten = [\"127.0.0.1:1\", \"0.0.0.0:10550\"]\n").unwrap_err();
-        assert!(error.starts_with("edgehub.toml line 2: `listen`: 0.0.0.0:10550 is not a loopback address"), "{error}");
-        assert!(error.contains("`tokens = \"required\"` in [api]"), "{error}");
+        for open in ["0.0.0.0", "192.0.2.7", "[::]", "[::ffff:192.0.2.7]"] {
+            let listen = format!("\nlisten = [\"127.0.0.1:1\", \"{open}:10550\"]\n");
+            let error = build(&listen).unwrap_err();
+            assert!(error.starts_with(&format!("edgehub.toml line 2: `listen`: {open}:10550 is not a loopback address")), "{error}");
+            assert!(error.contains("`tokens = \"required\"` is missing in [api]"), "{error}");
+            assert!(build(&format!("{listen}[api]\ntokens = \"none\"\n")).is_err());
+            assert!(build(&format!("{listen}[api]\ntokens = \"required\"\n")).is_ok());
+        }
+        assert!(build("listen = [\"127.0.0.2:1\", \"[::ffff:127.0.0.1]:1\"]\n").is_ok());
+        assert!(build("[api]\ntokens = \"requierd\"\n").unwrap_err().contains("`api.tokens`"));
+        assert!(build("[api]\nhosts = [\"till.lyon.example\", \"till:10550\"]\n").is_ok());
+        assert!(build("[api]\nhosts = [\"https://till\"]\n").unwrap_err().contains("is not a host name"));
     }
 
     #[test]

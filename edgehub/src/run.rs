@@ -18,14 +18,14 @@ use transport::swap::Swap;
 use transport::tls::CertificateClock;
 
 use crate::clock::SystemClock;
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Tokens, is_open};
 use crate::identity::{Identity, build_date, certificate_time};
 use crate::join::{join_now, make_folder};
 use crate::link::{Board, Linker, Verification};
-use crate::local::{LocalHub, Tally, Turns};
+use crate::local::{Access, LocalHub, Tally, Turns};
 use crate::renew;
 use crate::reserve::{self, NodeDisk};
-use crate::serving;
+use crate::serving::{self, NodeCertificate};
 
 /// The link's port, where an address names none.
 const LINK_PORT: u16 = 10000;
@@ -68,6 +68,7 @@ struct Node {
     outbox_grew: Arc<Notify>,
     clock: SystemClock,
     certificate_clock: CertificateClock,
+    certificate: Arc<NodeCertificate>,
 }
 
 impl Node {
@@ -108,6 +109,7 @@ impl Node {
             outbox_grew,
             clock,
             certificate_clock: certificate_clock(clock, stored_ms),
+            certificate: Arc::default(),
             store: store.clone(),
             config,
         };
@@ -121,11 +123,15 @@ impl Node {
             clock,
             data: data.clone(),
             tally,
+            access: Access::new(node.config.api.tokens == Tokens::Required),
             queries: Turns::default(),
         };
+        if let Some(identity) = &identity {
+            node.certificate.show(identity, &node.certificate_clock);
+        }
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let listening = serving::listen(&node.config, hub, &mut tasks, &stopped).await?;
+        let listening = serving::listen(&node.config, hub, (&node.certificate, &node.certificate_clock), &mut tasks, &stopped).await?;
         info!(data = %data.display(), api = %listening.join(" "), "serving");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tasks.spawn(api::reserve::keep(data.clone(), stopped.clone(), reserve::room));
@@ -157,6 +163,7 @@ impl Node {
             },
         };
         let _ = self.name.set(identity.node().clone());
+        self.certificate.show(&identity, &self.certificate_clock);
         let servers = self.servers(&identity);
         let tls = match identity.link_tls(Arc::clone(&self.certificate_clock)) {
             Ok(tls) => Arc::new(Swap::new(tls)),
@@ -180,7 +187,8 @@ impl Node {
             metered: self.config.link.metered,
             clock: self.clock,
         };
-        let renewing = renew::keep(identity, tls, self.certificate_clock, stop.clone());
+        let serves = self.config.listen.iter().any(is_open);
+        let renewing = renew::keep(identity, tls, serves.then_some(self.certificate), self.certificate_clock, stop.clone());
         tokio::join!(linker.run(stop), renewing);
     }
 

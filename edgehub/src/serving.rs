@@ -1,29 +1,69 @@
 //! What the local API is served on, and under which rules.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context;
 use api::http::serve::{Listening, UnixSocket, serve};
-use api::http::{Hosts, ServerOptions, edge};
+use api::http::{Hosts, OwnHosts, ServerOptions, edge};
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tracing::warn;
+use transport::tls::{CertificateClock, resolving_server_config};
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, is_open};
+use crate::identity::Identity;
 use crate::local::LocalHub;
+
+/// The certificate that is shown to other machines: none before the join, and always the newest.
+#[derive(Default)]
+pub(crate) struct NodeCertificate(RwLock<Option<Arc<ServerConfig>>>);
+
+impl NodeCertificate {
+    /// From the next handshake on.
+    pub(crate) fn show(&self, identity: &Identity, clock: &CertificateClock) {
+        match identity.server_tls(Arc::clone(clock)) {
+            Ok(config) => *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(config),
+            Err(error) => warn!(%error, "this node's certificate cannot be shown to other machines"),
+        }
+    }
+
+    fn acceptor(self: &Arc<Self>, clock: &CertificateClock) -> TlsAcceptor {
+        let newest: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
+        TlsAcceptor::from(Arc::new(resolving_server_config(newest, Arc::clone(clock))))
+    }
+}
+
+impl ResolvesServerCert for NodeCertificate {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let newest = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        newest?.cert_resolver.resolve(hello)
+    }
+}
+
+impl fmt::Debug for NodeCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeCertificate").finish_non_exhaustive()
+    }
+}
 
 /// Binds everything that the local API is served on, and serves it; says what that is.
 pub(crate) async fn listen(
     config: &RunConfig,
     hub: LocalHub,
+    (certificate, clock): (&Arc<NodeCertificate>, &CertificateClock),
     tasks: &mut JoinSet<()>,
     stop: &watch::Receiver<bool>,
 ) -> anyhow::Result<Vec<String>> {
     let data = &config.data;
     let options = ServerOptions {
-        hosts: Hosts::Loopback(Vec::new()),
+        hosts: Hosts::Own(OwnHosts { names: config.api.hosts.clone(), node: Arc::clone(&hub.node) }),
         origins: config.api.origins.clone(),
         spool: data.clone(),
         files: config.api.files.as_deref().map(|folder| files(folder, data)).transpose()?,
@@ -34,8 +74,15 @@ pub(crate) async fn listen(
     for address in &config.listen {
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                shown.push(listener.local_addr().map_or(*address, |bound| bound).to_string());
-                tasks.spawn(serve(Listening::Tcp(listener), router.clone(), stop.clone()));
+                let bound = listener.local_addr().map_or(*address, |bound| bound);
+                let listening = if is_open(address) {
+                    shown.push(format!("https://{bound}"));
+                    Listening::Tls(listener, certificate.acceptor(clock))
+                } else {
+                    shown.push(bound.to_string());
+                    Listening::Tcp(listener)
+                };
+                tasks.spawn(serve(listening, router.clone(), stop.clone()));
             }
             // A machine without IPv6 still serves on 127.0.0.1.
             Err(error) if address.is_ipv6() && error.kind() == std::io::ErrorKind::AddrNotAvailable && config.listen.len() > 1 => {

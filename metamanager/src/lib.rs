@@ -9,7 +9,7 @@
 //! `staging`, `grants`, `fill`, `blocked` (what comes down), `digests`, `check` with `checking` and `mend`, `repair` (whether
 //! it is what the cloud has), `overlay` and `relay` (pending ops over base), `changes` with `follow` (what readers may see otherwise than
 //! before), `trim` (what is kept how long), and `reader`, `list`, `history`, `conflicts`, `status` (what people see), `query` (SQL of
-//! applications), `inspect` (the file, from outside).
+//! applications), `tokens` (who they are), `inspect` (the file, from outside).
 
 mod adopt;
 mod apply;
@@ -58,6 +58,7 @@ mod schema;
 mod staging;
 mod status;
 mod store;
+mod tokens;
 mod trim;
 mod view;
 mod wipe;
@@ -82,4 +83,5 @@ pub use reader::Reader;
 pub use renew::{Alias, Names};
 pub use status::{Blocked, CollectionStatus, GrantStatus, Status};
 pub use store::{Event, HelloFacts, Observer, Options, Store};
+pub use tokens::TokenRow;
 pub use view::ViewRow;

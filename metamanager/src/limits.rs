@@ -119,6 +119,8 @@ pub const FOLLOW_ENTRIES: usize = 2_048;
 pub const FOLLOW_RECORDS: usize = 256;
 /// Bytes of values that one step brings, at least one record: two hundred that follow do not fill the memory of a Pi.
 pub const FOLLOW_BYTES: usize = 64 * 1024;
+/// Access tokens that exist at one time: of the tills and tablets of one shop.
+pub const TOKENS: u64 = 1_000;
 /// Pages in the log before SQLite moves them into the file: 16 MB, so that a page that changes often is moved once.
 pub const CHECKPOINT_PAGES: u32 = 4_000;
 /// The log file is cut back to this size, bytes.

@@ -14,7 +14,7 @@ use crate::damage::mark_of;
 use crate::error::{Done, OpenError, StoreError};
 use crate::ledger::{number, stored};
 use crate::outbox::sum;
-use crate::{lock, renew, requests};
+use crate::{lock, renew, requests, tokens};
 
 /// Numbers that are looked up one by one where scans fail: a page of many small writes, many times over.
 const LOOKUPS: u64 = 1_000_000;
@@ -81,6 +81,7 @@ pub(crate) fn save(aside: &Path, conn: &Connection, now_ms: u64) -> Done<Saved> 
         requests::forget_above(&tx, into.newest)?;
         outcomes(from, &tx);
         aliases(from, &tx)?;
+        tokens::save(from, &tx);
     }
     let previous = old.database.unwrap_or(DatabaseId::UNKNOWN);
     renew::alias(&tx, previous, into.newest)?;

@@ -231,6 +231,16 @@ CREATE UNIQUE INDEX requests_key ON requests (key);
 CREATE INDEX requests_number ON requests (number) WHERE number IS NOT NULL;
 -- The write that sent this one once more.
 ALTER TABLE outcomes ADD COLUMN resent INTEGER;
+-- Tokens of the local API; `hash`: SHA-256 of the token.
+CREATE TABLE access_tokens (
+    id TEXT PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    collections TEXT,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER
+) WITHOUT ROWID, STRICT;
 ";
 
 /// Brings a file of format `from` to [`FORMAT`], all or nothing.

@@ -20,7 +20,7 @@ impl<T: Read + Write + Send> Stream for T {}
 enum Target {
     Tcp(SocketAddr),
     Unix(PathBuf),
-    Tls(SocketAddr, Arc<ClientConfig>),
+    Tls(SocketAddr, ServerName<'static>, Arc<ClientConfig>),
 }
 
 /// Speaks to one server.
@@ -86,6 +86,16 @@ impl Client {
 
     /// HTTPS to `address`, trusting the CA in a PEM file, with a bearer token.
     pub fn tls(address: SocketAddr, ca: &Path, token: &str) -> Self {
+        Self::tls_named(address, ServerName::from(address.ip()), ca).with("authorization", &format!("Bearer {token}"))
+    }
+
+    /// HTTPS to `address` under a name that its certificate has to be valid for.
+    pub fn tls_as(address: SocketAddr, name: &str, ca: &Path) -> Self {
+        let host = format!("{name}:{}", address.port());
+        Self::tls_named(address, ServerName::try_from(name.to_owned()).expect("a DNS name"), ca).with("host", &host)
+    }
+
+    fn tls_named(address: SocketAddr, name: ServerName<'static>, ca: &Path) -> Self {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(ca).expect("the CA's file") {
             roots.add(certificate.expect("a certificate")).expect("a CA");
@@ -96,7 +106,7 @@ impl Client {
             .expect("TLS 1.3")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self::new(Target::Tls(address, Arc::new(config))).with("authorization", &format!("Bearer {token}"))
+        Self::new(Target::Tls(address, name, Arc::new(config)))
     }
 
     fn new(target: Target) -> Self {
@@ -164,7 +174,7 @@ impl Client {
 
     fn host(&self) -> String {
         match &self.target {
-            Target::Tcp(address) | Target::Tls(address, _) => address.to_string(),
+            Target::Tcp(address) | Target::Tls(address, ..) => address.to_string(),
             Target::Unix(_) => "localhost".into(),
         }
     }
@@ -183,9 +193,8 @@ impl Client {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 Box::new(stream)
             }
-            Target::Tls(address, config) => {
-                let name = ServerName::from(address.ip());
-                let connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+            Target::Tls(address, name, config) => {
+                let connection = ClientConnection::new(Arc::clone(config), name.clone()).map_err(io::Error::other)?;
                 Box::new(StreamOwned::new(connection, tcp(address)?))
             }
         })

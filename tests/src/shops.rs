@@ -54,6 +54,7 @@ pub struct Edge {
     process: Option<Process>,
     /// The folder whose files it serves beside its API.
     pages: Option<PathBuf>,
+    extra: Vec<String>,
 }
 
 /// A scratch folder with a cloud and shops in it.
@@ -225,13 +226,26 @@ impl Cloud {
 impl Edge {
     /// A machine that has not joined.
     pub fn new(folder: &Path, name: &str) -> Self {
-        Self { name: name.into(), data: folder.join(name), api: free_port(), process: None, pages: None }
+        Self { name: name.into(), data: folder.join(name), api: free_port(), process: None, pages: None, extra: Vec::new() }
+    }
+
+    /// One more argument of `edgehub run`, from the next start on.
+    pub fn argument(&mut self, text: &str) {
+        self.extra.push(text.into());
+    }
+
+    /// Adds to the configuration in its data folder, from the next start on.
+    pub fn configure(&self, toml: &str) {
+        let file = self.data.join("edgehub.toml");
+        let text = std::fs::read_to_string(&file).expect("a machine that has joined");
+        std::fs::write(&file, format!("{text}\n{toml}\n")).expect("its configuration");
     }
 
     /// Starts it, and waits until it serves.
     pub fn start(&mut self) {
         let (data, api) = (self.data.display().to_string(), self.api.to_string());
         let mut command = command("edgehub", &["run", "--data", &data, "--listen", &api]);
+        command.args(&self.extra);
         command.envs(self.pages.iter().map(|folder| ("EDGEHUB_API_STATIC", folder)));
         let mut process = Process::start(&self.name, command);
         process.line_with("serving");

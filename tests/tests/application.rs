@@ -1,6 +1,8 @@
 //! What an application sees, of the cloud's API and of the edge's.
 #![allow(clippy::unwrap_used)]
 
+#[path = "application/access.rs"]
+mod access;
 #[path = "application/both.rs"]
 mod both;
 #[path = "application/conflicts.rs"]

@@ -5,6 +5,7 @@
 //!
 //! [`Client`]: crate::client::Client
 
+mod access;
 mod conflict;
 mod console;
 mod describe;
@@ -20,6 +21,7 @@ mod tests;
 mod transfer;
 mod write;
 
+pub use access::{AccessVerb, Create};
 pub use conflict::ConflictVerb;
 pub use console::{Console, Format, OutputArgs, Page};
 pub use describe::describe;

@@ -22,24 +22,21 @@ use super::{ServerOptions, Shared, body, cloud_routes};
 use crate::hub::{CloudAdmin, Origin};
 use crate::limits::ADMIN_BODY_BYTES;
 use crate::problem::Problem;
-use crate::shapes::{
-    AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken, Node, NodeEvent, Resync,
-    Verification,
-};
+use crate::shapes::{AppliedCollection, JoinToken, JoinTokenRequest, NewJoinToken, Node, NodeEvent, Resync, Verification};
 
 /// The cloud's whole API.
 pub fn router<H: CloudAdmin>(hub: Arc<H>, options: ServerOptions) -> Router {
     cloud_routes::<H>().finish(hub, options, crate::openapi::cloud)
 }
 
-async fn whole(request: Request) -> Result<(HeaderMap, Vec<u8>), Problem> {
+pub(super) async fn whole(request: Request) -> Result<(HeaderMap, Vec<u8>), Problem> {
     headers::content_type(request.headers(), Accepts::Json)?;
     let (parts, stream) = request.into_parts();
     let whole = body::read(&parts.headers, stream, ADMIN_BODY_BYTES).await?;
     Ok((parts.headers, whole))
 }
 
-async fn parsed<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
+pub(super) async fn parsed<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     body::request(&whole(request).await?.1)
 }
 
@@ -102,7 +99,7 @@ pub(crate) struct Removed<'a> {
     deleted: bool,
 }
 
-fn removed(name: &str) -> Answer {
+pub(super) fn removed(name: &str) -> Answer {
     answer::json(StatusCode::OK, &Removed { name, deleted: true })
 }
 
@@ -358,59 +355,6 @@ pub(crate) async fn revoke_join_token<H: CloudAdmin>(State(app): State<Shared<H>
     removed(&id)
 }
 
-/// Access tokens.
-#[derive(Serialize, utoipa::ToSchema)]
-pub(crate) struct AccessTokenList {
-    /// All of them, without their secrets.
-    tokens: Vec<AccessToken>,
-}
-
-/// Access tokens, without their secrets.
-#[utoipa::path(
-    get, path = "/v1/access-tokens", tag = "tokens", operation_id = "list_access_tokens",
-    responses((status = 200, body = super::cloud::AccessTokenList)),
-)]
-pub(crate) async fn access_tokens<H: CloudAdmin>(State(app): State<Shared<H>>, query: Query, origin: Origin) -> Answer {
-    may_administer(&origin.caller)?;
-    query.finish("")?;
-    answer::json(StatusCode::OK, &AccessTokenList { tokens: app.hub.access_tokens().await? })
-}
-
-/// Makes an access token.
-#[utoipa::path(
-    post, path = "/v1/access-tokens", tag = "tokens", operation_id = "create_access_token",
-    request_body(content = AccessTokenRequest), responses((status = 201, body = NewAccessToken)),
-)]
-pub(crate) async fn create_access_token<H: CloudAdmin>(
-    State(app): State<Shared<H>>,
-    query: Query,
-    origin: Origin,
-    request: Request,
-) -> Answer {
-    may_administer(&origin.caller)?;
-    query.finish("")?;
-    let wish: AccessTokenRequest = parsed(request).await?;
-    answer::json(StatusCode::CREATED, &app.hub.create_access_token(wish, origin).await?).map(unstored)
-}
-
-/// Revokes an access token.
-#[utoipa::path(
-    delete, path = "/v1/access-tokens/{id}", tag = "tokens", operation_id = "revoke_access_token",
-    params(("id" = String, Path, description = "The token's id")),
-    responses((status = 200, body = super::cloud::Removed)),
-)]
-pub(crate) async fn revoke_access_token<H: CloudAdmin>(
-    State(app): State<Shared<H>>,
-    OfId(id): OfId,
-    query: Query,
-    origin: Origin,
-) -> Answer {
-    may_administer(&origin.caller)?;
-    query.finish("")?;
-    app.hub.revoke_access_token(&id, origin).await?;
-    removed(&id)
-}
-
 /// Takes a node in.
 #[utoipa::path(
     post, path = "/v1/join", tag = "joining", operation_id = "join",
@@ -434,7 +378,7 @@ pub(crate) async fn renew<H: CloudAdmin>(State(app): State<Shared<H>>, request: 
 }
 
 /// An answer with a secret stays in no cache.
-fn unstored(mut response: Response) -> Response {
+pub(super) fn unstored(mut response: Response) -> Response {
     response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     response
 }

@@ -10,6 +10,7 @@ use proto::names::CollectionName;
 use serde_json::Value;
 
 use super::answer::{self, Answer};
+use super::collections::may_administer;
 use super::headers::{self, Accepts};
 use super::query::Query;
 use super::{ServerOptions, Shared, body, edge_routes};
@@ -46,7 +47,8 @@ pub(crate) async fn outbox<H: EdgeAdmin>(State(app): State<Shared<H>>, mut query
     request_body(content = VerifyRequest, content_type = "application/json"),
     responses((status = 200, body = Verified)),
 )]
-pub(crate) async fn verify<H: EdgeAdmin>(State(app): State<Shared<H>>, query: Query, request: Request) -> Answer {
+pub(crate) async fn verify<H: EdgeAdmin>(State(app): State<Shared<H>>, query: Query, origin: Origin, request: Request) -> Answer {
+    may_administer(&origin.caller)?;
     query.finish("")?;
     let (parts, content) = request.into_parts();
     headers::content_type(&parts.headers, Accepts::Json)?;

@@ -1,5 +1,6 @@
 //! What every request passes first: where it comes from, who asks, under which id; and what every answer gets.
 
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 
@@ -13,6 +14,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use proto::names::NodeName;
 use tracing::Instrument;
 
 use super::{Hosts, ServerOptions, Shared, body, files, headers, watch};
@@ -63,7 +65,7 @@ async fn pass<H: Hub>(app: &Shared<H>, id: &std::sync::Arc<str>, mut request: Re
     // A router that is called without a connection (in a test, in a process) has no outside.
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Unix);
     let placed = check_host(&app.options.hosts, peer, request.uri(), request.headers())
-        .and_then(|()| check_origin(&app.options, request.uri(), request.headers()));
+        .and_then(|()| check_origin(&app.options, peer, request.uri(), request.headers()));
     if let Err(problem) = placed {
         return problem.into_response();
     }
@@ -118,26 +120,46 @@ pub(crate) async fn no_method(method: Method, uri: Uri) -> Problem {
 
 /// 421 for a `Host` of another machine.
 fn check_host(hosts: &Hosts, peer: Peer, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    let (Hosts::Loopback(extra), Peer::Tcp { local, .. }) = (hosts, peer) else { return Ok(()) };
+    let (Hosts::Own(own), Peer::Tcp { local, tls, .. }) = (hosts, peer) else { return Ok(()) };
     let header = headers.get(HOST).map(|host| host.to_str().unwrap_or("?"));
     let named = header.into_iter().chain(uri.authority().map(http::uri::Authority::as_str));
     let mut count = 0;
     for host in named {
         count += 1;
-        if !is_loopback_name(host, local.port()) && !extra.iter().any(|own| is_host(own, host)) {
+        let node = own.node.get().filter(|_| tls).map(NodeName::as_str);
+        if !is_own_name(host, local, node) && !own.names.iter().any(|own| is_host(own, host)) {
             let host: String = host.chars().take(80).collect();
-            let detail = format!("this API answers to localhost:{}, 127.0.0.1:{0} and [::1]:{0}, not to {host:?}", local.port());
+            let detail = format!("this API answers to {}, not to {host:?}; [api] hosts lists more names", own_names(local, node));
             return Err(Problem::new(Code::Host, detail).field("Host"));
         }
     }
     if count == 0 { Err(Problem::new(Code::Host, "the request names no Host").field("Host")) } else { Ok(()) }
 }
 
+/// What a person can call it.
+fn own_names(local: SocketAddr, node: Option<&str>) -> String {
+    let (shown, port) = (SocketAddr::new(local.ip().to_canonical(), local.port()), local.port());
+    match (local.ip().to_canonical().is_loopback(), node) {
+        (true, None) => format!("localhost:{port} and {shown}"),
+        (true, Some(node)) => format!("localhost:{port}, {shown}, {node}:{port} and {node}.local:{port}"),
+        (false, None) => shown.to_string(),
+        (false, Some(node)) => format!("{shown}, {node}:{port} and {node}.local:{port}"),
+    }
+}
+
 /// A name of this machine for itself, with the right port or none.
-fn is_loopback_name(host: &str, port: u16) -> bool {
+fn is_own_name(host: &str, local: SocketAddr, node: Option<&str>) -> bool {
     let (name, given) = split_port(host);
-    let ours = ["127.0.0.1", "[::1]"].contains(&name) || name.eq_ignore_ascii_case("localhost");
-    ours && given.is_none_or(|given| given.parse() == Ok(port))
+    let ip = local.ip().to_canonical();
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let named = address.parse::<IpAddr>().is_ok_and(|given| given == ip || given.is_loopback() && ip.is_loopback());
+    let called = node.is_some_and(|node| {
+        let bare = name.len().checked_sub(".local".len()).filter(|end| name.is_char_boundary(*end));
+        let bare = bare.filter(|end| name[*end..].eq_ignore_ascii_case(".local")).map_or(name, |end| &name[..end]);
+        bare.eq_ignore_ascii_case(node)
+    });
+    let ours = named || called || ip.is_loopback() && name.eq_ignore_ascii_case("localhost");
+    ours && given.is_none_or(|given| given.parse() == Ok(local.port()))
 }
 
 /// `own` is a name, which goes with any port, or a name with its port.
@@ -153,10 +175,14 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
 }
 
 /// 403 for a web page of another origin.
-fn check_origin(options: &ServerOptions, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+fn check_origin(options: &ServerOptions, peer: Peer, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let text = origin.to_str().unwrap_or("?");
-    let page = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let page = match peer {
+        Peer::Tcp { tls: true, .. } => text.strip_prefix("https://"),
+        // A proxy of this machine may speak TLS for it.
+        _ => text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")),
+    };
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let own = host.or_else(|| uri.authority().map(http::uri::Authority::as_str));
     if page.zip(own).is_some_and(|(page, own)| page.eq_ignore_ascii_case(own)) || is_listed(options, text) {
@@ -205,17 +231,30 @@ fn share(out: &mut HeaderMap, origin: HeaderValue) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_of_this_machine() {
-        for good in ["127.0.0.1:10550", "localhost:10550", "LOCALHOST:10550", "[::1]:10550", "localhost", "[::1]"] {
-            assert!(is_loopback_name(good, 10550), "{good}");
+        let here = "127.0.0.1:10550".parse().unwrap();
+        for good in ["127.0.0.1:10550", "localhost:10550", "LOCALHOST:10550", "[::1]:10550", "localhost", "[::1]", "127.0.0.1"] {
+            assert!(is_own_name(good, here, None), "{good}");
         }
-        for bad in ["evil.example", "127.0.0.1:80", "localhost.evil.example:10550", "127.0.0.1.nip.io", "", "[::2]"] {
-            assert!(!is_loopback_name(bad, 10550), "{bad}");
+        for bad in
+            ["evil.example", "127.0.0.1:80", "localhost.evil.example:10550", "127.0.0.1.nip.io", "", "[::2]", "lyon", ".local", "é.local"]
+        {
+            assert!(!is_own_name(bad, here, None), "{bad}");
+            assert!(bad == "lyon" || !is_own_name(bad, here, Some("lyon")), "{bad}");
         }
+        let near = "[::ffff:192.0.2.7]:10550".parse().unwrap();
+        for good in ["192.0.2.7:10550", "lyon:10550", "Lyon.LOCAL:10550", "lyon"] {
+            assert!(is_own_name(good, near, Some("lyon")), "{good}");
+        }
+        for bad in ["localhost:10550", "127.0.0.1:10550", "192.0.2.8:10550", "lyon:80", "oslo.local:10550", "lyon.local.evil.example"] {
+            assert!(!is_own_name(bad, near, Some("lyon")), "{bad}");
+        }
+        assert!(own_names(near, Some("lyon")).starts_with("192.0.2.7:10550, lyon:10550"));
         assert!(is_host("shop.lan", "shop.lan:10550"));
         assert!(is_host("shop.lan:80", "Shop.lan:80"));
         assert!(!is_host("shop.lan:80", "shop.lan:81"));

@@ -4,6 +4,7 @@
 //! The way of one request: `front` looks at where it comes from and who asks, a handler (one file a noun) parses it
 //! with `path`, `query`, `headers` and `body`, the hub judges it, and `answer` writes what comes back.
 
+pub(crate) mod access;
 mod answer;
 mod body;
 pub(crate) mod bulk;
@@ -29,11 +30,12 @@ pub(crate) mod writes;
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::routing::{MethodRouter, get, patch, post, put};
+use proto::names::NodeName;
 
 use crate::hub::Hub;
 
@@ -60,9 +62,19 @@ pub struct ServerOptions {
 pub enum Hosts {
     /// Any: the caller proves itself with a token.
     Any,
-    /// Only this machine's loopback names, with the port that was connected to, and these (`name` or `name:port`):
-    /// a web page that points its own name at 127.0.0.1 is turned away.
-    Loopback(Vec<String>),
+    /// Only what this machine is called: a web page that points its own name at it is turned away.
+    Own(OwnHosts),
+}
+
+/// What a machine is called, with the port that was connected to or none: the address that was connected to, `localhost` where
+/// that is a loopback one, and these.
+#[derive(Debug, Clone, Default)]
+pub struct OwnHosts {
+    /// Names that the operator gave it: `name`, or `name:port`.
+    pub names: Vec<String>,
+    /// The node's name, once it has one, which its certificate proves; so it counts over TLS alone: whoever is near could
+    /// answer to it in the local network.
+    pub node: Arc<OnceLock<NodeName>>,
 }
 
 /// What the handlers share.
@@ -129,6 +141,8 @@ pub(crate) fn shared<H: Hub>() -> Routes<H> {
         .add("/v1/conflicts", get(conflicts::list::<H>))
         .add("/v1/conflicts/{id}", get(conflicts::show::<H>))
         .add("/v1/conflicts/{id}/resolve", post(conflicts::resolve::<H>))
+        .add("/v1/access-tokens", get(access::list::<H>).post(access::create::<H>))
+        .add("/v1/access-tokens/{id}", axum::routing::delete(access::revoke::<H>))
         .add("/v1/status", get(observe::status::<H>))
         .add("/healthz", get(observe::healthz))
         .add("/readyz", get(observe::readyz::<H>))
@@ -154,8 +168,6 @@ pub(crate) fn cloud_routes<H: crate::hub::CloudAdmin>() -> Routes<H> {
         .add("/v1/nodes/{n}/events", get(cloud::node_events::<H>))
         .add("/v1/join-tokens", get(cloud::join_tokens::<H>).post(cloud::create_join_token::<H>))
         .add("/v1/join-tokens/{id}", axum::routing::delete(cloud::revoke_join_token::<H>))
-        .add("/v1/access-tokens", get(cloud::access_tokens::<H>).post(cloud::create_access_token::<H>))
-        .add("/v1/access-tokens/{id}", axum::routing::delete(cloud::revoke_access_token::<H>))
         .add("/v1/join", post(cloud::join::<H>))
         .add("/v1/renew", post(cloud::renew::<H>))
 }

@@ -133,19 +133,19 @@ enum Socket {
 /// One connection, once there is room for it.
 async fn accept(listening: &Listening, room: &Arc<Semaphore>) -> io::Result<Connection> {
     let room = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let tcp = async |listener: &TcpListener| {
+    let tcp = async |listener: &TcpListener, tls| {
         let (stream, remote) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
-        io::Result::Ok((stream, Peer::Tcp { local, remote }))
+        io::Result::Ok((stream, Peer::Tcp { local, remote, tls }))
     };
     let (socket, peer) = match listening {
         Listening::Tcp(listener) => {
-            let (stream, peer) = tcp(listener).await?;
+            let (stream, peer) = tcp(listener, false).await?;
             (Socket::Tcp(stream), peer)
         }
         Listening::Tls(listener, acceptor) => {
-            let (stream, peer) = tcp(listener).await?;
+            let (stream, peer) = tcp(listener, true).await?;
             (Socket::Tls(stream, acceptor.clone()), peer)
         }
         Listening::Unix(socket) => (Socket::Unix(socket.listener.accept().await?.0), Peer::Unix),

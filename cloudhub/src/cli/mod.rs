@@ -1,6 +1,5 @@
 //! The command line of cloudhub: `serve` runs it, every other verb asks a running one over its API.
 
-mod access;
 mod backup;
 mod ca;
 mod collection;
@@ -16,7 +15,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use api::cli::{CliError, ConflictVerb, Console, OutputArgs, RecordVerb, WriteShow, block_on, describe_with_warnings, finish, parse};
+use api::cli::{
+    AccessVerb, CliError, ConflictVerb, Console, OutputArgs, RecordVerb, WriteShow, block_on, describe_with_warnings, finish, parse,
+};
 use api::client::Request;
 use clap::{Parser, Subcommand};
 
@@ -79,7 +80,7 @@ enum Ask {
         #[command(flatten)]
         hub: HubArgs,
         #[command(subcommand)]
-        verb: access::AccessVerb,
+        verb: AccessVerb,
     },
     /// Collections: what is synced, to whom, by which rules
     Collection {

@@ -1,43 +1,24 @@
 //! Who asks: the administrator whose token is in the data folder, or somebody with an access token.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
+use api::access::{self, Hash, Recent, hash, random_hex};
 use api::hub::{Caller, Credentials, Role};
 use api::problem::{Code, Problem};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use transport::private_file::{self, FileError};
 
 use super::CloudHub;
-use crate::limits::{TOKEN_CACHE, TOKEN_CACHE_TIME};
-use crate::store::AccessTokenRow;
 
 /// The file with the administrator's token.
 pub(super) const ADMIN_TOKEN: &str = "admin.token";
-
-/// The hash of a token, which is all that is kept of one.
-pub(super) type Hash = [u8; 32];
-
-/// Hashes a token as it came in or was made: it is random and long, so a plain hash cannot be turned around.
-pub(super) fn hash(token: &str) -> Hash {
-    Sha256::digest(token.as_bytes()).into()
-}
-
-/// So many random bytes, in hex.
-pub(super) fn random_hex<const N: usize>() -> String {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// What is known of tokens without asking the store.
 #[derive(Debug)]
 pub struct Access {
     admin: Hash,
-    recent: Mutex<BTreeMap<Hash, (Caller, Instant)>>,
+    recent: Recent,
 }
 
 impl Access {
@@ -55,11 +36,7 @@ impl Access {
                 token
             }
         };
-        Ok(Self { admin: hash(&token), recent: Mutex::default() })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Hash, (Caller, Instant)>> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Self { admin: hash(&token), recent: Recent::default() })
     }
 
     /// What is known without the store.
@@ -67,20 +44,12 @@ impl Access {
         if bool::from(self.admin.ct_eq(hash)) {
             return Some(Caller { name: Some("admin".into()), role: Role::Admin, collections: None });
         }
-        self.lock().get(hash).filter(|(_, until)| Instant::now() < *until).map(|(caller, _)| caller.clone())
-    }
-
-    fn remember(&self, hash: Hash, caller: &Caller) {
-        let mut recent = self.lock();
-        if recent.len() >= TOKEN_CACHE {
-            recent.clear();
-        }
-        recent.insert(hash, (caller.clone(), Instant::now() + TOKEN_CACHE_TIME));
+        self.recent.known(hash)
     }
 
     /// A token was revoked: none is believed unseen.
     pub(super) fn forget(&self) {
-        self.lock().clear();
+        self.recent.forget();
     }
 }
 
@@ -98,34 +67,11 @@ impl CloudHub {
         }
         let now_ms = self.clock.wall_ms();
         let row = self.read(move |store| store.access_token(&hash, now_ms)).await?;
-        let row = row.ok_or_else(|| {
-            Problem::new(Code::Unauthorized, "the token is not known here: it was revoked, has expired, or is another hub's")
-        })?;
-        let caller = caller(row)?;
-        self.access.remember(hash, &caller);
+        let row = row.ok_or_else(access::unknown)?;
+        let left = row.expires_ms.map(|end| Duration::from_millis(end.saturating_sub(now_ms)));
+        let caller = row.caller()?;
+        self.access.recent.remember(hash, &caller, left);
         Ok(caller)
-    }
-}
-
-fn caller(row: AccessTokenRow) -> Result<Caller, Problem> {
-    Ok(Caller {
-        name: Some(row.name.into()),
-        role: role(&row.role).ok_or_else(|| Problem::internal(format!("access token {} has the role {:?}", row.id, row.role)))?,
-        collections: row.collections.map(Into::into),
-    })
-}
-
-/// A role as the store keeps it.
-pub(super) fn role(text: &str) -> Option<Role> {
-    [Role::Viewer, Role::Editor, Role::Admin].into_iter().find(|role| role_text(*role) == text)
-}
-
-/// The same, the other way round.
-pub(super) fn role_text(role: Role) -> &'static str {
-    match role {
-        Role::Viewer => "viewer",
-        Role::Editor => "editor",
-        Role::Admin => "admin",
     }
 }
 
@@ -147,25 +93,5 @@ mod tests {
         assert_eq!(access.known(&hash(token.trim())).unwrap().role, Role::Admin);
         assert!(access.known(&hash("guess")).is_none());
         assert_eq!(Access::open(dir.path()).unwrap().admin, access.admin, "the next start keeps it");
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded_and_can_be_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        let access = Access::open(dir.path()).unwrap();
-        let caller = Caller { name: Some("till".into()), role: Role::Viewer, collections: None };
-        (0..=TOKEN_CACHE).for_each(|n| access.remember(hash(&n.to_string()), &caller));
-        assert_eq!(access.lock().len(), 1);
-        assert!(access.known(&hash(&TOKEN_CACHE.to_string())).is_some());
-        access.forget();
-        assert!(access.known(&hash(&TOKEN_CACHE.to_string())).is_none());
-    }
-
-    #[test]
-    fn roles_round_trip() {
-        for text in ["viewer", "editor", "admin"] {
-            assert_eq!(role_text(role(text).unwrap()), text);
-        }
-        assert_eq!(role("root"), None);
     }
 }

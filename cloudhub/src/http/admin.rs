@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use api::hub::{CloudAdmin, Origin, PageToken};
 use api::problem::Problem;
-use api::shapes::{
-    AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken, Node, NodeEvent, Resync,
-    Verification,
-};
+use api::shapes::{AppliedCollection, JoinToken, JoinTokenRequest, NewJoinToken, Node, NodeEvent, Resync, Verification};
 use proto::definition::Definition;
 use proto::ids::DatabaseId;
 use proto::json::Value;
@@ -88,21 +85,6 @@ impl CloudAdmin for CloudHub {
     async fn revoke_join_token(&self, id: &str, origin: Origin) -> Result<(), Problem> {
         self.job(Job::RevokeJoinToken { id: id.to_owned() }).await?;
         tracing::info!(token = id, by = by(&origin), "join token revoked");
-        Ok(())
-    }
-
-    async fn access_tokens(&self) -> Result<Vec<AccessToken>, Problem> {
-        self.list_access_tokens().await
-    }
-
-    async fn create_access_token(&self, request: AccessTokenRequest, origin: Origin) -> Result<NewAccessToken, Problem> {
-        self.new_access_token(request, &origin).await
-    }
-
-    async fn revoke_access_token(&self, id: &str, origin: Origin) -> Result<(), Problem> {
-        self.job(Job::RevokeAccessToken { id: id.to_owned() }).await?;
-        self.access.forget();
-        tracing::info!(token = id, by = by(&origin), "access token revoked");
         Ok(())
     }
 

@@ -31,7 +31,7 @@ use api::hub::{
 };
 use api::metrics::MetricsWriter;
 use api::problem::Problem;
-use api::shapes::{CloudStatus, ImportSummary, Record, Write};
+use api::shapes::{AccessToken, AccessTokenRequest, CloudStatus, ImportSummary, NewAccessToken, Record, Write};
 use proto::ids::WriteId;
 use proto::names::{CollectionName, Key};
 use transport::join::Servers;
@@ -165,6 +165,21 @@ impl Hub for CloudHub {
 
     async fn ready(&self) -> Result<(), Problem> {
         if self.engine.is_open() { Ok(()) } else { Err(self.problem(Failed::Unavailable)) }
+    }
+
+    async fn access_tokens(&self) -> Result<Vec<AccessToken>, Problem> {
+        self.list_access_tokens().await
+    }
+
+    async fn create_access_token(&self, request: AccessTokenRequest, origin: Origin) -> Result<NewAccessToken, Problem> {
+        self.new_access_token(request, &origin).await
+    }
+
+    async fn revoke_access_token(&self, id: &str, origin: Origin) -> Result<(), Problem> {
+        self.job(Job::RevokeAccessToken { id: id.to_owned() }).await?;
+        self.access.forget();
+        tracing::info!(token = id, by = by(&origin), "access token revoked");
+        Ok(())
     }
 
     async fn metrics(&self, out: &mut MetricsWriter) -> Result<(), Problem> {

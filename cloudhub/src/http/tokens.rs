@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use api::access::{Kept, hash, random_hex};
 use api::hub::Origin;
 use api::problem::Problem;
 use api::shapes::{AccessToken, AccessTokenRequest, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken, Time};
-use proto::names::{CollectionName, NodeName};
+use proto::names::NodeName;
 
-use super::access::{hash, random_hex, role, role_text};
 use super::{CloudHub, by};
-use crate::clock::{millis, since_1970};
-use crate::limits::{JOIN_TOKEN_TTL, JOIN_TOKEN_TTL_MAX, JOIN_TOKEN_USES, TOKEN_NAME_BYTES};
-use crate::store::{AccessTokenRow, Job, JoinTokenRow};
+use crate::clock::since_1970;
+use crate::limits::{JOIN_TOKEN_TTL, JOIN_TOKEN_TTL_MAX, JOIN_TOKEN_USES};
+use crate::store::{Job, JoinTokenRow};
 
 impl CloudHub {
     pub(super) async fn list_join_tokens(&self) -> Result<Vec<JoinToken>, Problem> {
@@ -60,36 +60,15 @@ impl CloudHub {
     pub(super) async fn list_access_tokens(&self) -> Result<Vec<AccessToken>, Problem> {
         let now_ms = self.clock.wall_ms();
         let rows = self.read(move |store| store.access_tokens(now_ms)).await?;
-        rows.iter().map(access_token).collect()
+        rows.iter().map(Kept::shown).collect()
     }
 
     pub(super) async fn new_access_token(&self, request: AccessTokenRequest, origin: &Origin) -> Result<NewAccessToken, Problem> {
-        let name = request.name.trim().to_owned();
-        if name.is_empty() || name.len() > TOKEN_NAME_BYTES || name.chars().any(char::is_control) {
-            return Err(
-                Problem::bad_request(format!("a token's name has 1 to {TOKEN_NAME_BYTES} bytes and no control characters")).field("name")
-            );
-        }
-        let names = request.collections.iter().map(|name| CollectionName::parse(name));
-        let names = names.collect::<Result<Vec<_>, _>>().map_err(|error| Problem::bad_request(error.to_string()).field("collections"))?;
-        if request.ttl_seconds == Some(0) {
-            return Err(Problem::bad_request("ttl_seconds is at least 1; leave it out for a token that does not end").field("ttl_seconds"));
-        }
-        let created_ms = self.clock.wall_ms();
-        let ends = |ttl| created_ms.saturating_add(millis(Duration::from_secs(ttl))).min(i64::MAX.unsigned_abs());
-        let token = format!("tba_{}", random_hex::<32>());
-        let row = AccessTokenRow {
-            id: random_hex::<6>(),
-            name,
-            role: role_text(request.role).to_owned(),
-            collections: Some(names).filter(|names| !names.is_empty()),
-            created_ms,
-            expires_ms: request.ttl_seconds.map(ends),
-        };
-        let about = access_token(&row)?;
-        self.job(Job::NewAccessToken(Box::new(row), hash(&token))).await?;
-        tracing::info!(token = about.id, name = about.name, by = by(origin), "access token made");
-        Ok(NewAccessToken { token, about })
+        let (kept, token) = Kept::new(request, self.clock.wall_ms())?;
+        let answer = kept.answer(token)?;
+        self.job(Job::NewAccessToken(Box::new(kept), hash(&answer.token))).await?;
+        tracing::info!(token = answer.about.id, name = answer.about.name, by = by(origin), "access token made");
+        Ok(answer)
     }
 }
 
@@ -105,15 +84,4 @@ fn join_token(row: &JoinTokenRow) -> JoinToken {
         created_at: Time(row.created_ms),
         expires_at: Time(row.expires_ms),
     }
-}
-
-fn access_token(row: &AccessTokenRow) -> Result<AccessToken, Problem> {
-    Ok(AccessToken {
-        id: row.id.clone(),
-        name: row.name.clone(),
-        role: role(&row.role).ok_or_else(|| Problem::internal(format!("access token {} has the role {:?}", row.id, row.role)))?,
-        collections: row.collections.iter().flatten().map(ToString::to_string).collect(),
-        created_at: Time(row.created_ms),
-        expires_at: row.expires_ms.map(Time),
-    })
 }

@@ -161,21 +161,7 @@ pub struct JoinTokenRow {
 }
 
 /// An access token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessTokenRow {
-    /// Its id.
-    pub id: String,
-    /// What the operator calls it.
-    pub name: String,
-    /// `admin`, `editor` or `viewer`.
-    pub role: String,
-    /// In which collections; none: in all.
-    pub collections: Option<Vec<CollectionName>>,
-    /// When it was made, milliseconds since 1970.
-    pub created_ms: u64,
-    /// When it ends; none: never.
-    pub expires_ms: Option<u64>,
-}
+pub use api::access::Kept as AccessTokenRow;
 
 /// Which records to list.
 #[derive(Debug, Clone)]

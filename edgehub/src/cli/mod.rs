@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::cli::{
-    CliError, ConflictVerb, Console, OutputArgs, Page, RecordVerb, WaitArgs, WriteDiscard, WriteResend, WriteShow, WritesList, block_on,
+    AccessVerb, CliError, ConflictVerb, Console, OutputArgs, Page, RecordVerb, WaitArgs, WriteDiscard, WriteResend, WriteShow, WritesList, block_on,
     describe_with_warnings, finish, how_far, parse,
 };
 use api::client::{Client, Request};
@@ -77,6 +77,9 @@ enum Ask {
     /// Records
     #[command(subcommand)]
     Record(RecordVerb),
+    /// Tokens for the local API, where [api] tokens = "required"
+    #[command(subcommand)]
+    Access(AccessVerb),
     /// Writes: what became of them
     #[command(subcommand)]
     Write(WriteVerb),
@@ -153,6 +156,7 @@ impl Ask {
             Ask::Verify(args) => args.run(client, console).await,
             Ask::Query(args) => args.run(client, console).await,
             Ask::Record(verb) => verb.run(client, console).await,
+            Ask::Access(verb) => verb.run(client, console).await,
             Ask::Write(WriteVerb::List(list)) => list.run(client, console).await,
             Ask::Write(WriteVerb::Show { show, wait }) => show.run_waiting(client, console, wait.wait.unwrap_or_default()).await,
             Ask::Write(WriteVerb::Resend(resend)) => resend.run(client, console).await,

@@ -70,7 +70,7 @@ pub async fn examine(patient: Patient) -> Report {
         hub_ms: probes.hub_time_ms().or_else(|| millis(system).checked_add_signed(running.offset_ms()?)),
     };
     let checks = vec![
-        configuration::judge(&data, config_error.as_deref()),
+        configuration::judge(&data, config_error.as_deref(), &config, own.identity()),
         clock::judge(&clocks),
         dns::judge(&probes),
         port::judge(&probes),

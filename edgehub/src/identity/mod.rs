@@ -14,13 +14,15 @@ use std::time::SystemTime;
 
 use proto::names::NodeName;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use transport::identity::{CertificateFacts, NodeIdentity, Serial, sha256};
 use transport::join::{JoinResponse, RenewRequest, Servers};
 use transport::private_file::{self, FileError};
-use transport::tls::{CertificateClock, Credentials, TlsConfigError, api_client_config, certificates, link_client_config};
+use transport::tls::{
+    CertificateClock, Credentials, TlsConfigError, api_client_config, api_server_config, certificates, link_client_config,
+};
 
 pub use time::{build_date, certificate_time};
 
@@ -173,6 +175,19 @@ impl Identity {
     /// [`TlsConfigError`], which loading has ruled out for all but odd key types.
     pub fn link_tls(&self, clock: CertificateClock) -> Result<Arc<ClientConfig>, TlsConfigError> {
         link_client_config(&self.credentials, &self.ca, clock)
+    }
+
+    /// For machines that call this node's local API.
+    ///
+    /// # Errors
+    /// [`TlsConfigError`].
+    pub fn server_tls(&self, clock: CertificateClock) -> Result<Arc<ServerConfig>, TlsConfigError> {
+        api_server_config(&self.credentials, clock)
+    }
+
+    /// Whether the certificate names this node for machines that call it; those of older hubs do not.
+    pub fn can_serve(&self) -> bool {
+        self.facts.hosts.contains(self.node.as_str())
     }
 
     /// For calls to the hub's API.

@@ -2,8 +2,9 @@
 //! (`Prefer: wait`, `?wait=`).
 //!
 //! `records`, `query`, `mutate`, `writes`, `watch`, `import`, `status` and `verify` each serve their part of [`api::hub::Hub`];
-//! `shape` turns rows into the shapes that applications see.
+//! `access` says who asks; `shape` turns rows into the shapes that applications see.
 
+mod access;
 mod import;
 mod mutate;
 mod query;
@@ -25,13 +26,14 @@ use api::hub::{
 };
 use api::metrics::MetricsWriter;
 use api::problem::{Code, Problem};
-use api::shapes::{EdgeStatus, ImportSummary, Record, Verified, Write, WriteState};
+use api::shapes::{AccessToken, AccessTokenRequest, EdgeStatus, ImportSummary, NewAccessToken, Record, Verified, Write, WriteState};
 use api::watch::{Watch, WatchFrom, WatchStep, Watched};
 use metamanager::{Metamanager, Reader};
 use proto::ids::WriteId;
 use proto::names::{CollectionName, Key, NodeName};
 use tokio::sync::watch::Receiver;
 
+pub use access::Access;
 pub use query::Turns;
 
 use crate::clock::SystemClock;
@@ -57,6 +59,8 @@ pub struct LocalHub {
     pub data: PathBuf,
     /// How many writes got which outcome since the start.
     pub tally: Arc<Tally>,
+    /// Who needs a token.
+    pub access: Access,
     /// Whose query's turn it is.
     pub queries: Turns,
 }
@@ -97,8 +101,8 @@ impl LocalHub {
 impl Hub for LocalHub {
     type Status = EdgeStatus;
 
-    async fn authorize(&self, _: Credentials<'_>) -> Result<Caller, Problem> {
-        Ok(Caller::LOCAL)
+    async fn authorize(&self, credentials: Credentials<'_>) -> Result<Caller, Problem> {
+        self.who(credentials)
     }
 
     async fn collections(&self) -> Result<Vec<Collection>, Problem> {
@@ -174,6 +178,18 @@ impl Hub for LocalHub {
         self.node()?;
         let status = self.store.read(Reader::status).map_err(shape::read_problem)?;
         if status.synced { Ok(()) } else { Err(shape::not_synced()) }
+    }
+
+    async fn access_tokens(&self) -> Result<Vec<AccessToken>, Problem> {
+        self.list_tokens()
+    }
+
+    async fn create_access_token(&self, request: AccessTokenRequest, origin: Origin) -> Result<NewAccessToken, Problem> {
+        self.new_token(request, &origin).await
+    }
+
+    async fn revoke_access_token(&self, id: &str, origin: Origin) -> Result<(), Problem> {
+        self.revoke_token(id, &origin).await
     }
 
     async fn metrics(&self, out: &mut MetricsWriter) -> Result<(), Problem> {

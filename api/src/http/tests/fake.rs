@@ -336,6 +336,18 @@ impl Hub for FakeHub {
         }
     }
 
+    async fn access_tokens(&self) -> Result<Vec<AccessToken>, Problem> {
+        Ok(vec![access_token("till")])
+    }
+
+    async fn create_access_token(&self, request: AccessTokenRequest, _: Origin) -> Result<NewAccessToken, Problem> {
+        Ok(NewAccessToken { token: "secret".into(), about: access_token(&request.name) })
+    }
+
+    async fn revoke_access_token(&self, id: &str, _: Origin) -> Result<(), Problem> {
+        if id == "a1" { Ok(()) } else { Err(Problem::not_found("no such token")) }
+    }
+
     async fn metrics(&self, out: &mut MetricsWriter) -> Result<(), Problem> {
         out.sample(&RECORDS, &["products"], self.state.lock().unwrap().records.len() as f64);
         out.sample(&CONFLICTS_OPEN, &[], 1.0);
@@ -511,18 +523,6 @@ impl CloudAdmin for FakeHub {
 
     async fn revoke_join_token(&self, id: &str, _: Origin) -> Result<(), Problem> {
         if id == "j1" { Ok(()) } else { Err(Problem::not_found("no such token")) }
-    }
-
-    async fn access_tokens(&self) -> Result<Vec<AccessToken>, Problem> {
-        Ok(vec![access_token("till")])
-    }
-
-    async fn create_access_token(&self, request: AccessTokenRequest, _: Origin) -> Result<NewAccessToken, Problem> {
-        Ok(NewAccessToken { token: "secret".into(), about: access_token(&request.name) })
-    }
-
-    async fn revoke_access_token(&self, id: &str, _: Origin) -> Result<(), Problem> {
-        if id == "a1" { Ok(()) } else { Err(Problem::not_found("no such token")) }
     }
 
     async fn put_collection(

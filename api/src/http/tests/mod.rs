@@ -69,7 +69,7 @@ impl Answered {
 
 fn options() -> ServerOptions {
     ServerOptions {
-        hosts: Hosts::Loopback(vec!["shop.lan".into()]),
+        hosts: Hosts::Own(super::OwnHosts { names: vec!["shop.lan".into()], ..Default::default() }),
         origins: vec!["https://till.example".into()],
         spool: std::env::temp_dir(),
         files: None,
@@ -121,7 +121,7 @@ impl Api {
     }
 
     fn ask(&self, method: Method, path: &str) -> Ask<'_> {
-        let peer = Peer::Tcp { local: "127.0.0.1:10550".parse().unwrap(), remote: "127.0.0.1:9".parse().unwrap() };
+        let peer = Peer::Tcp { local: "127.0.0.1:10550".parse().unwrap(), remote: "127.0.0.1:9".parse().unwrap(), tls: false };
         let request = Request::builder().method(method).uri(path).header("host", "127.0.0.1:10550").extension(peer);
         Ask { api: self, request, body: Body::empty() }
     }

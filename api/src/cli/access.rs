@@ -1,21 +1,24 @@
-//! `cloudhub access`: tokens for the API.
+//! `access`: tokens for the API.
 
 use std::time::Duration;
 
-use api::cli::{CliError, Console, List, OutputArgs, body};
-use api::client::{Client, Request};
-use api::config::parse_duration;
-use api::hub::Role;
-use api::shapes::{AccessTokenRequest, NewAccessToken};
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 
+use super::{CliError, Console, List, OutputArgs, body};
+use crate::client::{Client, Request};
+use crate::config::parse_duration;
+use crate::hub::Role;
+use crate::shapes::{AccessTokenRequest, NewAccessToken};
+
+/// Tokens for the API.
 #[derive(Debug, Subcommand)]
-pub(super) enum AccessVerb {
+pub enum AccessVerb {
     /// Make an access token and print it, alone; it is shown only this once
     Create(Create),
     /// List the access tokens
     List {
+        /// How to print it.
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -26,8 +29,9 @@ pub(super) enum AccessVerb {
     },
 }
 
+/// The flags of `access create`.
 #[derive(Debug, Args)]
-pub(super) struct Create {
+pub struct Create {
     /// Who or what will use it
     name: String,
     /// What it may do
@@ -75,7 +79,8 @@ const TOKENS: List = List {
 };
 
 impl AccessVerb {
-    pub(super) async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
+    /// Runs the verb.
+    pub async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
         match self {
             AccessVerb::Create(create) => {
                 let wish = AccessTokenRequest {
