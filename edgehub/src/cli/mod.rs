@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::cli::{
-    AccessVerb, CliError, ConflictVerb, Console, OutputArgs, Page, RecordVerb, WaitArgs, WriteDiscard, WriteResend, WriteShow, WritesList, block_on,
-    describe_with_warnings, finish, how_far, parse,
+    AccessVerb, CliError, ConflictVerb, Console, OutputArgs, Page, RecordVerb, WaitArgs, WriteDiscard, WriteResend, WriteShow, WritesList,
+    block_on, describe_with_warnings, finish, how_far, parse,
 };
 use api::client::{Client, Request};
 use clap::{Parser, Subcommand};
