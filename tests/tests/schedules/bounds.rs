@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloudhub::store::{AccessTokenRow, Job, JoinTokenRow};
+use metamanager::limits::{CHANGES_KEPT, CHANGES_STEP};
 use rusqlite::{Connection, OpenFlags};
 use tests::lab::Lab;
 use tests::lab::cloud::WALL_MS;
@@ -112,6 +113,8 @@ fn bound(side: &str, table: &str, days: u64) -> u64 {
         // Delivered ones of 7 days, rejected ones of 90; each edge has at most one of those a day.
         ("edge", "writes" | "outcomes") => (SALES_A_DAY + 1) * 9 + 92,
         ("edge", "staging" | "held" | "overlay" | "blocked") => 0,
+        // At most one a change that readers may see, of the sales of both nodes and the cloud's; and never more than are kept.
+        ("edge", "changes") => (CHANGES_KEPT + CHANGES_STEP).min(40 + (2 * SALES_A_DAY + 40) * days),
         ("cloud", "exits") => 2 * (days + 1),
         // A table that is not named here holds nothing in this life.
         _ => 0,
