@@ -102,6 +102,23 @@ const OFFLINE: Page = Page {
     ],
 };
 
+/// What others do in other words, on an edge with two collections.
+const MIGRATING: Page = Page {
+    file: "docs/guide/migrating.md",
+    given: r#"
+        export CLOUDHUB_DATA=$PWD/cloud EDGEHUB_DATA=$PWD/edge
+        cloudhub serve 2>cloud.log &
+        until cloudhub status >/dev/null 2>&1; do sleep 0.1; done
+        printf '[[collection]]\nname = "products"\nindexes = ["Price"]\n[collection.fields]\nStock = { type = "counter", min = 0 }\n[[collection]]\nname = "sales"\npolicy = "append"\n' >c.toml
+        cloudhub collection apply -f c.toml
+        edgehub join --server $CLOUD_AT --token $(cloudhub token create --node lyon)
+        EDGEHUB_API_STATIC=docs/examples/till edgehub run 2>edge.log &
+        until edgehub status 2>/dev/null | grep -q in-sync; do sleep 0.1; done
+        "#,
+    stand_ins: &[],
+    seen: &["Tea", "left: 8", " 2\n", "[\"tea\"]", "[[\"tea\",2]]", "tea changed"],
+};
+
 /// A hub with one node that has joined, and nothing in it.
 const OPERATOR: Page = Page {
     file: "docs/guide/operator.md",
@@ -183,7 +200,7 @@ const INSTALL: Page = Page {
     seen: &["u edgehub", "epoch", "edgehub join --server", "joined", "database_id"],
 };
 
-const PAGES: [Page; 5] = [README, APP, OFFLINE, OPERATOR, INSTALLER];
+const PAGES: [Page; 6] = [README, APP, OFFLINE, MIGRATING, OPERATOR, INSTALLER];
 
 #[test]
 fn the_tour_runs_as_it_is_printed() {
@@ -198,6 +215,11 @@ fn the_guide_for_applications_runs_as_it_is_printed() {
 #[test]
 fn the_page_about_offline_runs_as_it_is_printed() {
     OFFLINE.run();
+}
+
+#[test]
+fn the_page_for_those_who_come_from_elsewhere_runs_as_it_is_printed() {
+    MIGRATING.run();
 }
 
 #[test]
