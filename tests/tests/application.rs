@@ -17,3 +17,5 @@ mod query;
 mod suite;
 #[path = "application/till.rs"]
 mod till;
+#[path = "application/writes.rs"]
+mod writes;
