@@ -199,3 +199,26 @@ fn taken_and_given_back() {
     taken(&mut edge, 13, 14);
     assert_eq!(edge.store().outbox_after(0, 1 << 20).unwrap().writes[0].hash, Some(hash_before));
 }
+
+/// The name of a request is the application's own: it stays in the write, and answers a repeat, which shows nothing any more.
+#[test]
+fn the_key_of_a_request_stays() {
+    let mut edge = Edge::new();
+    edge.apply(vec![batch(10, 11, true, vec![proto::frame::Entry::Record(secret("a", 11, 9))])]);
+    let id = format!("a{SECRET}");
+    let named = || metamanager::LocalWrite {
+        requests: vec![merge("cut", &id, r#"{"pin":"one"}"#)],
+        actor: None,
+        request_id: None,
+        idempotency: Some(proto::op::Idempotency { key: "k1".to_owned(), request: [1; 16] }),
+        resends: None,
+    };
+    let ask = |edge: &mut Edge| edge.store().commit(crate::kit::now(5), vec![named()]).pop().unwrap().unwrap();
+    assert!(!ask(&mut edge).repeat);
+    taken(&mut edge, 11, 12);
+    let kept = edge.reader().write(1).unwrap().unwrap().write;
+    assert!(matches!(&kept.ops[0].body, proto::op::Body::Merge(changes) if matches!(changes[0].was, proto::op::Was::Hash(_))));
+    assert_eq!(kept.idempotency.map(|named| named.key), Some("k1".to_owned()));
+    let repeat = ask(&mut edge);
+    assert_eq!((repeat.repeat, repeat.results[0].view.clone()), (true, None));
+}
