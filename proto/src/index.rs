@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use crate::definition::{Definition, DefinitionError};
 use crate::limits::{INDEX_FIELDS, INDEXES};
+use crate::op::hash;
 
 /// One field of an order: of a declared index, or of `sort`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +88,30 @@ pub fn index_expression(field: &str) -> Option<String> {
     Some(format!("json_extract(value,'$.\"{}\"')", field.replace('\'', "''")))
 }
 
+/// What the index of a collection in a table is called, the same name for the same index at all times: a statement says
+/// `INDEXED BY` it, so that nothing else is ever read instead.
+pub fn index_name(table: &str, collection: i64, index: &Index) -> String {
+    let hash = hash(index.to_string().as_bytes());
+    let short = u64::from_be_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]]);
+    format!("{}{short:016x}", index_names(table, collection))
+}
+
+/// What the names of all indexes of a collection in a table begin with.
+pub fn index_names(table: &str, collection: i64) -> String {
+    format!("declared_{table}_{collection}_")
+}
+
+/// The statement that makes it. `live` is what a row of the table must be beside of the collection, as ` AND deleted = 0`.
+/// Keys go as the last field does, so that one index serves its order and the reverse.
+pub fn create_index(table: &str, collection: i64, index: &Index, live: &str) -> String {
+    let direction = |descending: bool| if descending { " DESC" } else { "" };
+    let fields = index.fields.iter().filter_map(|field| Some((index_expression(&field.name)?, direction(field.descending))));
+    let fields: Vec<_> = fields.map(|(expression, direction)| format!("{expression}{direction}")).collect();
+    let key = direction(index.fields.last().is_some_and(|last| last.descending));
+    let name = index_name(table, collection, index);
+    format!("CREATE INDEX {name} ON {table} ({}, key{key}) WHERE collection = {collection}{live}", fields.join(", "))
+}
+
 impl Definition {
     /// The declared indexes that exist. Entries that could be none, which older versions took, are passed over.
     pub fn index_list(&self) -> Vec<Index> {
@@ -150,6 +175,20 @@ mod tests {
         for bad in ["", "a\"b", "a\\b", "a\nb", "a\0", "\u{9f}"] {
             assert_eq!(index_expression(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn statements() {
+        let index = Index::parse("A,-B").unwrap();
+        let name = index_name("base", 7, &index);
+        assert_eq!(
+            create_index("base", 7, &index, " AND deleted = 0"),
+            format!(
+                "CREATE INDEX {name} ON base (json_extract(value,'$.\"A\"'), json_extract(value,'$.\"B\"') DESC, key DESC) WHERE collection = 7 AND deleted = 0"
+            )
+        );
+        assert!(name.starts_with("declared_base_7_"));
+        assert_ne!(name, index_name("base", 7, &Index::parse("A,B").unwrap()));
     }
 
     #[test]

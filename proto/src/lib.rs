@@ -4,7 +4,7 @@
 //! argument. Read it in this order: [`names`] and [`ids`] (what things are called), [`json`] (a record's
 //! value), [`definition`] and [`index`] (what an operator declared about a collection), [`op`] and [`build`] (what a write
 //! says, and how a request becomes one), [`overlay`] (pending ops over base), [`resolve`] (what resolving a conflict makes of
-//! its record), [`wire`] and [`frame`] (bytes),
+//! its record), [`list`] (which records, in which order, read from which index), [`wire`] and [`frame`] (bytes),
 //! [`repeat`] (what a request was answered), [`clock`], [`session`] (both ends of the link as state machines).
 #![no_std]
 
@@ -22,6 +22,7 @@ pub mod ids;
 pub mod index;
 pub mod json;
 pub mod limits;
+pub mod list;
 pub mod names;
 pub mod number;
 pub mod op;

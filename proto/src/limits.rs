@@ -29,6 +29,18 @@ pub const COLLECTIONS: usize = 10_000;
 pub const INDEXES: usize = 16;
 /// Most fields of one index.
 pub const INDEX_FIELDS: usize = 4;
+/// Entries that one page of a list looks at: a page costs the same wherever it is, and says where to go on.
+pub const LIST_LOOKS: usize = 10_000;
+/// Entries of an index that a page in key order gathers before it reads the collection in key order instead.
+pub const LIST_GATHERED: usize = 10_000;
+/// Places of an index that one page reads side by side: those of `in` with as many values.
+pub const LIST_RUNS: usize = 128;
+/// Keys that one list may name.
+pub const LIST_KEYS: usize = 100;
+/// Conditions of one list, and the values of one `in`.
+pub const LIST_CONDITIONS: usize = 100;
+/// Bytes of one value of an order that a list's `next` carries; of a longer one it carries the beginning and a hash.
+pub const LIST_PLACE_BYTES: usize = 512;
 /// A value that an op saw is sent whole up to this size, bytes, as a hash above it.
 pub const WAS_BYTES: usize = 1024;
 /// Longest actor name, bytes.

@@ -1,6 +1,7 @@
 //! JSON numbers compared by decimal value: `18`, `18.0` and `1.8e1` are equal, and no precision is lost.
 
 use alloc::string::String;
+use core::cmp::Ordering;
 
 use crate::limits::NUMBER_EXPONENT;
 
@@ -40,6 +41,12 @@ impl Decimal {
         Some(Self { negative, digits, exponent })
     }
 
+    /// Whether one multiplication or division of two exact doubles makes the nearest double of it, so that every sound
+    /// conversion, of whatever spelling, comes to the same one.
+    pub fn is_plain(&self) -> bool {
+        self.digits.len() <= 15 && self.exponent.abs() <= 22
+    }
+
     /// The number as a whole 64-bit one, if it is one: `3.0` is 3.
     pub fn to_i64(&self) -> Option<i64> {
         if self.exponent < 0 || self.exponent > 19 {
@@ -49,6 +56,29 @@ impl Decimal {
         let digits = if self.digits.is_empty() { 0 } else { self.digits.parse::<i128>().ok()? };
         let value = digits.checked_mul(power)?;
         i64::try_from(if self.negative { -value } else { value }).ok()
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let sign = |number: &Self| match number.digits.is_empty() {
+            true => 0,
+            false => 1 - 2 * i8::from(number.negative),
+        };
+        // Digits begin with none but zero's empty ones, so the place of the first says which is larger; then they do.
+        let first = |number: &Self| number.exponent.saturating_add(number.digits.len() as i64);
+        let size = || first(self).cmp(&first(other)).then_with(|| self.digits.cmp(&other.digits));
+        sign(self).cmp(&sign(other)).then_with(|| match sign(self) {
+            0 => Ordering::Equal,
+            1 => size(),
+            _ => size().reverse(),
+        })
     }
 }
 
@@ -88,7 +118,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ordered_by_decimal_value() {
+        let rising =
+            ["-1e30", "-10", "-9.5", "-1e-9", "0", "1e-9", "0.1", "0.11", "9.99", "10", "9007199254740992.5", "9007199254740993", "1e30"];
+        for (place, low) in rising.iter().enumerate() {
+            for (other, high) in rising.iter().enumerate() {
+                assert_eq!(Decimal::parse(low).cmp(&Decimal::parse(high)), place.cmp(&other), "{low} {high}");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn ordered_as_whole_numbers_are(a: i64, b: i64) {
+            prop_assert_eq!(Decimal::parse(&format!("{a}")).cmp(&Decimal::parse(&format!("{b}.0"))), a.cmp(&b));
+        }
+
         #[test]
         fn every_i64_survives(value: i64, zeros in 0usize..5) {
             let text = format!("{value}.{}", "0".repeat(zeros + 1));
