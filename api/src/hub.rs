@@ -40,8 +40,8 @@ pub trait Hub: Send + Sync + 'static {
     /// One definition. Errors: `not_found`.
     fn collection(&self, name: &CollectionName) -> impl Future<Output = Result<Collection, Problem>> + Send;
 
-    /// One page of a collection, in byte order of the keys. Errors: `not_found`, `bad_request` for a bad token,
-    /// `no_index` naming the line to add when the hub cannot serve a filter without an index.
+    /// One page of a collection. Errors: `not_found`, `no_index` naming the line to add where no declared index serves the
+    /// order.
     fn list(&self, query: ListQuery) -> impl Future<Output = Result<Page, Problem>> + Send;
 
     /// Whether a reader who holds this version of a record, as [`Hub::get`] just showed it, knows all of it: a tag names the
@@ -365,39 +365,15 @@ pub struct Collection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageToken(pub(crate) String);
 
-/// Which records to list.
-#[derive(Debug, Clone)]
-pub struct ListQuery {
-    /// The collection.
-    pub collection: CollectionName,
-    /// Only keys that start with this.
-    pub prefix: Option<String>,
-    /// Only these keys (≤ 100); answered in key order, absent ones left out.
-    pub keys: Vec<Key>,
-    /// All of these must match.
-    pub filters: Vec<FieldFilter>,
-    /// Only keys above this one.
-    pub after: Option<Key>,
-    /// At most this many, 1 to 1,000.
-    pub limit: usize,
-}
-
-/// `FIELD=VALUE`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldFilter {
-    /// The top-level field.
-    pub field: String,
-    /// The text: it matches the string, or the JSON number, `true`, `false` or `null` that it spells.
-    pub text: String,
-}
+pub use proto::list::ListQuery;
 
 /// One page of records.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// The records, in key order.
+    /// The records, in the order that was asked for.
     pub records: Vec<Record>,
-    /// The last key that was looked at, when there may be more.
-    pub next: Option<Key>,
+    /// The place of what was looked at last, when there may be more.
+    pub next: Option<proto::list::Position>,
     /// Where a watch can go on so that it misses nothing after this page.
     pub since: String,
 }

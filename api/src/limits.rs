@@ -28,8 +28,8 @@ pub const IMPORT_PAUSE: Duration = Duration::from_secs(60);
 pub const PAGE: usize = 1_000;
 /// Entries on one page of a list that names no limit.
 pub const PAGE_DEFAULT: usize = 100;
-/// `key=` parameters in one list: 100 keys of 512 bytes, percent-encoded, still fit the request line.
-pub const LIST_KEYS: usize = 100;
+/// `key=` parameters in one list, and collections of one watch: 100 keys of 512 bytes, percent-encoded, still fit the request line.
+pub use proto::limits::LIST_KEYS;
 /// Parameters in one query string.
 pub const PARAMETERS: usize = 200;
 /// Longest `Prefer: wait` and `?wait=`: a proxy in between gives up later than this.

@@ -3,6 +3,7 @@
 use proto::build::BuildError;
 use proto::definition::KeyError;
 use proto::json::JsonError;
+use proto::list::NoIndex;
 use proto::resolve::ResolveError;
 
 use crate::problem::{Code, Problem};
@@ -20,6 +21,13 @@ impl From<JsonError> for Problem {
         };
         let problem = Self::new(code, error.to_string());
         field.into_iter().fold(problem, |problem, field| problem.field(field))
+    }
+}
+
+impl From<NoIndex> for Problem {
+    fn from(error: NoIndex) -> Self {
+        let detail = error.to_string();
+        Self::new(Code::NoIndex, detail).collection(error.collection).field(error.field)
     }
 }
 

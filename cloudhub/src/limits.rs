@@ -43,8 +43,8 @@ pub const GROUP_BYTES: usize = 16 * 1024 * 1024;
 pub const IMPORT_LINES: usize = 1_000;
 /// Records between a cursor and the head are counted up to here, for display.
 pub const BEHIND: u64 = 100_000;
-/// Records looked at for one page of a list with filters; the answer then says where to go on.
-pub const LIST_LOOKS: usize = 10_000;
+/// Declared indexes of all collections together: they are of one table, and every write looks at each.
+pub const INDEXES: usize = 64;
 /// Bytes of values in one page of a list or an export.
 pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Most rows of one page.

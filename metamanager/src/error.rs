@@ -59,6 +59,8 @@ impl StoreError {
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => Self::Full { path },
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => Self::Corrupt { path, detail },
+            // An index asks SQLite to read a stored value that has been damaged.
+            _ if detail.contains("malformed JSON") => Self::Corrupt { path, detail },
             Some(rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::CannotOpen) => Self::Io { path, detail },
             _ => Self::Other { path, detail },
         }
@@ -147,6 +149,9 @@ pub enum ReadError {
     /// 503 `not_synced`.
     #[error("the collections have not arrived from the cloud yet")]
     NotSynced,
+    /// 400 `no_index`.
+    #[error(transparent)]
+    NoIndex(#[from] proto::list::NoIndex),
     /// 503 `unavailable`.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -13,7 +13,7 @@ use crate::apply::Applying;
 use crate::digests::stored_hash;
 use crate::error::{Done, Fault};
 use crate::ledger::{Granted, record_key, stored};
-use crate::{blocked, conflicts, repair, withdraw};
+use crate::{blocked, conflicts, indexes, repair, withdraw};
 
 /// Which grants fill again although they stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,7 @@ fn define(applying: &mut Applying<'_, '_>, definitions: &[DefinitionText]) -> Do
             json
         ])?;
         collection.define(text.cloned());
+        indexes::settle(conn, collection.id, collection.defined.as_ref().and_then(|defined| Some(&defined.as_ref().ok()?.definition)))?;
         if let Some(Err(why)) = &collection.defined {
             tracing::error!(collection = %name, why, "a definition cannot be read by this version; local writes to it are refused");
         }

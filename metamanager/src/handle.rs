@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use proto::clock::Now;
 use proto::frame::Batch;
+use proto::list::ListQuery;
 use proto::names::{CollectionName, Key};
 
 use crate::apply::Applied;
@@ -19,7 +20,7 @@ use crate::check::Checked;
 use crate::damage::Damage;
 use crate::error::{ApplyError, OpenError, ReadError, Refusal, StoreError, WriteError};
 use crate::limits::{CALM, GROUP_WRITES, QUEUE, WIPE_PAUSE};
-use crate::list::{ListPage, ListQuery};
+use crate::list::ListPage;
 use crate::local::{Committed, LocalWrite};
 use crate::query::Queries;
 use crate::reader::Reader;

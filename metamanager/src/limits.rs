@@ -40,8 +40,6 @@ pub const READERS: usize = 2;
 pub const LIST_LIMIT: usize = 1_000;
 /// Bytes of values on one page, at least one record: a thousand large records do not fill the memory of a Pi.
 pub const LIST_BYTES: usize = 4 * 1024 * 1024;
-/// Keys that one list may name.
-pub const LIST_KEYS: usize = 100;
 /// Blocked records that the status lists; the rest is a number.
 pub const BLOCKED_LISTED: usize = 100;
 /// Decoded writes that one transaction keeps at hand while it lays ops again, bytes of their encoded form.
@@ -59,6 +57,9 @@ pub const CHECK_EVERY: Duration = Duration::from_hours(7 * 24);
 pub const CHECK_CACHE_KIB: i32 = 256;
 /// Kept writes that are looked at together when a right is lost.
 pub const WITHDRAW_STEP: usize = 64;
+/// How often declared indexes are built again while a process runs, because one says something else than the rows. After that it
+/// is not they that are damaged, and the file is put aside.
+pub const REINDEXED: u32 = 8;
 /// Pages of the file that one step of wiping reads, 16 MiB: a file of usual size is clean before the loss of a right is
 /// acknowledged, and in a large one local writes do not wait long.
 pub const WIPE_PAGES: u64 = 4_096;

@@ -15,7 +15,7 @@ use crate::error::{Done, Fault, StoreError};
 use crate::ledger::record_key;
 use crate::limits::CHECK_STEP;
 use crate::store::{Event, Store};
-use crate::{base, conflicts};
+use crate::{base, conflicts, indexes};
 
 const DROP_INDEX: &str = "DROP INDEX base_key";
 const MAKE_INDEX: &str = "CREATE UNIQUE INDEX base_key ON base (collection, key)";
@@ -69,7 +69,8 @@ impl Store {
 
 /// Tells whether that was all.
 fn step(applying: &mut Applying<'_, '_>, found: &mut Found) -> Done<bool> {
-    // Without the right index no row can be removed, so then everything happens at once.
+    // Without the right index no row can be removed, and none be changed that an index says something else of: so then
+    // everything happens at once.
     let index = found.index_damaged && !found.corrected;
     if !found.corrected {
         correct(applying, found);
@@ -77,7 +78,12 @@ fn step(applying: &mut Applying<'_, '_>, found: &mut Found) -> Done<bool> {
     if index {
         applying.tx.conn.execute_batch(DROP_INDEX)?;
     }
-    let end = if index { found.damaged.len() } else { found.damaged.len().min(found.mended + CHECK_STEP) };
+    let wrong = index || !found.damaged.is_empty();
+    let declared = wrong && found.mended == 0 && indexes::drop_all(applying.tx.conn)?;
+    if declared {
+        empty_what_is_no_json(applying, &found.damaged)?;
+    }
+    let end = if index || declared { found.damaged.len() } else { found.damaged.len().min(found.mended + CHECK_STEP) };
     let homes = check::homes(applying.tx.ledger);
     let mut conflict = false;
     for id in &found.damaged[found.mended..end] {
@@ -89,12 +95,24 @@ fn step(applying: &mut Applying<'_, '_>, found: &mut Found) -> Done<bool> {
         // What readers saw by the wrong index is nowhere written.
         applying.tx.ledger.forget_changes(applying.tx.conn)?;
     }
+    if declared {
+        indexes::make_all(applying.tx.conn)?;
+    }
     if conflict {
         conflicts::forget_missing(applying.tx.conn, applying.tx.ledger)?;
     }
     found.mended = end;
     found.corrected = true;
     Ok(end == found.damaged.len())
+}
+
+/// What cannot be read cannot be indexed: the record is empty until it has come again.
+fn empty_what_is_no_json(applying: &mut Applying<'_, '_>, damaged: &[i64]) -> Done<()> {
+    let mut update = applying.tx.conn.prepare_cached("UPDATE base SET value = '{}' WHERE id = ?1 AND NOT json_valid(value)")?;
+    for id in damaged {
+        update.execute([id])?;
+    }
+    Ok(())
 }
 
 /// The figures become true to the rows of the state that was read; what changed since then changed both alike.

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use crate::digests;
 use crate::error::Done;
+use crate::indexes;
 
 /// `Tmbl`: tells our files from others.
 pub(crate) const APPLICATION_ID: i32 = 0x546d_626c;
@@ -21,7 +22,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { statements: FORMAT_1, code: |_| Ok(()) },
     Migration { statements: FORMAT_2, code: digests::compute_all },
-    Migration { statements: FORMAT_3, code: |_| Ok(()) },
+    Migration { statements: FORMAT_3, code: indexes::make_all },
 ];
 
 /// The newest format that this version knows.

@@ -16,9 +16,10 @@ use crate::checking::Checking;
 use crate::damage::{Damage, mark_of};
 use crate::disk::{Disk, Space, SystemDisk};
 use crate::error::{Done, OpenError, StoreError};
+use crate::indexes;
 use crate::inspect::has_log;
 use crate::ledger::{self, Ledger, number};
-use crate::limits::{LOCK_WAIT, OUTBOX_BYTES, WIPE_PAGES};
+use crate::limits::{LOCK_WAIT, OUTBOX_BYTES, REINDEXED, WIPE_PAGES};
 use crate::lock::{self, Lock};
 use crate::lost;
 use crate::open;
@@ -107,6 +108,8 @@ enum Health {
     Sound,
     /// A transaction was rolled back: the small tables are read again.
     Reload,
+    /// A declared index says something else than the rows: it is built again first.
+    Reindex,
     /// The disk failed: the file is opened again, before anything else.
     Reopen,
 }
@@ -121,6 +124,8 @@ pub struct Store {
     names: Arc<Mutex<Names>>,
     options: Options,
     health: Health,
+    /// How often declared indexes were built again since the file was opened.
+    reindexed: u32,
     /// A log was left: the process before this one ended without a word.
     unclean: bool,
     damage: Arc<Damage>,
@@ -173,6 +178,7 @@ impl Store {
             names,
             options,
             health: Health::Sound,
+            reindexed: 0,
             unclean,
             damage: Damage::new(path, observer),
             checking: Checking::default(),
@@ -370,9 +376,17 @@ impl Store {
             self.tell(&Event::Noted);
         }
         result.map_err(|fault| {
-            let error = self.damage.look(StoreError::of(fault, &self.path));
+            let reindex = indexes::parted(&fault) && self.reindexed < REINDEXED;
+            let error = match reindex {
+                true => StoreError::Other { path: self.path.clone(), detail: "an index is damaged; it is built again".to_owned() },
+                false => self.damage.look(StoreError::of(fault, &self.path)),
+            };
             let undone = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();
-            self.health = if undone && !matches!(error, StoreError::Io { .. }) { Health::Reload } else { Health::Reopen };
+            self.health = match undone && !matches!(error, StoreError::Io { .. }) {
+                true if reindex => Health::Reindex,
+                true => Health::Reload,
+                false => Health::Reopen,
+            };
             tracing::error!(%error, "a commit failed; nothing of it is acknowledged");
             error
         })
@@ -394,6 +408,11 @@ impl Store {
         match self.health {
             Health::Sound => return Ok(()),
             Health::Reload => self.ledger = self.ask(|conn, _| Ledger::load(conn))?,
+            Health::Reindex => {
+                self.reindexed += 1;
+                self.ask(|conn, _| indexes::rebuild(conn))?;
+                self.ledger = self.ask(|conn, _| Ledger::load(conn))?;
+            }
             Health::Reopen => match open::again(&self.path).and_then(|conn| read(conn, &self.path)) {
                 Ok((conn, ledger)) => (self.conn, self.ledger) = (conn, ledger),
                 Err(OpenError::Store(error)) => return Err(error),

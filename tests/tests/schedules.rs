@@ -20,6 +20,8 @@ mod judging;
 mod large;
 #[path = "schedules/links.rs"]
 mod links;
+#[path = "schedules/lists.rs"]
+mod lists;
 #[path = "schedules/poison.rs"]
 mod poison;
 #[path = "schedules/requests.rs"]

@@ -10,6 +10,19 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Splits a condition: `FIELD=VALUE`, `FIELD[lt]=VALUE`, or `FIELD<VALUE` with the sign for the word.
+pub(super) fn comparison(text: &str) -> Result<(String, String), String> {
+    let signs = [("<=", "[lte]"), (">=", "[gte]"), ("!=", "[ne]"), ("<", "[lt]"), (">", "[gt]"), ("=", "")];
+    let found = (0..text.len()).filter(|at| text.is_char_boundary(*at)).find_map(|at| {
+        let sign = signs.iter().find(|(sign, _)| text[at..].starts_with(sign))?;
+        Some((&text[..at], sign.1, &text[at + sign.0.len()..]))
+    });
+    match found {
+        Some((field, word, value)) if !field.is_empty() => Ok((format!("{field}{word}"), value.to_owned())),
+        _ => Err(format!("`{text}` is not of the form FIELD=VALUE, FIELD<VALUE or FIELD[in]=VALUE,VALUE")),
+    }
+}
+
 /// Splits `FIELD=N`, where N is a 64-bit integer.
 pub(super) fn delta(text: &str) -> Result<(String, i64), String> {
     let (name, value) = pair(text)?;
@@ -25,6 +38,21 @@ pub(super) fn deltas_json(pairs: &[(String, i64)]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn conditions_have_signs_or_words() {
+        for (text, field, value) in [
+            ("City=Lyon", "City", "Lyon"),
+            ("UnitsInStock<10", "UnitsInStock[lt]", "10"),
+            ("UnitPrice>=18.5", "UnitPrice[gte]", "18.5"),
+            ("City!=", "City[ne]", ""),
+            ("CategoryID[in]=1,2", "CategoryID[in]", "1,2"),
+            ("Name=a<b", "Name", "a<b"),
+        ] {
+            assert_eq!(comparison(text), Ok((field.into(), value.into())), "{text}");
+        }
+        assert!(comparison("City").is_err() && comparison("<3").is_err());
+    }
 
     #[test]
     fn splits_at_the_first_sign() {

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method};
 use serde_json::Value;
 
 use super::input::json_value;
-use super::pairs::{delta, deltas_json, pair};
+use super::pairs::{comparison, delta, deltas_json};
 use super::table::cell_at;
 use super::transfer::{Export, Import};
 use super::{CliError, Console, Format, List, OutputArgs, Page, describe};
@@ -16,7 +16,7 @@ use crate::client::{Answer, Client, Request};
 pub enum RecordVerb {
     /// Show one record
     Get(Get),
-    /// List a collection's records in key order
+    /// List a collection's records
     List(Lists),
     /// Create or replace a record
     Put(Put),
@@ -58,15 +58,16 @@ pub struct Get {
 pub struct Lists {
     /// The collection
     collection: String,
-    /// Only records whose field has this value (repeatable; all must hold)
-    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = pair)]
+    /// Only records whose field has this value; also FIELD[lt|lte|gt|gte|ne|in]=VALUE, or FIELD<VALUE and the like (repeatable;
+    /// all must hold)
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = comparison)]
     conditions: Vec<(String, String)>,
     /// Only records whose key starts with this
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
-    /// Order by this field (a minus before it: downwards)
+    /// Order by this field, for which an index is declared (a minus before it: downwards; repeatable)
     #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
-    sort: Option<String>,
+    sort: Vec<String>,
     #[command(flatten)]
     page: Page,
     #[command(flatten)]
@@ -184,7 +185,7 @@ impl Lists {
     async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
         let mut request = Request::get(&["v1", "collections", &self.collection, "records"])
             .query_opt("prefix", self.prefix.as_deref())
-            .query_opt("sort", self.sort.as_deref());
+            .query_opt("sort", Some(self.sort.join(",")).filter(|sort| !sort.is_empty()));
         for (field, value) in &self.conditions {
             request = request.query(&parameter(field), value);
         }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use percent_encoding::percent_decode;
+use proto::limits::{LIST_CONDITIONS, LIST_KEYS};
+use proto::list::{Compare, Condition, Order};
 use proto::names::Key;
 
 use super::path;
-use crate::hub::{FieldFilter, PageToken};
-use crate::limits::{LIST_KEYS, PAGE, PAGE_DEFAULT, PARAMETERS, WAIT};
-use crate::problem::{Code, Problem};
+use crate::hub::PageToken;
+use crate::limits::{PAGE, PAGE_DEFAULT, PARAMETERS, WAIT};
+use crate::problem::Problem;
 
 /// The decoded parameters, taken one by one.
 #[derive(Debug, Default)]
@@ -90,9 +92,18 @@ impl Query {
         texts.iter().map(|text| path::key(text)).collect()
     }
 
+    /// Takes `sort`.
+    pub(crate) fn order(&mut self) -> Result<Order, Problem> {
+        let sort = self.take("sort")?.unwrap_or_default();
+        Order::parse(&sort).map_err(|error| Problem::bad_request(error.to_string()).field("sort"))
+    }
+
     /// Takes what is left as conditions on fields.
-    pub(crate) fn filters(self) -> Result<Vec<FieldFilter>, Problem> {
-        self.0.into_iter().map(|(name, text)| filter(name, text)).collect()
+    pub(crate) fn conditions(self) -> Result<Vec<Condition>, Problem> {
+        if self.0.len() > LIST_CONDITIONS {
+            return Err(Problem::bad_request(format!("a list takes at most {LIST_CONDITIONS} conditions")));
+        }
+        self.0.into_iter().map(|(name, text)| condition(name, text)).collect()
     }
 
     /// Refuses what is left; `known` are the parameters that this path takes.
@@ -108,33 +119,43 @@ impl Query {
     }
 }
 
-fn filter(name: String, text: String) -> Result<FieldFilter, Problem> {
-    let field = name.strip_prefix("value.").map(str::to_owned).unwrap_or(name);
+fn condition(name: String, text: String) -> Result<Condition, Problem> {
+    let name = name.strip_prefix("value.").map(str::to_owned).unwrap_or(name);
+    let (field, compare) = match name.strip_suffix(']').and_then(|rest| rest.rsplit_once('[')) {
+        None => (name.as_str(), Compare::Equal),
+        Some((field, word)) => match Compare::read(word) {
+            Some(compare) => (field, compare),
+            None => {
+                let word: String = word.chars().take(80).collect();
+                let detail =
+                    format!("there is no operator [{word}]; a condition is FIELD=VALUE or FIELD[{}]=VALUE", Compare::WORDS.join("|"));
+                return Err(Problem::bad_request(detail).field(name.chars().take(80).collect::<String>()));
+            }
+        },
+    };
     if field.is_empty() {
         return Err(Problem::bad_request("a condition is FIELD=VALUE; the field is missing"));
     }
-    if let Some((plain, operator)) = field.strip_suffix(']').and_then(|rest| rest.rsplit_once('[')) {
-        let detail = format!("operator [{operator}] is not supported by this version; it takes {plain}=VALUE alone");
-        return Err(Problem::bad_request(detail).field(field.clone()));
+    let texts = if compare == Compare::OneOf { values(&text) } else { vec![text] };
+    if texts.len() > LIST_CONDITIONS {
+        return Err(Problem::bad_request(format!("[in] takes at most {LIST_CONDITIONS} values")).field(field));
     }
-    Ok(FieldFilter { field, text })
+    Ok(Condition::new(field, compare, texts))
 }
 
-/// Refuses an order other than the key's.
-pub(crate) fn check_sort(sort: Option<String>, collection: &str) -> Result<(), Problem> {
-    match sort.as_deref() {
-        None | Some("" | "key") => Ok(()),
-        Some("-key") => Err(Problem::bad_request("this version lists by key upwards only; leave out sort").field("sort")),
-        Some(fields) => {
-            let field = fields.split(',').map(|field| field.trim_start_matches('-')).find(|field| *field != "key");
-            let field: String = field.unwrap_or_default().chars().take(80).collect();
-            let detail = format!(
-                "{collection} cannot be listed by {field:?}: no index serves that; add the line indexes = [{field:?}] \
-                 to its [[collection]] definition, and list by key until this version serves other orders"
-            );
-            Err(Problem::new(Code::NoIndex, detail).collection(collection).field(field))
-        }
-    }
+/// `a,b`, or as a JSON array of scalars where a value holds a comma: `["a,b","c"]`.
+fn values(text: &str) -> Vec<String> {
+    let listed = serde_json::from_str::<Vec<&serde_json::value::RawValue>>(text).ok().and_then(|listed| {
+        listed
+            .into_iter()
+            .map(|raw| match raw.get().as_bytes().first() {
+                Some(b'"') => serde_json::from_str::<String>(raw.get()).ok(),
+                Some(b'[' | b'{') => None,
+                _ => Some(raw.get().to_owned()),
+            })
+            .collect()
+    });
+    listed.unwrap_or_else(|| text.split(',').map(str::to_owned).collect())
 }
 
 fn decode(text: &str) -> Result<String, Problem> {
@@ -154,9 +175,9 @@ mod tests {
         let mut query = Query::parse("prefix=a%2Fb&Name=Chai+%26+Tee&value.limit=3&&flag").unwrap();
         assert_eq!(query.take("prefix").unwrap().as_deref(), Some("a/b"));
         assert!(query.flag("flag").unwrap());
-        let filters = query.filters().unwrap();
-        assert_eq!(filters[0], FieldFilter { field: "Name".into(), text: "Chai & Tee".into() });
-        assert_eq!(filters[1].field, "limit");
+        let conditions = query.conditions().unwrap();
+        assert_eq!(conditions[0], Condition::new("Name", Compare::Equal, vec!["Chai & Tee".into()]));
+        assert_eq!(conditions[1].field(), "limit");
     }
 
     #[test]
@@ -176,12 +197,19 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_refused_clearly() {
-        let problem = Query::parse("UnitsInStock%5Blt%5D=3").unwrap().filters().unwrap_err();
-        assert!(problem.detail().contains("[lt]"));
-        let problem = check_sort(Some("key,-UnitPrice".into()), "products").unwrap_err();
-        assert_eq!(problem.code(), Code::NoIndex);
-        assert!(problem.detail().contains("indexes = [\"UnitPrice\"]"), "{problem}");
-        assert!(check_sort(Some("key".into()), "products").is_ok());
+    fn operators() {
+        let one = |text: &str| Query::parse(text).unwrap().conditions().map(|mut all| all.remove(0));
+        assert_eq!(one("UnitsInStock%5Blt%5D=10").unwrap(), Condition::new("UnitsInStock", Compare::Less, vec!["10".into()]));
+        assert_eq!(one("value.key[ne]=").unwrap(), Condition::new("key", Compare::NotEqual, vec![String::new()]));
+        let texts = |text: &str| one(text).unwrap().texts().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(texts("C[in]=1,2"), ["1", "2"]);
+        assert_eq!(texts("C[in]=1%2C2"), ["1", "2"], "as URLSearchParams and urlencode write it");
+        assert_eq!(texts("C[in]=%5B%22a,b%22,%203,null%5D"), ["a,b", "3", "null"]);
+        assert_eq!(texts("C[in]=[1"), ["[1"]);
+        for bad in ["C[like]=x", "[lt]=3", "=3", "value.=3"] {
+            assert!(one(bad).is_err(), "{bad}");
+        }
+        assert!(one("C[like]=x").unwrap_err().detail().contains("FIELD[lt|lte|gt|gte|ne|in]=VALUE"));
+        assert!(one(&format!("C[in]={}", vec!["1"; 101].join(","))).is_err());
     }
 }

@@ -11,14 +11,14 @@ use proto::op::Idempotency;
 use super::answer::{self, Answer};
 use super::headers::{self, Accepts};
 use super::path::{InCollection, OfRecord};
-use super::query::{self, Query};
+use super::query::Query;
 use super::{Shared, body, collections, ops};
 use crate::hub::{Condition, Hub, ListQuery, MutationRequest, OpAction, OpRequest, Origin, PageToken};
 use crate::limits::VALUE_BODY_BYTES;
 use crate::problem::Problem;
 use crate::shapes::{Object, Record};
 
-/// One page of a collection, in byte order of the keys.
+/// One page of a collection, in byte order of the keys or sorted by declared indexes.
 #[utoipa::path(
     get, path = "/v1/collections/{c}/records", tag = "records", operation_id = "list_records",
     params(
@@ -27,8 +27,8 @@ use crate::shapes::{Object, Record};
         ("after" = Option<String>, Query, description = "`next` of the page before"),
         ("limit" = Option<u32>, Query, description = "1 to 1,000; 100 where left out"),
         ("key" = Option<Vec<String>>, Query, description = "Only these keys, at most 100"),
-        ("sort" = Option<String>, Query, description = "`key`"),
-        ("FIELD" = Option<String>, Query, description = "Only records whose top-level field matches: the string, or the JSON number, true, false or null that the text spells; `value.FIELD` for a field named like a parameter"),
+        ("sort" = Option<String>, Query, description = "`FIELD,-FIELD`: by fields that an index is declared for, `-` downwards; ties by key. `key` where left out"),
+        ("FIELD" = Option<String>, Query, description = "Only records whose top-level field matches: the string, or the JSON number, true, false or null that the text spells; `value.FIELD` for a field named like a parameter; `FIELD[lt]`, `[lte]`, `[gt]`, `[gte]`, `[ne]` and `[in]` (values joined by commas, or a JSON array) compare"),
     ),
     responses((status = 200, body = super::records::RecordList)),
 )]
@@ -39,22 +39,23 @@ pub(crate) async fn list<H: Hub>(
     origin: Origin,
 ) -> Answer {
     collections::may_see(&origin.caller, collection.as_str())?;
-    query::check_sort(query.take("sort")?, collection.as_str())?;
     let (begun, after) = begun(query.after()?);
-    let list = ListQuery {
+    let mut list = ListQuery {
         prefix: query.take("prefix")?,
         keys: query.keys()?,
-        after: after.map(|token| token.to_key()).transpose()?,
+        order: query.order()?,
+        after: None,
         limit: query.limit()?,
-        filters: query.filters()?,
+        conditions: query.conditions()?,
         collection,
     };
-    let page = app.hub.list(list).await?;
+    list.after = after.map(|token| token.to_place(&list)).transpose()?;
+    let page = app.hub.list(list.clone()).await?;
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     object.list("records", &page.records, |out, record| record.write_json(out, None));
     let since = begun.unwrap_or(page.since);
-    let next = page.next.as_ref().map(|key| format!("{since}~{}", PageToken::of_key(key).as_str()));
+    let next = page.next.map(|place| format!("{since}~{}", PageToken::of_place(&list, &place).as_str()));
     object.text_or_null("next", next.as_deref());
     object.text("since", &since);
     object.end();

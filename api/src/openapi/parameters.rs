@@ -1,10 +1,10 @@
 //! What paths, queries and headers carry, with their bounds.
 
-use proto::limits::IDEMPOTENCY_KEY_BYTES;
+use proto::limits::{IDEMPOTENCY_KEY_BYTES, LIST_KEYS};
 use serde_json::{Value, json};
 
 use super::Called;
-use crate::limits::{LIST_KEYS, PAGE, PAGE_DEFAULT, WAIT};
+use crate::limits::{PAGE, PAGE_DEFAULT, WAIT};
 
 /// A collection's name, the system's too.
 pub(super) const COLLECTION: &str = "^_?[a-z][a-z0-9_-]{0,61}$";

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use proto::frame::{Batch, Fill, Hello, Share};
 use proto::ids::{DatabaseId, Epoch, EpochStart, Position, Revision, WriteId};
+use proto::list::ListQuery;
 use proto::names::{CollectionName, Key, NodeName};
 use proto::session::cloud::Ahead;
 
 use super::*;
 use crate::store::{
     AccessTokenRow, AdmitJob, CollectionApplied, CollectionRow, ConflictRow, ConflictsRequest, Decided, ExportPage, Figures, ImportHow,
-    ImportLine, JoinTokenRow, Largest, ListRequest, NodeEvent, NodeRow, RecordPage, RecordRow, ScanRequest, WriteRow, WritesRequest,
+    ImportLine, JoinTokenRow, Largest, NodeEvent, NodeRow, RecordPage, RecordRow, ScanRequest, WriteRow, WritesRequest,
 };
 
 /// What the fake store does with the groups, told by the test.
@@ -93,7 +94,7 @@ impl StoreRead for FakeReader {
     fn outcomes_above(&mut self, _: crate::store::Peer, _: Revision) -> Result<u64, StoreError> { unreachable!() }
     fn behind(&mut self, _: &NodeName, _: &Position, _: &[Fill]) -> Result<u64, StoreError> { unreachable!() }
     fn record(&mut self, _: &CollectionName, _: &Key) -> Result<Option<RecordRow>, StoreError> { unreachable!() }
-    fn list(&mut self, _: &ListRequest) -> Result<Option<RecordPage>, StoreError> { unreachable!() }
+    fn list(&mut self, _: &ListQuery) -> Result<Result<RecordPage, Refused>, StoreError> { unreachable!() }
     fn export(&mut self, _: &CollectionName, _: Option<&Key>) -> Result<Option<ExportPage>, StoreError> { unreachable!() }
     fn check_import(&mut self, _: &ImportHow, _: &[ImportLine], _: u64) -> Result<Result<(), Refused>, StoreError> { unreachable!() }
     fn collections(&mut self) -> Result<Vec<CollectionRow>, StoreError> { unreachable!() }

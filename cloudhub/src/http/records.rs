@@ -10,7 +10,7 @@ use proto::build::Action;
 use proto::names::{CollectionName, Key};
 
 use super::{CloudHub, by, shape, unexpected};
-use crate::store::{self, Answer, CloudOp, CloudWrite, CollectionRow, ConflictsRequest, Job, ListRequest};
+use crate::store::{self, Answer, CloudOp, CloudWrite, CollectionRow, ConflictsRequest, Job, Refused};
 
 impl CloudHub {
     pub(super) async fn definition(&self, name: &CollectionName) -> Result<CollectionRow, Problem> {
@@ -21,16 +21,11 @@ impl CloudHub {
 
     pub(super) async fn list_records(&self, query: ListQuery) -> Result<Page, Problem> {
         let collection = query.collection.clone();
-        let request = ListRequest {
-            collection: query.collection,
-            after: query.after,
-            prefix: query.prefix,
-            keys: query.keys,
-            filters: query.filters.into_iter().map(|filter| (filter.field, filter.text)).collect(),
-            limit: query.limit,
-        };
-        let page = self.read(move |store| store.list(&request)).await?;
-        let page = page.ok_or_else(|| Problem::no_collection(collection.as_str()))?;
+        let page = self.read(move |store| store.list(&query)).await?;
+        let page = page.map_err(|refused| match refused {
+            Refused::NoCollection(_) => Problem::no_collection(collection.as_str()),
+            other => self.problem(other.into()),
+        })?;
         Ok(Page {
             records: page.records.into_iter().map(shape::record).collect(),
             next: page.next,

@@ -26,6 +26,7 @@ fn of_refused(refused: Refused, now_ms: u64) -> Problem {
         // The rules that both sides share have one wording.
         Refused::Build(error) => error.into(),
         Refused::Resolve(error) => error.into(),
+        Refused::NoIndex(error) => error.into(),
         Refused::BadLine { line, reason } => of_refused(*reason, now_ms).into_bad_line(line),
         Refused::NameTaken { node, last_seen_ms } => {
             Problem::new(Code::NameTaken, name_taken(node.as_str(), last_seen_ms, now_ms)).field("node")

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::catalog::compile;
 use super::error::{StoreError, counted, stored};
 use super::grants;
+use super::indexes;
 use super::job::CollectionApplied;
 use super::nodes::parse_labels;
 use super::refused::Refused;
@@ -72,6 +73,7 @@ fn plan(conn: &Connection, name: &CollectionName, definition: &Definition) -> Re
         .optional()?;
     let old = found.map(|(id, json)| Ok::<_, StoreError>((id, parse(name.as_str(), &json)?))).transpose()?;
     check_room(conn, name, &json, old.is_none())?;
+    indexes::check(conn, old.as_ref().map(|(id, _)| *id), definition)?.map_err(Refused::from)?;
     if let Some((id, old)) = &old {
         check_change(conn, *id, old, definition)?;
     }
@@ -161,6 +163,7 @@ pub(super) fn put(work: &mut Work<'_>, name: &CollectionName, definition: &Defin
             work.conn.last_insert_rowid()
         }
     };
+    indexes::settle(work.conn, id, Some(definition))?;
     // Cut otherwise: the same partition is another grant, and what the edge holds of the old one goes.
     let anew = plan.old.as_ref().is_some_and(|(_, old)| old.partition != definition.partition);
     for (node, node_name, shares) in &plan.nodes {
@@ -215,6 +218,7 @@ pub(super) fn delete(work: &mut Work<'_>, name: &CollectionName) -> Result<(), J
         work.marks.nodes.extend(NodeName::parse(&node_name).ok());
     }
     forget_conflicts(work, entry.id)?;
+    indexes::settle(work.conn, entry.id, None)?;
     for statement in [
         "DELETE FROM node_grants WHERE collection = ?1",
         "DELETE FROM digests WHERE collection = ?1",

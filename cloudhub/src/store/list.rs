@@ -2,90 +2,80 @@
 
 use proto::definition::Definition;
 use proto::ids::Revision;
-use proto::json::{Raw, Value};
+use proto::json::Value;
+use proto::list::walk::{self, Room};
+use proto::list::{ListPage, ListQuery, Plan, Position};
 use proto::names::{CollectionName, Key};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::{StoreError, counted, stored};
-use super::reads::{head, record, record_row};
-use super::rows::{ConflictRow, ConflictsRequest, ExportPage, ListRequest, RecordPage};
+use super::list_source::Records;
+use super::reads::{head, record_row};
+use super::refused::Refused;
+use super::rows::{ConflictRow, ConflictsRequest, ExportPage, RecordPage, RecordRow};
 use super::scan::to_key;
-use crate::limits::{LIST_LOOKS, PAGE_BYTES, PAGE_ROWS};
+use crate::limits::{PAGE_BYTES, PAGE_ROWS};
 
-/// A page of records in key order.
-pub(super) fn list(conn: &Connection, collection: i64, request: &ListRequest) -> Result<RecordPage, StoreError> {
+/// A page of records.
+pub(super) fn list(
+    conn: &Connection,
+    collection: i64,
+    definition: &Definition,
+    query: &ListQuery,
+) -> Result<Result<RecordPage, Refused>, StoreError> {
     let head = Revision(head(conn)?);
-    let limit = request.limit.clamp(1, PAGE_ROWS);
-    if !request.keys.is_empty() {
-        return named(conn, collection, request, limit, head);
-    }
-    let mut page = RecordPage { records: Vec::new(), next: None, head };
-    let mut query = conn.prepare_cached(
+    let plan = match Plan::choose(query, &definition.index_list()) {
+        Ok(plan) => plan,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let room = Room::new(query.limit.clamp(1, PAGE_ROWS), PAGE_BYTES);
+    let page = if plan.index.is_none() && query.keys.is_empty() && !query.order.key_descending {
+        scan(conn, collection, query, room)?
+    } else {
+        walk::page(&mut Records { conn, id: collection, collection: &query.collection }, query, &plan, room)?
+    };
+    Ok(Ok(RecordPage { records: page.records, next: page.next, head }))
+}
+
+/// In key order, upwards.
+fn scan(conn: &Connection, collection: i64, query: &ListQuery, mut room: Room) -> Result<ListPage<RecordRow>, StoreError> {
+    let mut statement = conn.prepare_cached(
         "SELECT key, revision, born, updated_ms, writer, actor, value FROM records
          WHERE collection = ?1 AND key > ?2 AND key >= ?3 AND deleted = 0 ORDER BY key",
     )?;
-    let prefix = request.prefix.as_deref().unwrap_or_default();
-    let mut rows = query.query((collection, request.after.as_ref().map_or("", Key::as_str), prefix))?;
-    let (mut bytes, mut last) = (0, None);
-    for looks in 0.. {
-        let Some(row) = rows.next()? else { break };
+    let after = query.after.as_ref().map_or("", |after| after.key.as_str());
+    let mut rows = statement.query((collection, after, query.prefix.as_deref().unwrap_or_default()))?;
+    let mut page = ListPage { records: Vec::new(), next: None };
+    let mut last = query.after.clone();
+    while let Some(row) = rows.next()? {
         let key = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-        if !key.starts_with(prefix) {
+        if !query.starts(key) {
             break;
         }
-        if page.records.len() >= limit || bytes >= PAGE_BYTES || looks >= LIST_LOOKS {
+        if !room.look(page.records.len()) {
             page.next = last;
             break;
         }
-        last = Some(to_key(key)?);
         let value = row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?;
-        if matches(value, &request.filters)? {
-            bytes += value.len();
-            page.records.push(record_row(conn, collection, &request.collection, row)?);
+        if matches(value, query)? {
+            if !room.take(page.records.len(), value.len()) {
+                page.next = last;
+                break;
+            }
+            page.records.push(record_row(conn, collection, &query.collection, row)?);
         }
+        last = Some(Position::of_key(key));
     }
     Ok(page)
 }
 
-/// The records of a list of keys.
-fn named(conn: &Connection, collection: i64, request: &ListRequest, limit: usize, head: Revision) -> Result<RecordPage, StoreError> {
-    let prefix = request.prefix.as_deref().unwrap_or_default();
-    let mut keys: Vec<_> = request.keys.iter().filter(|key| key.as_str().starts_with(prefix)).collect();
-    keys.retain(|key| request.after.as_ref().is_none_or(|after| *key > after));
-    keys.sort();
-    keys.dedup();
-    let mut page = RecordPage { records: Vec::new(), next: None, head };
-    let mut last: Option<&Key> = None;
-    for key in keys {
-        if page.records.len() >= limit {
-            page.next = last.cloned();
-            break;
-        }
-        last = Some(key);
-        if let Some(row) = record(conn, collection, &request.collection, key)?
-            && matches(&row.value, &request.filters)?
-        {
-            page.records.push(row);
-        }
-    }
-    Ok(page)
-}
-
-/// Whether a value passes all filters.
-fn matches(value: &str, filters: &[(String, String)]) -> Result<bool, StoreError> {
-    if filters.is_empty() {
+/// Whether a value fulfils all conditions.
+fn matches(value: &str, query: &ListQuery) -> Result<bool, StoreError> {
+    if query.conditions.is_empty() {
         return Ok(true);
     }
     let value = Value::read(value).map_err(|error| StoreError::Damaged(format!("value: {error}")))?;
-    Ok(filters.iter().all(|(field, text)| value.get(field).is_some_and(|raw| spells(raw, text))))
-}
-
-/// Whether a text is a string's content, or spells the number, `true`, `false` or `null`.
-fn spells(raw: &Raw, text: &str) -> bool {
-    match raw.as_text() {
-        Some(own) => own == text,
-        None => Raw::parse(text).is_ok_and(|spelled| !spelled.as_str().starts_with(['{', '[', '"']) && spelled.same(raw)),
-    }
+    Ok(query.conditions.iter().all(|condition| condition.matches(&value)))
 }
 
 /// A page of an export.

@@ -11,6 +11,7 @@
 
 use proto::frame::{Batch, Fill, Share};
 use proto::ids::{EpochStart, Position, Revision, WriteId};
+use proto::list::ListQuery;
 use proto::names::{CollectionName, Key, NodeName};
 use proto::session::cloud::{Ahead, Scan};
 
@@ -30,10 +31,12 @@ mod forks;
 mod grants;
 mod heads;
 mod import;
+mod indexes;
 pub mod job;
 mod kin;
 mod lanes;
 mod list;
+mod list_source;
 mod lost;
 mod nodes;
 mod open;
@@ -66,8 +69,8 @@ pub use open::{FolderLock, OpenOptions};
 pub use reads::SqliteReader;
 pub use refused::{Refused, TokenRefused};
 pub use rows::{
-    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, ListRequest, NodeEvent, NodeRow,
-    RecordPage, RecordRow, WriteRow, WritesRequest,
+    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, NodeEvent, NodeRow, RecordPage,
+    RecordRow, WriteRow, WritesRequest,
 };
 pub use sqlite::SqliteStore;
 
@@ -152,8 +155,8 @@ pub trait StoreRead: Send {
     /// A live record; `None` also where there is no such collection.
     fn record(&mut self, collection: &CollectionName, key: &Key) -> Result<Option<RecordRow>, StoreError>;
 
-    /// A page of a collection; `None`: there is no such collection.
-    fn list(&mut self, request: &ListRequest) -> Result<Option<RecordPage>, StoreError>;
+    /// A page of a collection. Refused: [`Refused::NoCollection`], [`Refused::NoIndex`].
+    fn list(&mut self, query: &ListQuery) -> Result<Result<RecordPage, Refused>, StoreError>;
 
     /// A page of an export; `None`: there is no such collection.
     fn export(&mut self, collection: &CollectionName, after: Option<&Key>) -> Result<Option<ExportPage>, StoreError>;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proto::definition::Definition;
 use proto::frame::{Batch, Fill, Share};
 use proto::ids::{Position, Revision, WriteId};
+use proto::list::ListQuery;
 use proto::names::{CollectionName, Key, NodeName};
 use proto::op::{Verdict, Write};
 use proto::session::cloud::Ahead;
@@ -17,8 +18,8 @@ use super::heads::Shared;
 use super::job::{CollectionApplied, ImportHow, ImportLine, Peer};
 use super::refused::Refused;
 use super::rows::{
-    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, ListRequest, NodeEvent, NodeRow,
-    RecordPage, RecordRow, WriteRow, WritesRequest,
+    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, NodeEvent, NodeRow, RecordPage,
+    RecordRow, WriteRow, WritesRequest,
 };
 use super::world::{to_verdict, verdict_number};
 use super::{ReadAhead, ScanRequest, StoreRead, ahead, definitions, import, list, open, scan, status, tokens};
@@ -82,8 +83,9 @@ impl StoreRead for SqliteReader {
         Ok(self.inside(collection, |conn, id, _| record(conn, id, collection, key))?.flatten())
     }
 
-    fn list(&mut self, request: &ListRequest) -> Result<Option<RecordPage>, StoreError> {
-        self.inside(&request.collection, |conn, id, _| list::list(conn, id, request))
+    fn list(&mut self, query: &ListQuery) -> Result<Result<RecordPage, Refused>, StoreError> {
+        let page = self.inside(&query.collection, |conn, id, definition| list::list(conn, id, definition, query))?;
+        Ok(page.unwrap_or_else(|| Err(Refused::NoCollection(query.collection.clone()))))
     }
 
     fn export(&mut self, collection: &CollectionName, after: Option<&Key>) -> Result<Option<ExportPage>, StoreError> {

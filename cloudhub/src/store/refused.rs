@@ -71,6 +71,9 @@ pub enum Refused {
         /// Why not, and what to do.
         reason: String,
     },
+    /// 400.
+    #[error(transparent)]
+    NoIndex(#[from] proto::list::NoIndex),
     /// 400: a line of an import.
     #[error("line {line}: {reason}")]
     BadLine {
@@ -155,6 +158,7 @@ impl Refused {
             Self::Rejected { code, .. } => code,
             Self::TooLarge(_) => "too_large",
             Self::Definition(_) | Self::Label { .. } | Self::BadRequest(_) => "bad_request",
+            Self::NoIndex(_) => "no_index",
             Self::CannotChange { .. } => "cannot_change",
             Self::BadLine { .. } => "bad_line",
             Self::NameTaken { .. } => "name_taken",

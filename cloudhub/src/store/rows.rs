@@ -3,6 +3,7 @@
 use proto::definition::{Definition, Labels};
 use proto::frame::Report;
 use proto::ids::{DatabaseId, Epoch, Position, Revision, WriteId};
+use proto::list;
 use proto::names::{CollectionName, Key, NodeName};
 use proto::op::{Op, Verdict};
 
@@ -163,30 +164,13 @@ pub struct JoinTokenRow {
 /// An access token, without its secret.
 pub use api::access::Kept as AccessTokenRow;
 
-/// Which records to list.
-#[derive(Debug, Clone)]
-pub struct ListRequest {
-    /// The collection.
-    pub collection: CollectionName,
-    /// Only keys above this one.
-    pub after: Option<Key>,
-    /// Only keys that start with this.
-    pub prefix: Option<String>,
-    /// Only these.
-    pub keys: Vec<Key>,
-    /// Field and text: the text matches the string, or the JSON number, `true`, `false` or `null` that it spells.
-    pub filters: Vec<(String, String)>,
-    /// At most this many.
-    pub limit: usize,
-}
-
 /// A page of records.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordPage {
-    /// In byte order of the keys.
+    /// In the order that was asked for.
     pub records: Vec<RecordRow>,
-    /// The last key that was looked at, when there may be more.
-    pub next: Option<Key>,
+    /// The place of what was looked at last, when there may be more.
+    pub next: Option<list::Position>,
     /// The state that was read.
     pub head: Revision,
 }

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::digests;
 use super::error::StoreError;
+use super::indexes;
 
 /// Marks the file as ours: "TBLC".
 pub(super) const APPLICATION_ID: i64 = 0x5442_4c43;
@@ -30,8 +31,11 @@ impl Step {
 }
 
 /// Each brings a database from its index to the next format.
-pub(super) const MIGRATIONS: &[&[Step]] =
-    &[&[Step::Sql(FIRST)], &[Step::Sql(SECOND), Step::Code(digests::fill_in), Step::Sql(SECOND_INDEXES)], &[Step::Sql(THIRD)]];
+pub(super) const MIGRATIONS: &[&[Step]] = &[
+    &[Step::Sql(FIRST)],
+    &[Step::Sql(SECOND), Step::Code(digests::fill_in), Step::Sql(SECOND_INDEXES)],
+    &[Step::Sql(THIRD), Step::Code(indexes::make_all)],
+];
 
 /// Notes:
 /// - `records` is a rowid table although it has a key: rows come in the order they were first stored, so a catch-up

@@ -3,8 +3,9 @@
 use api::hub::{ConflictFilter, ConflictPage, ExportPage, ListQuery, Page, PageToken};
 use api::problem::Problem;
 use api::shapes::{ConflictState, RawJson, Record};
-use metamanager::{ListQuery as Rows, Reader};
+use metamanager::Reader;
 use proto::definition::{Defined, Definition};
+use proto::list::Position;
 use proto::names::{CollectionName, Key};
 
 use super::watch::Place;
@@ -34,38 +35,19 @@ impl LocalHub {
 
     pub(super) fn list_records(&self, query: ListQuery) -> Result<Page, Problem> {
         self.node()?;
-        let rows = Rows {
-            collection: query.collection.clone(),
-            after: query.after.map(|key| key.to_string()),
-            prefix: query.prefix,
-            keys: query.keys,
-            filters: query.filters.into_iter().map(|filter| (filter.field, filter.text)).collect(),
-            limit: query.limit,
-        };
-        let page = self.store.read(|reader| reader.list(&rows)).map_err(shape::read_problem)?;
+        let page = self.store.read(|reader| reader.list(&query)).map_err(shape::read_problem)?;
         let records = page.records.into_iter().map(|row| self.shape_record(&query.collection, row));
-        Ok(Page {
-            records: records.collect::<Result<_, _>>()?,
-            next: page.next.as_deref().map(key).transpose()?,
-            since: Place::of(page.since).to_string(),
-        })
+        Ok(Page { records: records.collect::<Result<_, _>>()?, next: page.next, since: Place::of(page.since).to_string() })
     }
 
     pub(super) fn export_records(&self, collection: &CollectionName, after: Option<Key>) -> Result<ExportPage, Problem> {
         let definition = self.defined(collection)?.definition;
-        let rows = Rows {
-            collection: collection.clone(),
-            after: after.map(|key| key.to_string()),
-            prefix: None,
-            keys: Vec::new(),
-            filters: Vec::new(),
-            limit: EXPORT_PAGE,
-        };
+        let rows = ListQuery { after: after.map(|key| Position::of_key(key.as_str())), ..ListQuery::all(collection.clone(), EXPORT_PAGE) };
         let page = self.store.read(|reader| reader.list(&rows)).map_err(shape::read_problem)?;
         Ok(ExportPage {
             records: page.records.into_iter().map(|row| (row.key, RawJson::trusted(row.value))).collect(),
             key_in_value: definition.key.is_some(),
-            next: page.next.as_deref().map(key).transpose()?,
+            next: page.next.map(|place| key(&place.key)).transpose()?,
         })
     }
 

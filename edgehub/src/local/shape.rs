@@ -95,6 +95,7 @@ pub(super) fn read_problem(error: ReadError) -> Problem {
     match error {
         ReadError::UnknownCollection(name) => Problem::no_collection(&name),
         ReadError::NotSynced => not_synced(),
+        ReadError::NoIndex(error) => error.into(),
         ReadError::Store(error) => Problem::internal(error),
     }
 }

@@ -24,7 +24,7 @@ fn listed(reader: &mut Reader) -> (Records, Since) {
     for collection in COLLECTIONS {
         let mut after = None;
         loop {
-            let query = ListQuery { collection: name(collection), after, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 2 };
+            let query = ListQuery { after, ..ListQuery::all(name(collection), 2) };
             let page = match reader.list(&query) {
                 Err(ReadError::UnknownCollection(_)) => break,
                 page => page.unwrap(),

@@ -14,7 +14,7 @@ use proto::names::{CollectionName, Key, NodeName};
 use proto::op::{Outcome, Verdict};
 use tempfile::TempDir;
 
-pub(crate) const STOCK: &str = r#"{"key":"id","fields":{"n":{"type":"counter","min":0},"price":{"edge":"read-only"}}}"#;
+pub(crate) const STOCK: &str = r#"{"key":"id","indexes":["note"],"fields":{"n":{"type":"counter","min":0},"price":{"edge":"read-only"}}}"#;
 pub(crate) const SALES: &str = r#"{"policy":"append"}"#;
 pub(crate) const CUT: &str = r#"{"partition":{"field":"W","label":"site"}}"#;
 pub(crate) const FIXED: &str = r#"{"edge":"read-only"}"#;

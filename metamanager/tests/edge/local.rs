@@ -205,7 +205,7 @@ fn a_thousand_ops_are_seen_together() {
         |round: u32| (0..1_000).map(|id| put("stock", &format!("{id:04}"), &format!(r#"{{"id":"{id:04}","r":{round}}}"#))).collect();
     edge.write(write(0));
     let (mut reader, done) = (edge.reader(), AtomicBool::new(false));
-    let query = ListQuery { collection: name("stock"), after: None, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 1_000 };
+    let query = ListQuery::all(name("stock"), 1_000);
     std::thread::scope(|scope| {
         let hammer = scope.spawn(|| {
             let mut seen = BTreeSet::new();

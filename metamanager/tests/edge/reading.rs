@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use metamanager::{Event, ListQuery, LocalWrite, Metamanager, Options, ReadError};
 use proto::frame::Entry;
+use proto::list::{Compare, Condition, Position};
 use proto::op::Verdict;
 
 use crate::kit::{Edge, answered, at, batch, create, delete, grants, is, key, merge, name, now, sell, welcome};
 
 fn query() -> ListQuery {
-    let collection = name("stock");
-    ListQuery { collection, after: None, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 100 }
+    ListQuery::all(name("stock"), 100)
 }
 
 /// a1, a2, b1, b2 in base; a2 deleted here, b1 changed here, a3 made here.
@@ -28,7 +28,7 @@ fn shelf() -> Edge {
 
 fn keys(edge: &mut Edge, query: &ListQuery) -> (Vec<String>, Option<String>) {
     let page = edge.reader().list(query).unwrap();
-    (page.records.iter().map(|row| row.key.to_string()).collect(), page.next)
+    (page.records.iter().map(|row| row.key.to_string()).collect(), page.next.map(|place| place.key))
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn lists_are_the_view_in_key_order() {
     assert_eq!(edge.reader().count(&name("stock")).unwrap(), 4);
     let first = keys(&mut edge, &ListQuery { limit: 2, ..query() });
     assert_eq!(first, (vec!["a1".into(), "a3".into()], Some("a3".into())));
-    let rest = keys(&mut edge, &ListQuery { limit: 2, after: first.1, ..query() });
+    let rest = keys(&mut edge, &ListQuery { limit: 2, after: first.1.as_deref().map(Position::of_key), ..query() });
     assert_eq!(rest, (vec!["b1".into(), "b2".into()], None));
     assert_eq!(keys(&mut edge, &ListQuery { prefix: Some("a".into()), ..query() }).0, ["a1", "a3"]);
     assert_eq!(keys(&mut edge, &ListQuery { keys: vec![key("b2"), key("a2"), key("a1")], ..query() }).0, ["a1", "b2"]);
@@ -50,7 +50,10 @@ fn lists_are_the_view_in_key_order() {
 #[test]
 fn filters_match_the_string_or_what_it_spells() {
     let mut edge = shelf();
-    let mut by = |field: &str, text: &str| keys(&mut edge, &ListQuery { filters: vec![(field.into(), text.into())], ..query() }).0;
+    let mut by = |field: &str, text: &str| {
+        let conditions = vec![Condition::new(field, Compare::Equal, vec![text.into()])];
+        keys(&mut edge, &ListQuery { conditions, ..query() }).0
+    };
     assert_eq!(by("c", "18"), ["a1", "a3", "b1"], "numbers by decimal value");
     assert_eq!(by("c", "18.00"), ["a3", "b1"]);
     assert_eq!(by("ok", "true"), ["b1", "b2"]);

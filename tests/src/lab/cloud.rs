@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cloudhub::store::{
-    Answer, Certificate, CloudOp, CloudWrite, Condition, Job, JoinJob, JoinTokenRow, ListRequest, OpenOptions, RecordRow, Refused,
-    SqliteReader, SqliteStore, Store, StoreRead, Touched, WriteRow, Written,
+    Answer, Certificate, CloudOp, CloudWrite, Condition, Job, JoinJob, JoinTokenRow, OpenOptions, RecordRow, Refused, SqliteReader,
+    SqliteStore, Store, StoreRead, Touched, WriteRow, Written,
 };
 use metamanager::{LocalRequest, Precondition};
 use proto::build::Action;
 use proto::definition::{Definition, Labels};
 use proto::ids::{Revision, WriteId};
+use proto::list::ListQuery;
 use tempfile::TempDir;
 
 use super::words::{collection, key, node};
@@ -193,8 +194,7 @@ impl Cloud {
     pub fn all(&mut self, name: &str) -> Vec<RecordRow> {
         let (mut rows, mut after) = (Vec::new(), None);
         loop {
-            let request =
-                ListRequest { collection: collection(name), after, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 1_000 };
+            let request = ListQuery { after, ..ListQuery::all(collection(name), 1_000) };
             let page = self.reader().list(&request).unwrap().unwrap();
             rows.extend(page.records);
             after = page.next;

@@ -256,7 +256,7 @@ impl Edge {
     pub fn all(&mut self, name: &CollectionName) -> Vec<ViewRow> {
         let (mut rows, mut after) = (Vec::new(), None);
         loop {
-            let query = ListQuery { collection: name.clone(), after, prefix: None, keys: Vec::new(), filters: Vec::new(), limit: 1_000 };
+            let query = ListQuery { after, ..ListQuery::all(name.clone(), 1_000) };
             let page = match self.reader().list(&query) {
                 // The node does not get it.
                 Err(ReadError::UnknownCollection(_) | ReadError::NotSynced) => return rows,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proto::definition::Definition;
 use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::json::{Raw, Value, merge_patch};
+use proto::list::{Plan, Position};
 use proto::names::{CollectionName, Key, NodeName};
 use tokio::sync::Notify;
 use transport::join::{JoinRequest, JoinResponse, RenewRequest, Servers};
@@ -174,24 +175,21 @@ impl Hub for FakeHub {
     }
 
     async fn list(&self, query: ListQuery) -> Result<Page, Problem> {
-        Self::definition(&query.collection)?;
+        let declared = Self::definition(&query.collection)?.index_list();
+        Plan::choose(&query, &declared)?;
         let state = self.state.lock().unwrap();
         let keys = state.records.keys().filter(|(collection, key)| {
             collection == query.collection.as_str()
                 && query.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix))
                 && (query.keys.is_empty() || query.keys.iter().any(|own| own.as_str() == key))
-                && query.after.as_ref().is_none_or(|after| after.as_str() < key.as_str())
+                && query.after.as_ref().is_none_or(|after| after.key.as_str() < key.as_str())
         });
         let mut records: Vec<_> = keys.map(|(collection, key)| state.record(collection, key).unwrap()).collect();
         records.retain(|record| {
             let value = Value::parse(record.value.as_str()).unwrap();
-            query.filters.iter().all(|filter| {
-                value
-                    .get(&filter.field)
-                    .is_some_and(|raw| raw.as_text().is_some_and(|text| text == filter.text) || raw.as_str() == filter.text)
-            })
+            query.conditions.iter().all(|condition| condition.matches(&value))
         });
-        let next = records.get(query.limit).map(|_| Key::parse(&records[query.limit - 1].key).unwrap());
+        let next = records.get(query.limit).map(|_| Position::of_key(&records[query.limit - 1].key));
         records.truncate(query.limit);
         Ok(Page { records, next, since: "e1.7".into() })
     }

@@ -201,6 +201,9 @@ async fn lists_filter() {
     assert_eq!(count("Name=N1").await, 10);
     assert_eq!(count("Name=N1&n=3").await, 1);
     assert_eq!(count("value.n=4").await, 1);
+    assert_eq!(count("n[lt]=3&n%5Bgte%5D=1").await, 2);
+    assert_eq!(count("n[in]=1,2,x").await, 2);
+    assert_eq!(count("n[ne]=1").await, 19);
     assert_eq!(count("limit=7").await, 7);
     assert_eq!(count("sort=key").await, 20);
 }
@@ -208,13 +211,22 @@ async fn lists_filter() {
 #[tokio::test]
 async fn lists_refuse_what_they_cannot_do() {
     let api = Api::edge();
+    api.hub.fill(3);
     let ask = async |query: &str| api.get(&format!("/v1/collections/products/records?{query}")).answer().await;
     let problem = ask("sort=-UnitPrice").await.refused(400, "no_index");
     assert!(problem["detail"].as_str().unwrap().contains("indexes = [\"UnitPrice\"]"), "{problem}");
     assert_eq!(problem["field"], "UnitPrice");
-    let problem = ask("UnitPrice%5Blt%5D=10").await.refused(400, "bad_request");
-    assert!(problem["detail"].as_str().unwrap().contains("[lt]"), "{problem}");
-    for bad in ["limit=0", "limit=1001", "limit=ten", "after=nonsense", "prefix=a&prefix=b", "a=%ff"] {
+    let problem = ask("UnitPrice%5Blike%5D=10").await.refused(400, "bad_request");
+    assert!(problem["detail"].as_str().unwrap().contains("[like]"), "{problem}");
+    let next = api.get("/v1/collections/products/records?limit=1").answer().await.ok(200)["next"].as_str().unwrap().to_owned();
+    for other in ["sort=-key", "n[lt]=3", "prefix=0", "key=00001"] {
+        let problem = ask(&format!("after={next}&{other}")).await.refused(400, "bad_request");
+        assert_eq!(problem["field"], "after", "{other}");
+    }
+    ask(&format!("after={next}&limit=7")).await.ok(200);
+    for bad in
+        ["sort=key,Name", "sort=,", "sort=A,-A", "limit=0", "limit=1001", "limit=ten", "after=nonsense", "prefix=a&prefix=b", "a=%ff"]
+    {
         ask(bad).await.refused(400, "bad_request");
     }
     ask("key=..").await.refused(400, "bad_key");

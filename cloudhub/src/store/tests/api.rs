@@ -3,14 +3,15 @@
 use proto::build::Action;
 use proto::ids::WriteId;
 use proto::json::Raw;
+use proto::list::{Compare, Condition as Filter, ListQuery, Position};
 use proto::op::{Idempotency, Verdict};
 
 use super::bench::{Bench, Fixture, created, import_lines, key, name, node, op, put_op, revision, value};
 use super::edge::{Edge, put, set};
 use super::shops;
 use crate::store::{
-    Answer, CloudOp, CloudWrite, Condition, ConflictsRequest, ImportHow, ImportMode, Job, ListRequest, OpResult, Refused, StoreRead,
-    WritesRequest, Written,
+    Answer, CloudOp, CloudWrite, Condition, ConflictsRequest, ImportHow, ImportMode, Job, OpResult, Refused, StoreRead, WritesRequest,
+    Written,
 };
 
 pub(super) fn a_write_is_answered_with_its_records<F: Fixture>() {
@@ -166,25 +167,29 @@ pub(super) fn lists_page_and_filter<F: Fixture>() {
     }
     bench.put("stock", "other", "{}");
     bench.delete("stock", "k03");
-    let mut keys = |request: ListRequest| {
+    let mut keys = |request: ListQuery| {
         let page = bench.reader().list(&request).unwrap().unwrap();
-        (page.records.iter().map(|row| row.key.to_string()).collect::<Vec<_>>(), page.next.map(|key| key.to_string()))
+        (page.records.iter().map(|row| row.key.to_string()).collect::<Vec<_>>(), page.next.map(|place| place.key))
     };
-    let all = ListRequest { collection: name("stock"), after: None, prefix: None, keys: vec![], filters: vec![], limit: 4 };
+    let all = ListQuery::all(name("stock"), 4);
     assert_eq!(keys(all.clone()), (["k00", "k01", "k02", "k04"].map(String::from).to_vec(), Some("k04".to_owned())));
-    let page = ListRequest { after: Some(key("k23")), ..all.clone() };
+    let page = ListQuery { after: Some(Position::of_key("k23")), ..all.clone() };
     assert_eq!(keys(page), (vec!["k24".to_owned(), "other".to_owned()], None));
-    let prefix = ListRequest { prefix: Some("k1".to_owned()), limit: 100, ..all.clone() };
+    let prefix = ListQuery { prefix: Some("k1".to_owned()), limit: 100, ..all.clone() };
     assert_eq!(keys(prefix).0.len(), 10);
-    let filter = |field: &str, text: &str| ListRequest { filters: vec![(field.to_owned(), text.to_owned())], limit: 100, ..all.clone() };
+    let filter = |field: &str, text: &str| {
+        let conditions = vec![Filter::new(field, Compare::Equal, vec![text.to_owned()])];
+        ListQuery { conditions, limit: 100, ..all.clone() }
+    };
     for (field, text, count) in
         [("W", "lyon", 13), ("n", "4", 1), ("n", "4.00", 1), ("b", "true", 24), ("z", "null", 24), ("n", "x", 0), ("q", "1", 0)]
     {
         assert_eq!(keys(filter(field, text)).0.len(), count, "{field}={text}");
     }
-    let named = ListRequest { keys: vec![key("k05"), key("nothing"), key("k01"), key("k05"), key("k03")], ..all.clone() };
+    let named = ListQuery { keys: vec![key("k05"), key("nothing"), key("k01"), key("k05"), key("k03")], ..all.clone() };
     assert_eq!(keys(named), (vec!["k01".to_owned(), "k05".to_owned()], None));
-    assert!(bench.reader().list(&ListRequest { collection: name("nothing"), ..all }).unwrap().is_none());
+    let nothing = bench.reader().list(&ListQuery { collection: name("nothing"), ..all }).unwrap().unwrap_err();
+    assert_eq!(nothing, Refused::NoCollection(name("nothing")));
 }
 
 pub(super) fn exports_hold_everything<F: Fixture>() {

@@ -9,12 +9,13 @@ use proto::frame::{
 };
 use proto::ids::{Cursor, DatabaseId, EpochStart, Position, Revision};
 use proto::json::{Raw, Value};
+use proto::list::ListQuery;
 use proto::names::{CollectionName, Key};
 use proto::op::{Body, Change, Op, Outcome, To, Was, Write};
 use proto::session::cloud::Scan;
 
 use super::bench::{Bench, Fixture, key, name, node, value};
-use crate::store::{AdmitJob, Admitted, Answer, Job, ListRequest, Peer, Refused, ScanRequest, StoreError, StoreRead, Taken};
+use crate::store::{AdmitJob, Admitted, Answer, Job, Peer, Refused, ScanRequest, StoreError, StoreRead, Taken};
 
 type Place = (CollectionName, Key);
 
@@ -384,8 +385,7 @@ impl Edge {
         assert_eq!(self.compare(bench), [], "{}: digests agree", self.node);
         let mut expected = BTreeMap::new();
         for definition in &self.grants.definitions {
-            let mut request =
-                ListRequest { collection: definition.name.clone(), after: None, prefix: None, keys: vec![], filters: vec![], limit: 1_000 };
+            let mut request = ListQuery::all(definition.name.clone(), 1_000);
             loop {
                 let page = bench.reader().list(&request).unwrap().unwrap();
                 for row in page.records {

@@ -9,6 +9,7 @@ mod collections;
 mod compaction;
 mod digests;
 mod edge;
+mod lists;
 mod order;
 mod schedules;
 mod sqlite;

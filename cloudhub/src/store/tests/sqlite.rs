@@ -44,7 +44,7 @@ impl Embedded {
     }
 
     /// A second connection, to do what the store would not.
-    fn raw(&self) -> Connection {
+    pub(super) fn raw(&self) -> Connection {
         Connection::open(self.file()).unwrap()
     }
 }
