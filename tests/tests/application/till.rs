@@ -112,6 +112,62 @@ fn a_sale_that_is_sent_again_is_made_once() {
     assert_eq!(stock(&world, "FX-101"), before - 2);
 }
 
+/// The machine beneath an open page is set up anew: its old place in the stream means nothing there, and it lists again.
+#[test]
+fn a_page_goes_on_when_its_machine_was_set_up_anew() {
+    let mut world = two_shops();
+    let driver = Driver::start();
+    let till = Till::open(&driver, &world.edges[1]);
+    world.edges[1].stop();
+    till.link_is("No answer from edgehub");
+    world.edges[1].cli(&["reset", "--yes"]).done();
+    world.cloud.cli(&["record", "increment", "products", "FX-101", "Stock=100"]).done();
+    world.cloud.cli(&["record", "delete", "products", "RP-110", "--force"]).done();
+    let token = world.cloud.cli(&["token", "create", "--node", "oslo", "--replace", "--label", "site=oslo"]).done();
+    world.join_with(&world.edges[1], token.trim()).done();
+    world.edges[1].start();
+    till.link_is("Online");
+    till.stock_is("FX-101", &format!("{} left", stock(&world, "FX-101")));
+    till.0.until("what was deleted is gone", "!products.has('RP-110') && !document.querySelector('[data-key=RP-110]')");
+    till.sell("FX-101", 1);
+    till.badges_are("accepted");
+}
+
+/// A shop that lets nobody in without a token: the page asks for one, watches with it too, and asks again when it is over.
+#[test]
+fn a_till_asks_for_its_token() {
+    let mut world = two_shops();
+    let lyon = &mut world.edges[0];
+    lyon.stop();
+    lyon.configure("[api]\ntokens = \"required\"");
+    lyon.start();
+    let mut make = vec!["access", "create", "till", "--role", "editor"];
+    for collection in ["products", "categories", "orders", "order_lines"] {
+        make.extend(["--collection", collection]);
+    }
+    let token = lyon.cli(&make).done();
+    let driver = Driver::start();
+    let page = driver.open(&Till::address(lyon));
+    page.until("a question", "document.querySelector('dialog').open");
+    page.type_into("#token", token.trim());
+    page.click("dialog button");
+    let till = Till(page);
+    till.link_is("Online");
+    till.0.until("the products", "document.querySelectorAll('.product').length > 100");
+    till.sell("FX-101", 1);
+    till.badges_are("accepted");
+    world.cloud.cli(&["record", "merge", "products", "FX-101", r#"{"Name":"Screw of gold"}"#]).done();
+    till.0.until("the new name, which is watched", "document.querySelector('[data-key=FX-101] .name').textContent === 'Screw of gold'");
+    till.0.go(&Till::address(&world.edges[0]));
+    till.badges_are("accepted");
+    till.link_is("Online");
+    let list = world.edges[0].cli(&["access", "list", "-o", "json"]).done();
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let id = list["tokens"][0]["id"].as_str().unwrap_or_else(|| panic!("{list}"));
+    world.edges[0].cli(&["access", "revoke", id]).done();
+    till.0.until("the question again", "document.querySelector('dialog').open");
+}
+
 /// One plain page: short, readable by a screen reader, whole on a phone, and from nowhere else.
 #[test]
 fn the_page_is_plain_fits_a_phone_and_asks_its_own_shop_alone() {
