@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The port of the WebSocket link.
 pub const WS_PORT: u16 = 10000;
+/// The port of the QUIC link.
+pub const QUIC_PORT: u16 = 10001;
 /// The port of the API, of joins and of renewals.
 pub const API_PORT: u16 = 10002;
 
@@ -33,11 +35,54 @@ pub struct ServeConfig {
 pub struct Listen {
     /// Links over WebSocket, TCP.
     pub ws: SocketAddr,
-    /// Links over QUIC, UDP. Absent: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quic: Option<SocketAddr>,
+    /// Links over QUIC, UDP.
+    pub quic: QuicListen,
     /// The HTTPS API, TCP.
     pub api: SocketAddr,
+}
+
+/// Where to listen for QUIC, or that nobody does: on a machine without UDP, or behind a wall that lets none through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum QuicListen {
+    /// Nowhere; written `off`.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
+impl std::str::FromStr for QuicListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::At).map_err(|error| format!("{error}; write ADDRESS:PORT, or off"))
+    }
+}
+
+impl TryFrom<String> for QuicListen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<QuicListen> for String {
+    fn from(listen: QuicListen) -> Self {
+        listen.to_string()
+    }
+}
+
+impl std::fmt::Display for QuicListen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
 }
 
 impl Default for ServeConfig {
@@ -46,7 +91,7 @@ impl Default for ServeConfig {
         Self {
             data: DATA_DIR.default_path(),
             advertise: Vec::new(),
-            listen: Listen { ws: any(WS_PORT), quic: None, api: any(API_PORT) },
+            listen: Listen { ws: any(WS_PORT), quic: QuicListen::At(any(QUIC_PORT)), api: any(API_PORT) },
             log: LogConfig::default(),
         }
     }

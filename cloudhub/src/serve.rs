@@ -22,13 +22,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
+use transport::admission::Admit;
+use transport::any::AnyListener;
+use transport::quic::{QuicListener, ResetKey};
 use transport::swap::Swap;
 use transport::tls::CertificateClock;
 use transport::ws::WsListener;
 
 use crate::backup::check_interrupted;
 use crate::clock::SystemClock;
-use crate::config::ServeConfig;
+use crate::config::{QuicListen, ServeConfig};
 use crate::disk;
 use crate::engine::{Engine, Setup, Threads};
 use crate::http::{Access, CloudHub, JoinAnswers};
@@ -81,8 +84,10 @@ impl Signals {
 /// A hub that serves.
 pub struct Running {
     config: ServeConfig,
-    /// Where nodes connect.
+    /// Where nodes connect over WebSocket.
     pub websocket: SocketAddr,
+    /// Where nodes connect over QUIC, where they can.
+    pub quic: Option<SocketAddr>,
     /// Where the API is.
     pub api: SocketAddr,
     /// Who is connected.
@@ -101,11 +106,6 @@ impl Running {
     /// # Errors
     /// For the operator: what cannot be used, and what to do.
     pub async fn start(config: ServeConfig) -> anyhow::Result<Self> {
-        if let Some(address) = config.listen.quic {
-            anyhow::bail!(
-                "this version does not speak QUIC, so it cannot listen on {address}/udp: leave --listen-quic and listen.quic out"
-            );
-        }
         let clock = SystemClock::new();
         let data = config.data.clone();
         make_folder(&data)?;
@@ -113,8 +113,8 @@ impl Running {
         let registry = Arc::new(Registry::default());
         let (engine, threads) = open_store(&data, clock, Arc::clone(&registry)).await?;
         match Self::listen(&config, clock, Arc::clone(&registry), engine.clone()).await {
-            Ok(Parts { websocket, api, ledger, tasks, stop }) => {
-                Ok(Self { config, websocket, api, registry, engine, ledger, threads, tasks, stop })
+            Ok(Parts { websocket, quic, api, ledger, tasks, stop }) => {
+                Ok(Self { config, websocket, quic, api, registry, engine, ledger, threads, tasks, stop })
             }
             Err(error) => {
                 let _ = tokio::task::spawn_blocking(|| threads.stop()).await;
@@ -132,19 +132,22 @@ impl Running {
         let certificates = Certificates::new(Arc::clone(&pki), hosts, certificate_clock)?;
         let api_listener = bind_api(config.listen.api, data).await?;
         let api = api_listener.local_addr().context("the API's address")?;
-        let links = listen_ws(config, Arc::clone(&pki), certificates.link())?;
-        let websocket = links.local_addr();
+        let admit = admit(Arc::clone(&pki));
+        let over_websocket = listen_ws(config, Arc::clone(&admit), certificates.link())?;
+        let over_quic = listen_quic(config, admit, certificates.link(), &pki)?;
+        let (websocket, quic) = (over_websocket.local_addr(), over_quic.as_ref().map(AnyListener::local_addr));
         let (stop, stopped) = watch::channel(false);
         let ledger = Arc::new(Ledger::new(clock));
         let peers = Arc::new(Peers { engine: engine.clone(), registry: Arc::clone(&registry), ledger: Arc::clone(&ledger), clock });
-        let listen = BTreeMap::from([("api".to_owned(), api.to_string()), ("websocket".to_owned(), websocket.to_string())]);
+        let mut listen = BTreeMap::from([("api".to_owned(), api.to_string()), ("websocket".to_owned(), websocket.to_string())]);
+        listen.extend(quic.map(|quic| ("quic".to_owned(), quic.to_string())));
         let hub = CloudHub {
             engine: engine.clone(),
             registry,
             pki,
             access: Access::open(data)?,
             joins: JoinAnswers::default(),
-            servers: addresses::servers(&config.advertise, api, websocket),
+            servers: addresses::servers(&config.advertise, api, websocket, quic),
             listen,
             clock,
             started_ms: clock.wall_ms(),
@@ -155,16 +158,19 @@ impl Running {
         let router = cloud::router(Arc::new(hub), options);
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_api(Listening::Tls(api_listener, certificates.acceptor()), router, stopped.clone()));
-        tasks.spawn(peers.accept(links, stopped.clone()));
+        for links in std::iter::once(over_websocket).chain(over_quic) {
+            tasks.spawn(Arc::clone(&peers).accept(links, stopped.clone()));
+        }
         tasks.spawn(api::reserve::keep(data.clone(), stopped.clone(), disk::reserve_room));
         tasks.spawn(Arc::clone(&ledger).keep(engine, stopped.clone()));
         tasks.spawn(certificates.keep(stopped));
-        Ok(Parts { websocket, api, ledger, tasks, stop })
+        Ok(Parts { websocket, quic, api, ledger, tasks, stop })
     }
 
     /// Tells the operator and systemd that everything listens.
     fn announce(&self) {
-        info!(data = %self.config.data.display(), websocket = %self.websocket, api = %self.api, "serving");
+        let quic = self.quic.map_or_else(|| "off".to_owned(), |quic| format!("{quic}/udp"));
+        info!(data = %self.config.data.display(), websocket = %self.websocket, quic, api = %self.api, "serving");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
@@ -197,6 +203,7 @@ impl Running {
 /// What serves.
 struct Parts {
     websocket: SocketAddr,
+    quic: Option<SocketAddr>,
     api: SocketAddr,
     ledger: Arc<Ledger>,
     tasks: JoinSet<()>,
@@ -239,14 +246,21 @@ async fn bind_api(address: SocketAddr, data: &Path) -> anyhow::Result<TcpListene
     })
 }
 
-fn listen_ws(config: &ServeConfig, pki: Arc<Pki>, tls: Arc<Swap<rustls::ServerConfig>>) -> anyhow::Result<WsListener> {
-    let admit = Arc::new(
-        move |node: &transport::identity::NodeIdentity| {
-            if pki.is_revoked(&node.serial) { Err(revoked(&node.name)) } else { Ok(()) }
-        },
-    );
+fn admit(pki: Arc<Pki>) -> Admit {
+    Arc::new(move |node| if pki.is_revoked(&node.serial) { Err(revoked(&node.name)) } else { Ok(()) })
+}
+
+fn listen_ws(config: &ServeConfig, admit: Admit, tls: Arc<Swap<rustls::ServerConfig>>) -> anyhow::Result<AnyListener> {
     WsListener::bind(config.listen.ws, tls, admit)
+        .map(AnyListener::Ws)
         .map_err(|error| anyhow::anyhow!("{error} (--listen-ws for links; data folder {})", config.data.display()))
+}
+
+fn listen_quic(config: &ServeConfig, admit: Admit, tls: Arc<Swap<rustls::ServerConfig>>, pki: &Pki) -> anyhow::Result<Option<AnyListener>> {
+    let QuicListen::At(address) = config.listen.quic else { return Ok(None) };
+    QuicListener::bind(address, tls, admit, ResetKey(pki.secret("quic stateless reset")))
+        .map(|links| Some(AnyListener::Quic(links)))
+        .map_err(|error| anyhow::anyhow!("{error} (--listen-quic for links over UDP, off for none; data folder {})", config.data.display()))
 }
 
 fn revoked(node: &NodeName) -> String {

@@ -10,9 +10,10 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use transport::address::HostPort;
+use transport::proxy::{self, Proxy};
 use transport::tls::TlsProblem;
 
 /// How long a call may take; a join waits for two fsyncs at the hub.
@@ -93,7 +94,8 @@ struct Problem {
 }
 
 async fn exchange(server: &HostPort, tls: Arc<ClientConfig>, path: &str, body: Vec<u8>) -> Result<(http::StatusCode, Bytes), CallError> {
-    let tcp = TcpStream::connect((server.host.as_str(), server.port)).await.map_err(|error| unreachable(server, error))?;
+    let proxy = Proxy::of_environment(server).map_err(|error| unreachable(server, error))?;
+    let (tcp, _) = proxy::open(server, proxy.as_ref(), Instant::now() + DEADLINE).await.map_err(|error| unreachable(server, error))?;
     let name = server.server_name().ok_or_else(|| unreachable(server, "its name is not valid"))?;
     let stream = TlsConnector::from(tls).connect(name, tcp).await.map_err(|error| broken(server, error))?;
     let (mut sender, connection) =

@@ -1,5 +1,6 @@
 //! What edgehub can be told: files, `EDGEHUB_…` variables, and flags of `edgehub run`.
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,8 +42,11 @@ pub struct RunConfig {
 /// `[link]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkConfig {
-    /// The hub's link addresses, best first; empty before a join.
+    /// The hub's link addresses, best first; empty before a join. A port is WebSocket's.
     pub servers: Vec<HostPort>,
+    /// The hub's QUIC port; absent: the one that the join told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quic_port: Option<Port>,
     /// Bytes are paid for: fewer of them, slower to notice a dead link.
     pub metered: bool,
     /// What the link runs over.
@@ -53,11 +57,53 @@ pub struct LinkConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// Whatever works
+    /// QUIC, and WebSocket where that is up sooner
     #[default]
     Auto,
+    /// QUIC over UDP
+    Quic,
     /// WebSocket over TLS
     Websocket,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Quic => "quic",
+            Self::Websocket => "websocket",
+        })
+    }
+}
+
+/// A port, written as a number in a file and as its digits in a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "PortText", into = "u16")]
+pub struct Port(pub u16);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PortText {
+    Number(i64),
+    Text(String),
+}
+
+impl TryFrom<PortText> for Port {
+    type Error = String;
+
+    fn try_from(written: PortText) -> Result<Self, String> {
+        let number = match written {
+            PortText::Number(number) => u16::try_from(number).ok(),
+            PortText::Text(text) => text.parse().ok(),
+        };
+        number.filter(|port| *port > 0).map(Self).ok_or_else(|| "it is not a port: a number from 1 to 65535".to_owned())
+    }
+}
+
+impl From<Port> for u16 {
+    fn from(port: Port) -> Self {
+        port.0
+    }
 }
 
 /// `[join]`: used at a start without an identity.
@@ -150,6 +196,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "data", variable: "EDGEHUB_DATA", kind: Kind::Text },
     Setting { key: "listen", variable: "EDGEHUB_LISTEN", kind: Kind::List },
     Setting { key: "link.servers", variable: "EDGEHUB_LINK_SERVERS", kind: Kind::List },
+    Setting { key: "link.quic_port", variable: "EDGEHUB_LINK_QUIC_PORT", kind: Kind::Text },
     Setting { key: "link.metered", variable: "EDGEHUB_LINK_METERED", kind: Kind::Switch },
     Setting { key: "link.transport", variable: "EDGEHUB_LINK_TRANSPORT", kind: Kind::Text },
     Setting { key: "join.server", variable: "EDGEHUB_JOIN_SERVER", kind: Kind::Text },
@@ -187,6 +234,13 @@ impl RunConfig {
         }
         if let Some(folder) = &mut config.api.files {
             *folder = std::path::absolute(&folder).map_err(|error| wrong("api.static", error.to_string()))?;
+        }
+        if config.link.metered && config.link.transport == Transport::Quic {
+            return Err(wrong(
+                "link.transport",
+                "QUIC costs bytes while nothing happens, so a metered link goes over WebSocket: write \"auto\", or leave metered out"
+                    .to_owned(),
+            ));
         }
         config.data = DATA_DIR.resolve(Some(config.data));
         Ok(config)
@@ -312,6 +366,18 @@ mod tests {
         assert!(build("[api]\ntokens = \"requierd\"\n").unwrap_err().contains("`api.tokens`"));
         assert!(build("[api]\nhosts = [\"till.lyon.example\", \"till:10550\"]\n").is_ok());
         assert!(build("[api]\nhosts = [\"https://till\"]\n").unwrap_err().contains("is not a host name"));
+    }
+
+    #[test]
+    fn a_port_is_a_number_or_its_digits_and_metered_means_websocket() {
+        assert_eq!(build("[link]\nquic_port = 443\n").unwrap().link.quic_port, Some(Port(443)));
+        assert_eq!(build("[link]\nquic_port = \"443\"\n").unwrap().link.quic_port, Some(Port(443)));
+        for wrong in ["0", "70000", "\"x\""] {
+            let error = build(&format!("[link]\nquic_port = {wrong}\n")).unwrap_err();
+            assert!(error.starts_with("edgehub.toml line 2: `link.quic_port`"), "{error}");
+        }
+        let error = build("[link]\nmetered = true\ntransport = \"quic\"\n").unwrap_err();
+        assert!(error.starts_with("edgehub.toml line 3: `link.transport`"), "{error}");
     }
 
     #[test]

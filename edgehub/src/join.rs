@@ -14,7 +14,7 @@ use transport::tls::{CertificateClock, TlsProblem, join_client_config};
 use transport::token::JoinToken;
 
 use crate::call::{CallError, call};
-use crate::config::{JoinOptions, Joined};
+use crate::config::{JoinOptions, Joined, Transport};
 use crate::config_file;
 use crate::identity::{Identity, build_date, certificate_time, signing_request};
 
@@ -30,6 +30,10 @@ pub fn join(options: JoinOptions) -> anyhow::Result<Joined> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let clock: CertificateClock = Arc::new(join_time);
     let identity = runtime.block_on(join_now(&options, &clock))?;
+    // Said on the command line: `edgehub run` is to know it.
+    if options.transport != Transport::default() {
+        config_file::write_transport(&options.data, options.transport)?;
+    }
     Ok(Joined { node: identity.node().to_string() })
 }
 

@@ -9,11 +9,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::Context;
 use metamanager::{Event, Metamanager, Options};
 use proto::names::NodeName;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
-use transport::address::HostPort;
 use transport::swap::Swap;
 use transport::tls::CertificateClock;
 
@@ -21,14 +20,12 @@ use crate::clock::SystemClock;
 use crate::config::{RunConfig, Tokens, is_open};
 use crate::identity::{Identity, build_date, certificate_time};
 use crate::join::{join_now, make_folder};
-use crate::link::{Board, Linker, Verification};
+use crate::link::{self, Board, Linker, Verification};
 use crate::local::{Access, LocalHub, Tally, Turns};
 use crate::renew;
 use crate::reserve::{self, NodeDisk};
 use crate::serving::{self, NodeCertificate};
 
-/// The link's port, where an address names none.
-const LINK_PORT: u16 = 10000;
 /// Everything must have ended this long after SIGTERM; systemd and operators rely on five seconds in all.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -131,12 +128,14 @@ impl Node {
         }
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        // Before anybody reads that it serves, and tells it to stop.
+        let mut told = Told::listen()?;
         let listening = serving::listen(&node.config, hub, (&node.certificate, &node.certificate_clock), &mut tasks, &stopped).await?;
         info!(data = %data.display(), api = %listening.join(" "), "serving");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tasks.spawn(api::reserve::keep(data.clone(), stopped.clone(), reserve::room));
         tasks.spawn(node.connect(identity, stopped.clone()));
-        let ended = until_told(&mut tasks, &damaged).await;
+        let ended = until_told(&mut told, &mut tasks, &damaged).await;
         if !matches!(ended, Ok(Ended::Damaged)) {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         }
@@ -164,7 +163,7 @@ impl Node {
         };
         let _ = self.name.set(identity.node().clone());
         self.certificate.show(&identity, &self.certificate_clock);
-        let servers = self.servers(&identity);
+        let servers = link::servers(&self.config.link, identity.servers());
         let tls = match identity.link_tls(Arc::clone(&self.certificate_clock)) {
             Ok(tls) => Arc::new(Swap::new(tls)),
             Err(problem) => return error!(error = %problem, "this node's certificate cannot be used; join again"),
@@ -179,6 +178,8 @@ impl Node {
         }
         let linker = Linker {
             servers,
+            transport: self.config.link.transport,
+            data: self.config.data.clone(),
             tls: Arc::clone(&tls),
             store: self.store,
             board: self.board,
@@ -207,15 +208,6 @@ impl Node {
                 None
             }
         }
-    }
-
-    /// What the configuration says, or else what the hub said at the join.
-    fn servers(&self, identity: &Identity) -> Vec<HostPort> {
-        let configured =
-            self.config.link.servers.iter().map(|server| HostPort { host: server.host.clone(), port: server.port.unwrap_or(LINK_PORT) });
-        let told = identity.servers().websocket.iter().filter_map(|text| HostPort::parse(text, LINK_PORT).ok());
-        let configured: Vec<_> = configured.collect();
-        if configured.is_empty() { told.collect() } else { configured }
     }
 }
 
@@ -250,14 +242,25 @@ fn certificate_clock(clock: SystemClock, stored_ms: u64) -> CertificateClock {
     })
 }
 
+/// The signals that end a node.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Told {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+}
+
 /// Waits for a signal, or for damage. A listener that ends by itself ends the process with an error.
-async fn until_told(tasks: &mut JoinSet<()>, damaged: &Notify) -> anyhow::Result<Ended> {
-    let mut terminate = signal(SignalKind::terminate()).context("signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+async fn until_told(told: &mut Told, tasks: &mut JoinSet<()>, damaged: &Notify) -> anyhow::Result<Ended> {
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(Ended::Told),
-            _ = interrupt.recv() => return Ok(Ended::Told),
+            _ = told.terminate.recv() => return Ok(Ended::Told),
+            _ = told.interrupt.recv() => return Ok(Ended::Told),
             () = damaged.notified() => return Ok(Ended::Damaged),
             Some(ended) = tasks.join_next() => if let Err(panicked) = ended {
                 anyhow::bail!("a task failed: {panicked}");

@@ -1,5 +1,6 @@
-//! Bytes as they pass, below TLS: what metrics show, what "received n bytes" reports while a large frame
-//! trickles in, and what the rule of silence is judged by.
+//! Bytes as they pass. On the wire (below TLS, or all of UDP's payload): what metrics show. Of frames: what "received n bytes"
+//! reports while a large frame trickles in, and what the rule of silence is judged by; acknowledgements and probes of QUIC
+//! are on the wire and say nothing about frames.
 
 use std::io;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ pub struct LinkCounters {
     start: Instant,
     received: AtomicU64,
     sent: AtomicU64,
+    arrived: AtomicU64,
     /// Milliseconds after `start`.
     last_received: AtomicU64,
 }
@@ -24,10 +26,16 @@ pub struct LinkCounters {
 impl LinkCounters {
     /// Counters of a link that begins now.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { start: Instant::now(), received: AtomicU64::new(0), sent: AtomicU64::new(0), last_received: AtomicU64::new(0) })
+        let (received, sent, arrived) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { start: Instant::now(), received, sent, arrived, last_received: AtomicU64::new(0) })
     }
 
-    /// Bytes that arrived so far, also those of a frame that is not whole yet.
+    /// Bytes of frames that arrived so far, also of one that is not whole yet.
+    pub fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that came over the network so far.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
@@ -53,11 +61,24 @@ impl LinkCounters {
         }
     }
 
+    /// Bytes came in a stream that carries frames and nothing else.
     pub(crate) fn add_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.add_arrived(bytes);
+    }
+
+    /// Bytes of frames came; the wire is counted apart, by [`LinkCounters::wire`].
+    pub(crate) fn add_arrived(&self, bytes: usize) {
         if bytes > 0 {
-            self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.arrived.fetch_add(bytes as u64, Ordering::Relaxed);
             self.last_received.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
         }
+    }
+
+    /// What the wire has carried so far, as somebody else counted it.
+    pub(crate) fn wire(&self, received: u64, sent: u64) {
+        self.received.fetch_max(received, Ordering::Relaxed);
+        self.sent.fetch_max(sent, Ordering::Relaxed);
     }
 
     pub(crate) fn add_sent(&self, bytes: usize) {

@@ -6,6 +6,10 @@
 //! - [`link`]: the traits that a session's driver is written against, and [`counters`], by which it sees bytes
 //!   arrive before a frame is whole;
 //! - [`ws`]: WebSocket over TLS 1.3, the edge's [`ws::connect`] and the cloud's [`ws::WsListener`];
+//! - [`quic`]: QUIC over UDP, the edge's [`quic::connect`] and the cloud's [`quic::QuicListener`];
+//! - [`any`]: either of them, for code that does not care;
+//! - [`admission`] and [`dial`]: why a connection did not become a link, seen from the hub and from the edge;
+//! - [`proxy`]: the way to a TCP port, straight or through an HTTP proxy;
 //! - [`memory`]: the same traits without a network, for tests;
 //! - [`tls`]: every TLS configuration of the project, and what a TLS failure means to a person;
 //! - [`identity`]: who a certificate says its holder is;
@@ -14,14 +18,19 @@
 //! - [`limits`]: every bound, with its reason.
 
 pub mod address;
+pub mod admission;
+pub mod any;
 pub mod counters;
+pub mod dial;
 pub mod identity;
 pub mod join;
 pub mod limits;
 pub mod link;
 pub mod memory;
 pub mod private_file;
+pub mod proxy;
 pub mod pump;
+pub mod quic;
 pub mod swap;
 pub mod tls;
 pub mod token;

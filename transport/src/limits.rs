@@ -57,3 +57,49 @@ pub const PEM_FILE: u64 = 256 * 1024;
 
 /// Largest certificate signing request, bytes of PEM; an ECDSA one has about 500.
 pub const CSR: usize = 16 * 1024;
+
+/// Largest piece that a frame's buffer grows by while its bytes come over QUIC: a peer that announces the largest frame and sends
+/// nothing gets no memory for it.
+pub const GROWTH: usize = 64 * 1024;
+
+/// What one stream of QUIC may bring before it was read, bytes. At 300 ms there and back this lets 1.7 MB/s through; it
+/// is also what of a frame may wait in the sender, behind which nothing else waits, since control has a stream of its own.
+pub const QUIC_STREAM_WINDOW: u32 = 512 * 1024;
+
+/// The same for a connection: one full stream of bulk, and room that bulk cannot take from control.
+pub const QUIC_WINDOW: u32 = QUIC_STREAM_WINDOW + 128 * 1024;
+
+/// What a sender keeps until it is acknowledged, bytes: a full window of bulk, what is acknowledged late, and control.
+pub const QUIC_SEND_WINDOW: u64 = 2 * QUIC_STREAM_WINDOW as u64;
+
+/// Streams of each kind that a peer may have open at once: the one that it needs. More is a breach that ends its connection.
+pub const QUIC_STREAMS: u32 = 1;
+
+/// Without a packet for so long QUIC itself gives up. Above the session's longest silence (300 s, `metered`), so that the session
+/// is the one that decides.
+pub const QUIC_IDLE: Duration = Duration::from_secs(360);
+
+/// With so many handshakes in progress, a newcomer over QUIC has to show first that its address is its own (Retry).
+pub const QUIC_RETRY_ABOVE: usize = HANDSHAKES / 8;
+
+/// Connections over QUIC that one listener has at a time; more are refused. TCP has a bound in the process's descriptors, a UDP
+/// socket has none: with 24 KiB each this is about 1 GiB.
+pub const QUIC_CONNECTIONS: usize = 40_000;
+
+/// Connections over QUIC that wait while [`HANDSHAKES`] are in progress. More are refused.
+pub const QUIC_WAITING: usize = 4096;
+
+/// What is kept of each that waits, bytes: its first flight has two packets.
+pub const QUIC_WAITING_BYTES: u64 = 8 * 1024;
+
+/// What is kept of all that wait, bytes.
+pub const QUIC_WAITING_BYTES_ALL: u64 = 8 * 1024 * 1024;
+
+/// What the hub's one UDP socket may hold in either direction, bytes: a burst of many nodes at once. The system may allow less.
+pub const UDP_BUFFER: usize = 4 * 1024 * 1024;
+
+/// How much later each further address of a name is tried over QUIC, beside those before it: UDP does not say that nobody is there.
+pub const QUIC_STAGGER: Duration = Duration::from_millis(250);
+
+/// Largest head of a proxy's answer, bytes.
+pub const PROXY_ANSWER: usize = 8 * 1024;

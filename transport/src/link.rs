@@ -1,8 +1,11 @@
 //! What a session's driver knows of a link, whatever carries it.
 //!
-//! A link is one ordered, reliable stream of frames in each direction: the control stream. Transports that can
-//! open further streams (QUIC, for each ServiceBus request) will offer them beside it; a driver that only knows
-//! this trait goes on working.
+//! A link carries frames in two lanes each way, reliably. Within a lane frames keep their order, and a bulk frame is never
+//! delivered before a control frame that was begun before it. A control frame may overtake bulk: always on its way into the link,
+//! and over QUIC, which gives each lane a stream, also inside. Over a WebSocket both lanes share one stream.
+//!
+//! Transports that can open further streams (QUIC, for each ServiceBus request) will offer them beside these; a driver
+//! that only knows this trait goes on working.
 
 use std::fmt;
 use std::future::Future;
@@ -12,7 +15,7 @@ use bytes::Bytes;
 
 use crate::counters::LinkCounters;
 use crate::identity::PeerIdentity;
-use crate::limits::CLOSE_TEXT;
+use crate::limits::{CLOSE_TEXT, MAX_FRAME};
 
 /// A connection to a peer whose identity is proven, before it is split for use.
 pub trait Link: Send + 'static {
@@ -37,18 +40,69 @@ pub trait Link: Send + 'static {
     fn split(self) -> (Self::Tx, Self::Rx);
 }
 
-/// The sending half.
+/// Which frames wait for which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Small frames that something waits for.
+    Control,
+    /// Records and outcomes down, writes up.
+    Bulk,
+}
+
+/// The sending half: a place for one frame a lane, or one for both where the transport has one stream.
 pub trait LinkTx: Send + 'static {
-    /// Sends one frame. Ready when the kernel has taken all of it, so a slow peer slows the caller down.
-    ///
-    /// Dropping the future midway is safe: what was begun goes out before the next frame.
+    /// Whether [`LinkTx::begin`] can be called for this lane.
+    fn is_free(&self, lane: Lane) -> bool;
+
+    /// Hands over a frame. [`LinkTx::progress`] sends it.
     ///
     /// # Errors
-    /// [`LinkError::FrameTooLarge`] sends nothing and leaves the link usable; after any other error it is over.
-    fn send(&mut self, frame: Bytes) -> impl Future<Output = Result<(), LinkError>> + Send;
+    /// [`LinkError::FrameTooLarge`] sends nothing and leaves the link usable; [`LinkError::Busy`] where the lane is not free.
+    fn begin(&mut self, lane: Lane, frame: Bytes) -> Result<(), LinkError>;
+
+    /// Sends what was begun. Ready when the network's side has taken all of a frame, so a slow peer slows the caller down: a
+    /// lane is free again. Never ready while nothing is under way. Dropping the future midway loses nothing.
+    ///
+    /// # Errors
+    /// The link is over.
+    fn progress(&mut self) -> impl Future<Output = Result<(), LinkError>> + Send;
 
     /// Tells the peer that and why the link ends, waiting a second at most. Afterwards drop both halves.
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
+
+    /// Sends one control frame and waits until it is on its way; what was begun before goes with it.
+    ///
+    /// # Errors
+    /// As [`LinkTx::begin`] and [`LinkTx::progress`].
+    fn send(&mut self, frame: Bytes) -> impl Future<Output = Result<(), LinkError>> + Send {
+        self.send_in(Lane::Control, frame)
+    }
+
+    /// Sends one frame in a lane and waits until it is on its way.
+    ///
+    /// # Errors
+    /// As [`LinkTx::begin`] and [`LinkTx::progress`].
+    fn send_in(&mut self, lane: Lane, frame: Bytes) -> impl Future<Output = Result<(), LinkError>> + Send {
+        async move {
+            check_size(&frame)?;
+            while !self.is_free(lane) {
+                self.progress().await?;
+            }
+            self.begin(lane, frame)?;
+            while !self.is_free(lane) {
+                self.progress().await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The bound that both sides judge by.
+pub(crate) fn check_size(frame: &Bytes) -> Result<(), LinkError> {
+    if frame.len() > MAX_FRAME {
+        return Err(LinkError::FrameTooLarge { bytes: frame.len(), max: MAX_FRAME });
+    }
+    Ok(())
 }
 
 /// The receiving half.
@@ -76,6 +130,8 @@ pub enum Received {
 pub enum TransportKind {
     /// WebSocket over TLS over TCP.
     WebSocket,
+    /// QUIC over UDP.
+    Quic,
     /// Two ends in one process.
     Memory,
 }
@@ -85,6 +141,7 @@ impl TransportKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
+            Self::Quic => "quic",
             Self::Memory => "memory",
         }
     }
@@ -146,6 +203,26 @@ pub enum CloseCode {
     Other(u16),
 }
 
+impl CloseCode {
+    /// Its number on the wire, which is WebSocket's (RFC 6455, 7.4.1) on every transport.
+    pub fn number(self) -> u16 {
+        match self {
+            Self::Done => 1000,
+            Self::GoingAway => 1001,
+            Self::Protocol => 1002,
+            Self::Refused => 1008,
+            Self::TooLarge => 1009,
+            Self::Other(number) => number,
+        }
+    }
+
+    /// What a number says.
+    pub fn of(number: u16) -> Self {
+        let known = [Self::Done, Self::GoingAway, Self::Protocol, Self::Refused, Self::TooLarge];
+        known.into_iter().find(|code| code.number() == number).unwrap_or(Self::Other(number))
+    }
+}
+
 /// Why a link cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -157,6 +234,9 @@ pub enum LinkError {
         /// The bound.
         max: usize,
     },
+    /// The lane still holds a frame: [`LinkTx::progress`] first.
+    #[error("a frame is still on its way in this lane")]
+    Busy,
     /// The peer sent something that this link does not speak; it has been told.
     #[error("the peer broke the link's rules: {0}")]
     Protocol(String),

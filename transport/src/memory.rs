@@ -7,8 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::counters::LinkCounters;
 use crate::identity::PeerIdentity;
-use crate::limits::MAX_FRAME;
-use crate::link::{CloseReason, Link, LinkError, LinkRx, LinkTx, Received, TransportKind};
+use crate::link::{CloseReason, Lane, Link, LinkError, LinkRx, LinkTx, Received, TransportKind, check_size};
 
 /// Two ends of a link that holds at most `frames` frames in each direction, and the means to cut it. `first`
 /// and `second` are who the ends *are*: the first end's peer is `second`.
@@ -69,42 +68,60 @@ impl Link for MemoryLink {
     }
 
     fn split(self) -> (MemoryTx, MemoryRx) {
-        let tx = MemoryTx { frames: self.tx, cut: self.cut.clone(), counters: self.counters.clone() };
+        let tx = MemoryTx { frames: self.tx, cut: self.cut.clone(), counters: self.counters.clone(), waiting: None };
         (tx, MemoryRx { frames: self.rx, cut: self.cut, counters: self.counters })
     }
 }
 
-/// The sending half.
+/// The sending half: one place, which both lanes share.
 #[derive(Debug)]
 pub struct MemoryTx {
     frames: mpsc::Sender<Received>,
     cut: watch::Receiver<bool>,
     counters: Arc<LinkCounters>,
-}
-
-impl MemoryTx {
-    async fn put(&mut self, what: Received) -> Result<(), LinkError> {
-        tokio::select! {
-            biased;
-            () = was_cut(&mut self.cut) => Err(cut_error()),
-            sent = self.frames.send(what) => sent.map_err(|_| LinkError::Lost("the other end is gone".to_owned())),
-        }
-    }
+    waiting: Option<Bytes>,
 }
 
 impl LinkTx for MemoryTx {
-    async fn send(&mut self, frame: Bytes) -> Result<(), LinkError> {
-        let bytes = frame.len();
-        if bytes > MAX_FRAME {
-            return Err(LinkError::FrameTooLarge { bytes, max: MAX_FRAME });
+    fn is_free(&self, _lane: Lane) -> bool {
+        self.waiting.is_none()
+    }
+
+    fn begin(&mut self, lane: Lane, frame: Bytes) -> Result<(), LinkError> {
+        check_size(&frame)?;
+        if !self.is_free(lane) {
+            return Err(LinkError::Busy);
         }
-        self.put(Received::Frame(frame)).await?;
-        self.counters.add_sent(bytes);
+        self.waiting = Some(frame);
+        Ok(())
+    }
+
+    async fn progress(&mut self) -> Result<(), LinkError> {
+        if self.waiting.is_none() {
+            return std::future::pending().await;
+        }
+        // Not yet taken out: this may be dropped before there is room.
+        tokio::select! {
+            biased;
+            () = was_cut(&mut self.cut) => return Err(cut_error()),
+            permit = self.frames.reserve() => {
+                let permit = permit.map_err(|_| LinkError::Lost("the other end is gone".to_owned()))?;
+                if let Some(frame) = self.waiting.take() {
+                    self.counters.add_sent(frame.len());
+                    permit.send(Received::Frame(frame));
+                }
+            }
+        }
         Ok(())
     }
 
     async fn close(&mut self, reason: CloseReason) {
-        let goodbye = self.put(Received::Closed(reason));
+        let goodbye = async {
+            while !self.is_free(Lane::Control) {
+                self.progress().await?;
+            }
+            self.frames.send(Received::Closed(reason)).await.map_err(|_| cut_error())
+        };
         // An end that nobody reads from any more needs no goodbye.
         let _ = tokio::time::timeout(crate::limits::GOODBYE, goodbye).await;
     }
@@ -149,6 +166,7 @@ fn cut_error() -> LinkError {
 mod tests {
     use super::*;
     use crate::identity::HubIdentity;
+    use crate::limits::MAX_FRAME;
     use crate::link::CloseCode;
 
     fn ends(frames: usize) -> (MemoryLink, MemoryLink, Cut) {
@@ -179,9 +197,10 @@ mod tests {
         tx.send(Bytes::from_static(b"1")).await.unwrap();
         let second = tx.send(Bytes::from_static(b"2"));
         assert!(tokio::time::timeout(std::time::Duration::from_secs(60), second).await.is_err());
-        rx.recv().await.unwrap();
-        tx.send(Bytes::from_static(b"3")).await.unwrap();
-        assert_eq!(rx.recv().await.unwrap(), Received::Frame(Bytes::from_static(b"3")));
+        let read = async { [rx.recv().await.unwrap(), rx.recv().await.unwrap(), rx.recv().await.unwrap()] };
+        let (sent, read) = tokio::join!(tx.send(Bytes::from_static(b"3")), read);
+        sent.unwrap();
+        assert_eq!(read, [b"1", b"2", b"3"].map(|frame| Received::Frame(Bytes::from_static(frame))), "what was begun goes out");
     }
 
     #[tokio::test]

@@ -1,15 +1,13 @@
 //! The loop between a session's state machine and its link, the same on both sides: bytes and answers go in, frames
 //! and wishes come out, timers fire. All decisions are the machine's.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proto::clock::Now;
 use tokio::sync::{Notify, mpsc};
 
-use crate::link::{CloseCode, CloseReason, Link, LinkError, LinkRx, LinkTx, Received};
+use crate::link::{CloseCode, CloseReason, Lane, Link, LinkError, LinkRx, LinkTx, Received};
 
 /// How long a last word may take before the link is dropped without it.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -33,9 +31,11 @@ pub trait Driver: Send {
     fn work(&mut self, now: Now);
     /// When [`Driver::tick`] is due, on the monotonic clock, milliseconds.
     fn next_tick(&self) -> Option<u64>;
-    /// The next frame to send, if there is one.
-    fn poll_send(&mut self, now: Now) -> Option<Bytes>;
-    /// Whether the session has ended; what [`Driver::poll_send`] still gives is its last word.
+    /// The next control frame to send, if there is one.
+    fn poll_control(&mut self, now: Now) -> Option<Bytes>;
+    /// The next bulk frame to send. Asked for only when no control frame waits.
+    fn poll_bulk(&mut self, now: Now) -> Option<Bytes>;
+    /// Whether the session has ended; what [`Driver::poll_control`] still gives is its last word.
     fn is_over(&self) -> bool;
 }
 
@@ -60,22 +60,23 @@ pub async fn pump<L: Link, D: Driver>(
     now: &(dyn Fn() -> Now + Send + Sync),
 ) -> Stopped {
     let counters = link.counters();
-    let (tx, mut rx) = link.split();
-    let mut sender = Sender::Idle(tx);
+    let (mut tx, mut rx) = link.split();
     loop {
         driver.work(now());
-        sender.fill(driver, now());
+        if let Err(error) = fill(&mut tx, driver, now()) {
+            return Stopped::Broken(error);
+        }
         // Handing out a frame can be the end of something, too.
         driver.work(now());
         if driver.is_over() {
             drop(rx);
-            farewell(sender, driver, now).await;
+            farewell(tx, driver, now).await;
             return Stopped::Over;
         }
         let due = driver.next_tick().map(|due| Duration::from_millis(due.saturating_sub(now().mono_ms)));
         tokio::select! {
             received = rx.recv() => {
-                driver.bytes(counters.received());
+                driver.bytes(counters.arrived());
                 match received {
                     Ok(Received::Frame(frame)) => driver.frame(now(), &frame),
                     Ok(Received::Closed(reason)) => return Stopped::Closed(reason),
@@ -84,15 +85,32 @@ pub async fn pump<L: Link, D: Driver>(
             }
             Some(event) = events.recv() => driver.event(now(), event),
             () = wake.notified() => driver.woken(),
-            sent = sender.sent() => if let Err(error) = sent {
+            sent = tx.progress() => if let Err(error) = sent {
                 return Stopped::Broken(error);
             },
             () = sleep(due) => {
-                driver.bytes(counters.received());
+                driver.bytes(counters.arrived());
                 driver.tick(now());
             }
         }
     }
+}
+
+/// Hands over one frame where there is room: control first, and bulk only behind all of it. One frame at a time is asked for, so
+/// that the machine can let control overtake bulk until the last moment.
+fn fill<T: LinkTx, D: Driver>(tx: &mut T, driver: &mut D, now: Now) -> Result<(), LinkError> {
+    if !tx.is_free(Lane::Control) {
+        return Ok(());
+    }
+    if let Some(frame) = driver.poll_control(now) {
+        return tx.begin(Lane::Control, frame);
+    }
+    if tx.is_free(Lane::Bulk)
+        && let Some(frame) = driver.poll_bulk(now)
+    {
+        tx.begin(Lane::Bulk, frame)?;
+    }
+    Ok(())
 }
 
 async fn sleep(due: Option<Duration>) {
@@ -102,52 +120,21 @@ async fn sleep(due: Option<Duration>) {
     }
 }
 
-/// The sending half: at rest, or inside one send. One frame is asked for at a time, so that the machine can let
-/// control overtake bulk until the last moment.
-enum Sender<T> {
-    Idle(T),
-    Busy(Sending<T>),
-    Gone,
-}
-
-/// One send under way; gives the sending half back.
-type Sending<T> = Pin<Box<dyn Future<Output = (T, Result<(), LinkError>)> + Send>>;
-
-impl<T: LinkTx> Sender<T> {
-    fn fill<D: Driver>(&mut self, driver: &mut D, now: Now) {
-        if !matches!(self, Self::Idle(_)) {
-            return;
-        }
-        let Some(frame) = driver.poll_send(now) else { return };
-        if let Self::Idle(mut tx) = std::mem::replace(self, Self::Gone) {
-            *self = Self::Busy(Box::pin(async move {
-                let sent = tx.send(frame).await;
-                (tx, sent)
-            }));
-        }
-    }
-
-    async fn sent(&mut self) -> Result<(), LinkError> {
-        let Self::Busy(sending) = self else { return std::future::pending().await };
-        let (tx, sent) = sending.await;
-        *self = Self::Idle(tx);
-        sent
-    }
-}
-
-async fn farewell<T: LinkTx, D: Driver>(mut sender: Sender<T>, driver: &mut D, now: &(dyn Fn() -> Now + Send + Sync)) {
+/// What is left to say, and the end. Bulk that is still under way is of no use any more, but a transport with one stream
+/// has to finish it.
+async fn farewell<T: LinkTx, D: Driver>(mut tx: T, driver: &mut D, now: &(dyn Fn() -> Now + Send + Sync)) {
     let last_words = async {
         loop {
-            sender.fill(driver, now());
-            match sender {
-                Sender::Busy(_) => sender.sent().await?,
-                Sender::Idle(ref mut tx) => {
-                    tx.close(CloseReason::new(CloseCode::Done, "")).await;
-                    return Ok::<_, LinkError>(());
-                }
-                Sender::Gone => return Ok(()),
+            while !tx.is_free(Lane::Control) {
+                tx.progress().await?;
+            }
+            match driver.poll_control(now()) {
+                Some(frame) => tx.begin(Lane::Control, frame)?,
+                None => break,
             }
         }
+        tx.close(CloseReason::new(CloseCode::Done, "")).await;
+        Ok::<_, LinkError>(())
     };
     // A peer that does not take the last word learns of the end by the link's.
     let _ = tokio::time::timeout(FAREWELL, last_words).await;

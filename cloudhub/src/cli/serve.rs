@@ -9,7 +9,7 @@ use api::logging::{self, LogFormat, LogLevel};
 use clap::Args;
 
 use super::Serve;
-use crate::config::{DATA_DIR, SETTINGS, ServeConfig};
+use crate::config::{DATA_DIR, QuicListen, SETTINGS, ServeConfig};
 
 /// The flags of `cloudhub serve`. What is not given comes from a variable, the file, or a default.
 #[derive(Debug, Default, Args)]
@@ -20,9 +20,9 @@ pub(super) struct ServeArgs {
     /// Listen here for links over WebSocket [default: 0.0.0.0:10000]
     #[arg(long, value_name = "ADDRESS")]
     listen_ws: Option<SocketAddr>,
-    /// For links over QUIC, which this version does not speak: nothing listens there
+    /// Listen here for links over QUIC, UDP; off: nowhere [default: 0.0.0.0:10001]
     #[arg(long, value_name = "ADDRESS")]
-    listen_quic: Option<SocketAddr>,
+    listen_quic: Option<QuicListen>,
     /// Listen here for the API and for joins [default: 0.0.0.0:10002]
     #[arg(long, value_name = "ADDRESS")]
     listen_api: Option<SocketAddr>,
@@ -65,7 +65,7 @@ impl ServeArgs {
         let text = |value: Option<SocketAddr>| value.map(|value| value.to_string());
         layers.flag("data", "--data", data.map(|data| data.to_string_lossy().into_owned()));
         layers.flag("listen.ws", "--listen-ws", text(self.listen_ws));
-        layers.flag("listen.quic", "--listen-quic", text(self.listen_quic));
+        layers.flag("listen.quic", "--listen-quic", self.listen_quic.map(|listen| listen.to_string()));
         layers.flag("listen.api", "--listen-api", text(self.listen_api));
         let advertise: Vec<String> = self.advertise.iter().map(HostPort::to_string).collect();
         layers.flag("advertise", "--advertise", Some(advertise).filter(|names| !names.is_empty()));

@@ -381,8 +381,12 @@ impl Driver for CloudDriver {
         self.session.next_tick()
     }
 
-    fn poll_send(&mut self, now: Now) -> Option<Bytes> {
-        self.session.poll_send(now).map(|frame| frame.encode().into())
+    fn poll_control(&mut self, now: Now) -> Option<Bytes> {
+        self.session.poll_control(now).map(|frame| frame.encode().into())
+    }
+
+    fn poll_bulk(&mut self, now: Now) -> Option<Bytes> {
+        self.session.poll_bulk(now).map(|frame| frame.encode().into())
     }
 
     fn is_over(&self) -> bool {

@@ -16,10 +16,11 @@ use proto::clock::Now;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
+use transport::admission::RefusalReason;
+use transport::any::AnyListener;
 use transport::identity::NodeIdentity;
 use transport::link::Link;
 use transport::pump::{Stopped, pump};
-use transport::ws::{RefusalReason, WsListener};
 
 use crate::clock::SystemClock;
 use crate::engine::Engine;
@@ -46,7 +47,7 @@ pub struct Peers {
 impl Peers {
     /// Takes nodes in until the hub stops; then tells every session, and waits until they have ended, for
     /// [`SESSIONS_END`] at most.
-    pub async fn accept(self: Arc<Self>, mut listener: WsListener, mut stop: watch::Receiver<bool>) {
+    pub async fn accept(self: Arc<Self>, mut listener: AnyListener, mut stop: watch::Receiver<bool>) {
         let mut sessions = JoinSet::new();
         loop {
             tokio::select! {
@@ -100,6 +101,9 @@ impl Peers {
         if live.view().open {
             info!(node = %live.node, address = %live.address, reason = %text, "node disconnected");
             self.ledger.event(&live.node, "disconnected", text);
+        } else if driver.end().is_none() && driver.peer().is_none() {
+            // It said no word: a node that tries two ways at once takes the faster one.
+            debug!(node = %live.node, address = %live.address, reason = %text, "no session");
         } else {
             warn!(node = %live.node, address = %live.address, reason = %text, "no session");
         }

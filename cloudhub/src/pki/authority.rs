@@ -68,6 +68,15 @@ pub enum IssueError {
 }
 
 impl Authority {
+    /// Made of the CA's key, which it does not tell.
+    pub(super) fn secret(&self, purpose: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(purpose.as_bytes());
+        hash.update([0]);
+        hash.update(self.issuer.key().serialize_der());
+        hash.finalize().into()
+    }
+
     /// Loads the CA, or makes one.
     pub(super) fn open(dir: &Path, now: SystemTime) -> Result<Self, PkiError> {
         let (key_path, path) = (dir.join("ca.key"), dir.join("ca.crt"));

@@ -92,6 +92,11 @@ impl Pki {
         self.authority.certificate.clone()
     }
 
+    /// A secret of this hub for one use, the same at each start. Another CA makes another one.
+    pub fn secret(&self, purpose: &str) -> [u8; 32] {
+        self.authority.secret(purpose)
+    }
+
     /// The hub's certificate, with its chain and key.
     pub fn hub(&self) -> Credentials {
         Credentials::clone(&self.hub.get())

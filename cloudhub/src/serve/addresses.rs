@@ -16,12 +16,12 @@ pub(super) fn certificate_hosts(advertised: &[HostPort]) -> Vec<String> {
 
 /// What a node learns at its join. An advertised port is the API's, as people type it; the link's is the one that is
 /// really listened on. Where the operator advertises nothing, addresses at which nothing listens are left out.
-pub(super) fn servers(advertised: &[HostPort], api: SocketAddr, link: SocketAddr) -> Servers {
-    if advertised.is_empty() {
-        return list(&own(link), &own(api), api.port(), link.port());
-    }
-    let hosts: Vec<_> = advertised.iter().map(|advertised| (advertised.host.clone(), advertised.port)).collect();
-    list(&hosts, &hosts, api.port(), link.port())
+pub(super) fn servers(advertised: &[HostPort], api: SocketAddr, websocket: SocketAddr, quic: Option<SocketAddr>) -> Servers {
+    let advertised: Vec<_> = advertised.iter().map(|advertised| (advertised.host.clone(), advertised.port)).collect();
+    let hosts = |listening| if advertised.is_empty() { own(listening) } else { advertised.clone() };
+    let api = hosts(api).iter().map(|(host, port)| shown(host, port.unwrap_or(api.port()))).collect();
+    let quic = quic.map(|quic| links(&hosts(quic), quic.port())).unwrap_or_default();
+    Servers { websocket: links(&hosts(websocket), websocket.port()), quic, api }
 }
 
 /// This machine's names and addresses, as far as they lead to `listening`.
@@ -38,17 +38,19 @@ fn leads_to(host: &str, listening: IpAddr) -> bool {
     }
 }
 
-fn list(link_hosts: &[(String, Option<u16>)], api_hosts: &[(String, Option<u16>)], api_port: u16, link_port: u16) -> Servers {
-    let shown = |host: &String, port| address::HostPort { host: host.clone(), port }.to_string();
-    let mut websocket: Vec<String> = Vec::new();
-    for (host, _) in link_hosts {
-        let link = shown(host, link_port);
-        if !websocket.contains(&link) {
-            websocket.push(link);
+fn shown(host: &str, port: u16) -> String {
+    address::HostPort { host: host.to_owned(), port }.to_string()
+}
+
+fn links(hosts: &[(String, Option<u16>)], port: u16) -> Vec<String> {
+    let mut links: Vec<String> = Vec::new();
+    for (host, _) in hosts {
+        let link = shown(host, port);
+        if !links.contains(&link) {
+            links.push(link);
         }
     }
-    let api = api_hosts.iter().map(|(host, port)| shown(host, port.unwrap_or(api_port))).collect();
-    Servers { websocket, quic: Vec::new(), api }
+    links
 }
 
 #[cfg(test)]
@@ -66,15 +68,16 @@ mod tests {
 
     #[test]
     fn an_advertised_port_is_the_apis() {
-        let servers = servers(&parse(&["hub.example:443", "hub.example", "::1"]), any(10_002), any(10_000));
+        let servers = servers(&parse(&["hub.example:443", "hub.example", "::1"]), any(10_002), any(10_000), Some(any(10_001)));
         assert_eq!(servers.websocket, ["hub.example:10000", "[::1]:10000"]);
         assert_eq!(servers.api, ["hub.example:443", "hub.example:10002", "[::1]:10002"]);
-        assert!(servers.quic.is_empty());
+        assert_eq!(servers.quic, ["hub.example:10001", "[::1]:10001"]);
     }
 
     #[test]
     fn without_a_word_everything_is_advertised() {
-        let servers = servers(&[], any(7), any(8));
+        let servers = servers(&[], any(7), any(8), None);
+        assert!(servers.quic.is_empty(), "nothing listens there");
         assert!(servers.websocket.contains(&"localhost:8".to_owned()) && servers.api.contains(&"localhost:7".to_owned()));
         let hosts = certificate_hosts(&parse(&["hub.example:443"]));
         assert!(hosts.contains(&"hub.example".to_owned()) && hosts.contains(&"localhost".to_owned()));
@@ -82,10 +85,11 @@ mod tests {
 
     #[test]
     fn where_nothing_listens_no_node_is_sent() {
-        let servers = servers(&[], any(7), "127.0.0.1:8".parse().unwrap());
+        let servers = servers(&[], any(7), "127.0.0.1:8".parse().unwrap(), Some("127.0.0.1:9".parse().unwrap()));
         assert!(servers.api.iter().all(|address| !address.starts_with('[')), "{:?}", servers.api);
         let addresses = servers.websocket.iter().filter(|address| is_no_name(address));
         assert_eq!(addresses.collect::<Vec<_>>(), ["127.0.0.1:8"]);
+        assert!(servers.quic.contains(&"127.0.0.1:9".to_owned()), "{:?}", servers.quic);
         let everywhere: IpAddr = "::".parse().unwrap();
         assert!(leads_to("::1", everywhere) && leads_to("192.0.2.7", everywhere) && leads_to("hub.example", everywhere));
         assert!(!leads_to("::1", any(1).ip()) && leads_to("192.0.2.7", any(1).ip()));

@@ -4,9 +4,10 @@ use http::Method;
 use proto::frame::Frame;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, SanType};
 use serde_json::json;
+use transport::dial::ConnectReason;
 use transport::identity::node_uri;
 use transport::link::{Link, LinkRx, LinkTx, Received};
-use transport::ws::{ConnectReason, connect};
+use transport::ws::connect;
 
 use crate::hub::{Hub, node_name};
 use crate::node::{Machine, Memory, Session, new_key, server, tls_of};

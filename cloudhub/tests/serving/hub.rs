@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::client::{Client, ClientError, Request, Secret, trusting};
 use api::config::HostPort;
-use cloudhub::config::{Listen, ServeConfig};
+use cloudhub::config::{Listen, QuicListen, ServeConfig};
 use cloudhub::serve::Running;
 use http::Method;
 use proto::names::NodeName;
@@ -22,7 +22,7 @@ pub(crate) struct Hub {
 pub(crate) fn config(data: &TempDir) -> ServeConfig {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let data = data.path().join("data");
-    ServeConfig { data, listen: Listen { ws: free, quic: None, api: free }, ..ServeConfig::default() }
+    ServeConfig { data, listen: Listen { ws: free, quic: QuicListen::At(free), api: free }, ..ServeConfig::default() }
 }
 
 impl Hub {

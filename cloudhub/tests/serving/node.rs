@@ -14,10 +14,11 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use transport::address::HostPort;
+use transport::dial::ConnectError;
 use transport::link::{Link, LinkRx, LinkTx, Received};
 use transport::tls::{Credentials, certificates, link_client_config};
 use transport::token::JoinToken;
-use transport::ws::{ConnectError, WsLink, WsRx, WsTx, connect};
+use transport::ws::{WsLink, WsRx, WsTx, connect};
 
 use crate::hub::Hub;
 

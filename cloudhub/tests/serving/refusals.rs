@@ -5,6 +5,8 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::json;
 
+use cloudhub::config::QuicListen;
+
 use crate::hub::{Hub, client, config, refusal};
 use crate::node::{Machine, join_body, new_key};
 use crate::run;
@@ -120,10 +122,11 @@ fn a_start_that_cannot_be_says_why() {
         let text = started(taken.clone()).await;
         assert!(text.contains(&hub.running.websocket.to_string()) && text.contains("--listen-ws"), "{text}");
         taken.listen.ws = config(&other).listen.ws;
-        taken.listen.quic = Some(hub.running.api);
+        let quic = hub.running.quic.unwrap();
+        taken.listen.quic = QuicListen::At(quic);
         let text = started(taken.clone()).await;
-        assert!(text.contains("QUIC") && text.contains("--listen-quic"), "{text}");
-        taken.listen.quic = None;
+        assert!(text.contains(&quic.to_string()) && text.contains("--listen-quic"), "{text}");
+        taken.listen.quic = QuicListen::Off;
         let second = cloudhub::serve::Running::start(taken).await.unwrap();
         second.stop().await.unwrap();
         hub.stop().await;

@@ -8,7 +8,7 @@ use api::config::{ConfigError, Document, Layers};
 use api::logging::{self, LogFormat, LogLevel};
 use clap::Args;
 
-use crate::config::{DATA_DIR, RunConfig, SETTINGS};
+use crate::config::{DATA_DIR, RunConfig, SETTINGS, Transport};
 use crate::config_file;
 
 /// The flags of `edgehub run`. What is not given comes from a variable, a file, or a default.
@@ -20,6 +20,9 @@ pub(super) struct RunArgs {
     /// Listen here for the local API (repeatable) [default: 127.0.0.1:10550 and [::1]:10550]
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<SocketAddr>,
+    /// What the link runs over [default: auto]
+    #[arg(long, value_enum, value_name = "TRANSPORT")]
+    transport: Option<Transport>,
     /// text for people, json for collectors [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -75,6 +78,7 @@ impl RunArgs {
         layers.flag("data", "--data", data.map(|data| data.to_string_lossy().into_owned()));
         let listen: Vec<String> = self.listen.iter().map(SocketAddr::to_string).collect();
         layers.flag("listen", "--listen", Some(listen).filter(|addresses| !addresses.is_empty()));
+        layers.flag("link.transport", "--transport", self.transport.map(|transport| transport.to_string()));
         layers.flag("log.format", "--log-format", self.log_format.map(|format| format.to_string()));
         layers.flag("log.level", "--log-level", self.log_level.map(|level| level.to_string()));
         Ok(layers)

@@ -18,16 +18,17 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use transport::address::HostPort;
+use transport::dial::{ConnectError, ConnectReason};
 use transport::identity::CertificateFacts;
+use transport::proxy::{self, Proxy};
 use transport::tls::{CertificateClock, TlsProblem, join_client_config, looking_client_config};
 use transport::token::JoinToken;
-use transport::ws::{ConnectError, ConnectReason};
 
 use super::{PATIENCE, SERVERS};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Transport};
 use crate::identity::Identity;
+use crate::link::{self, Way};
 
-const LINK_PORT: u16 = 10000;
 const API_PORT: u16 = 10002;
 
 /// What an address is meant to be.
@@ -40,6 +41,7 @@ pub(super) enum Role {
 /// Where the hub should be, and how it is spoken to.
 pub(super) struct Hub {
     links: Vec<HostPort>,
+    way: Way,
     apis: Vec<HostPort>,
     link_tls: Option<Arc<ClientConfig>>,
     api_tls: Option<Arc<ClientConfig>>,
@@ -91,7 +93,9 @@ impl From<ConnectError> for Trouble {
             ConnectReason::Tcp(error) => Self::of(&error),
             ConnectReason::Tls(problem) => Self::Tls(problem),
             ConnectReason::Refused { status, text } => Self::Said { status, text },
-            ConnectReason::WebSocket(text) => Self::Foreign(text),
+            ConnectReason::NotAdmitted(text) => Self::Said { status: 403, text },
+            ConnectReason::WebSocket(text) | ConnectReason::Quic(text) => Self::Foreign(text),
+            proxy @ ConnectReason::Proxy { .. } => Self::Unreachable(proxy.to_string()),
         }
     }
 }
@@ -148,8 +152,9 @@ impl Hub {
         let told = identity.map(|identity| identity.servers().clone()).unwrap_or_default();
         let parse = |texts: &[String], port| texts.iter().filter_map(|text| HostPort::parse(text, port).ok()).take(SERVERS).collect();
         let written = |server: &api::config::HostPort, port: u16| HostPort { host: server.host.clone(), port: server.port.unwrap_or(port) };
-        let configured: Vec<_> = config.link.servers.iter().take(SERVERS).map(|server| written(server, LINK_PORT)).collect();
-        let links = if configured.is_empty() { parse(&told.websocket, LINK_PORT) } else { configured };
+        // TCP says more of what is wrong than UDP does: QUIC only where nothing else is to be used.
+        let way = if config.link.transport == Transport::Quic { Way::Quic } else { Way::WebSocket };
+        let links = link::servers(&config.link, &told).iter().take(SERVERS).filter_map(|server| server.at(way).cloned()).collect();
         let apis = match (&config.join.server, identity) {
             (Some(server), None) => vec![written(server, API_PORT)],
             _ => parse(&told.api, API_PORT),
@@ -161,6 +166,7 @@ impl Hub {
         };
         Self {
             links,
+            way,
             apis,
             link_tls: identity.and_then(|identity| identity.link_tls(Arc::clone(&clock)).ok()),
             api_tls: api_tls(clock),
@@ -180,12 +186,20 @@ impl Hub {
         Probes { lookups, links, apis }
     }
 
+    async fn link(&self, server: &HostPort, tls: Arc<ClientConfig>) -> Result<(), Trouble> {
+        let connected = match self.way {
+            Way::Quic => transport::quic::connect(server, tls).await.map(drop),
+            Way::WebSocket => transport::ws::connect_through(server, tls, proxy_to(server)?.as_ref()).await.map(drop),
+        };
+        connected.map_err(Trouble::from)
+    }
+
     async fn one(&self, role: Role, server: &HostPort) -> Probe {
         let mut probe = Probe { role, server: server.clone(), took: Duration::ZERO, trouble: None, shown: None, hub_ms: None };
         let begun = Instant::now();
         let asked = timeout(PATIENCE, async {
             let result = match (role, &self.link_tls, &self.api_tls) {
-                (Role::Link, Some(tls), _) => transport::ws::connect(server, Arc::clone(tls)).await.map(drop).map_err(Trouble::from),
+                (Role::Link, Some(tls), _) => self.link(server, Arc::clone(tls)).await,
                 (Role::Api, _, Some(tls)) => https(server, Arc::clone(tls)).await.map(|found| {
                     probe.shown = found.shown;
                     probe.hub_ms = found.hub_ms;
@@ -230,10 +244,13 @@ struct Found {
     hub_ms: Option<u64>,
 }
 
+fn proxy_to(server: &HostPort) -> Result<Option<Proxy>, Trouble> {
+    Proxy::of_environment(server).map_err(|error| Trouble::Unreachable(error.to_string()))
+}
+
 async fn dial(server: &HostPort, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Trouble> {
-    let addresses = lookup_host((server.host.as_str(), server.port)).await.map_err(|error| Trouble::Unresolved(error.to_string()))?;
-    let addresses: Vec<_> = addresses.collect();
-    let tcp = TcpStream::connect(&addresses[..]).await.map_err(|error| Trouble::of(&error))?;
+    let opened = proxy::open(server, proxy_to(server)?.as_ref(), tokio::time::Instant::now() + PATIENCE).await;
+    let (tcp, _) = opened.map_err(|reason| Trouble::from(ConnectError { server: server.clone(), reason }))?;
     let name = server.server_name().ok_or_else(|| Trouble::Unresolved("it is not a valid name".to_owned()))?;
     TlsConnector::from(tls).connect(name, tcp).await.map_err(|error| Trouble::of(&error))
 }

@@ -280,8 +280,12 @@ impl Driver for EdgeDriver {
         [self.session.next_tick(), self.look_again, Some(self.report_due)].into_iter().flatten().min()
     }
 
-    fn poll_send(&mut self, now: Now) -> Option<Bytes> {
-        self.session.poll_send(now.mono_ms).map(|frame| frame.encode().into())
+    fn poll_control(&mut self, now: Now) -> Option<Bytes> {
+        self.session.poll_control(now.mono_ms).map(|frame| frame.encode().into())
+    }
+
+    fn poll_bulk(&mut self, _now: Now) -> Option<Bytes> {
+        self.session.poll_bulk().map(|frame| frame.encode().into())
     }
 
     fn is_over(&self) -> bool {

@@ -1,14 +1,19 @@
 //! The one outbound connection: tried for as long as the process runs, one session after another.
 //!
+//! `ways` knows the addresses and the order of transports, `race` decides between two of them, `connect` carries that out;
 //! `driver` runs a session, `backoff` decides when to try again, `network` sees when that may be sooner, `board` is what
 //! everyone else sees of it, and `verification` is how somebody else asks whether all of it is here.
 
 mod backoff;
 mod board;
+mod connect;
 mod driver;
 mod network;
+mod race;
 mod verification;
+mod ways;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,18 +25,19 @@ use proto::session::End;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
-use transport::address::HostPort;
 use transport::link::Link;
 use transport::pump::{Stopped, pump};
 use transport::swap::Swap;
-use transport::ws::{ConnectError, ConnectReason};
 
 use crate::clock::SystemClock;
+use crate::config::Transport;
 use backoff::Backoff;
 pub use board::{Board, LinkView};
+use connect::Dialler;
 use driver::{EVENTS, EdgeDriver};
 use network::Network;
 pub use verification::{News, Verification};
+pub(crate) use ways::{Server, Way, servers};
 
 /// How often the network is looked at while the link waits for its next try.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,7 +45,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What the link needs to know, and whom it tells.
 pub struct Linker {
     /// Where the hub is, best first.
-    pub servers: Vec<HostPort>,
+    pub(crate) servers: Vec<Server>,
+    /// What carries the link.
+    pub transport: Transport,
+    /// The data folder, where is remembered what carried the link last.
+    pub data: PathBuf,
     /// The TLS configuration, swapped when the certificate is renewed.
     pub tls: Arc<Swap<rustls::ClientConfig>>,
     /// The edge database.
@@ -76,6 +86,7 @@ impl Linker {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::default();
         let mut network = Network::new();
+        let mut dialler = Dialler::new(self.transport, self.metered, &self.data, self.clock);
         let mut next_server = 0usize;
         let mut renewed_ms: Option<u64> = None;
         while !*stop.borrow() {
@@ -84,7 +95,7 @@ impl Linker {
                 return;
             };
             self.board.enter(LinkState::Connecting, self.now().wall_ms);
-            let tried = self.attempt(server, &mut stop).await;
+            let tried = self.attempt(server, &mut dialler, &mut stop).await;
             if *stop.borrow() {
                 break;
             }
@@ -100,6 +111,7 @@ impl Linker {
             if rest(wait, watched, &mut stop).await == Rested::OnAnotherNetwork {
                 info!("the network has changed: trying again");
                 backoff.network_changed();
+                dialler.network_changed();
                 let settling = Duration::from_millis(backoff.next(self.now().mono_ms, random()));
                 rest(settling, None, &mut stop).await;
             }
@@ -146,19 +158,19 @@ impl Linker {
         }
     }
 
-    async fn attempt(&self, server: &HostPort, stop: &mut watch::Receiver<bool>) -> Try {
-        let connecting = transport::ws::connect(server, self.tls.get());
+    async fn attempt(&self, server: &Server, dialler: &mut Dialler, stop: &mut watch::Receiver<bool>) -> Try {
+        let tls = self.tls.get();
         let link = tokio::select! {
-            link = connecting => link,
+            link = dialler.connect(server, &tls) => link,
             _ = stop.changed() => return Try::Ended("edgehub stops".into()),
         };
         match link {
             Ok(link) => self.session(link, stop).await,
-            // The link's door knows the certificate, and this node is not to come in.
-            Err(ConnectError { reason: ConnectReason::Refused { status: 403, text }, .. }) => {
-                Try::Refused { code: "revoked".into(), detail: text, retry_ms: 0 }
-            }
-            Err(error) => Try::Failed(error.to_string()),
+            Err(failed) => match failed.not_admitted() {
+                // The link's door knows the certificate, and this node is not to come in.
+                Some(text) => Try::Refused { code: "revoked".into(), detail: text.to_owned(), retry_ms: 0 },
+                None => Try::Failed(failed.to_string()),
+            },
         }
     }
 

@@ -238,17 +238,26 @@ impl CloudSession {
 
     /// The next frame, when the link can take one.
     pub fn poll_send(&mut self, now: Now) -> Option<Frame> {
+        self.poll_control(now).or_else(|| self.poll_bulk(now))
+    }
+
+    /// The next small frame. A link with a lane for each kind may deliver it before bulk that was handed out earlier.
+    pub fn poll_control(&mut self, now: Now) -> Option<Frame> {
         let mut frame = self.outgoing.pop();
-        match &mut frame {
-            Some(Frame::Welcome(Welcome { now_ms, .. }) | Frame::Pong { now_ms, .. }) => *now_ms = now.wall_ms,
-            Some(_) => {}
-            None if self.is_open() => {
-                self.now_ms = now.mono_ms;
-                frame = self.follower.next_batch(now.mono_ms).map(Frame::Batch);
-                self.pump();
-            }
-            None => {}
+        if let Some(Frame::Welcome(Welcome { now_ms, .. }) | Frame::Pong { now_ms, .. }) = &mut frame {
+            *now_ms = now.wall_ms;
         }
+        frame
+    }
+
+    /// The next batch, when no small frame waits. It must not be delivered before the small ones that were handed out before it.
+    pub fn poll_bulk(&mut self, now: Now) -> Option<Frame> {
+        if !self.is_open() {
+            return None;
+        }
+        self.now_ms = now.mono_ms;
+        let frame = self.follower.next_batch(now.mono_ms).map(Frame::Batch);
+        self.pump();
         frame
     }
 

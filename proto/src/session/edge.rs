@@ -284,6 +284,11 @@ impl EdgeSession {
 
     /// The next frame, when the link can take one.
     pub fn poll_send(&mut self, now_ms: u64) -> Option<Frame> {
+        self.poll_control(now_ms).or_else(|| self.poll_bulk())
+    }
+
+    /// The next small frame. A link with a lane for each kind may deliver it before bulk that was handed out earlier.
+    pub fn poll_control(&mut self, now_ms: u64) -> Option<Frame> {
         let mut frame = self.outgoing.pop();
         if let Some(Frame::Ping { sent_ms, report }) = &mut frame {
             *sent_ms = now_ms;
@@ -293,10 +298,16 @@ impl EdgeSession {
                 self.said = report.clone();
             }
         }
-        if frame.is_none() && self.phase == Phase::Open {
-            frame = self.upload.next_frame();
-            self.pump();
+        frame
+    }
+
+    /// The next writes, when no small frame waits. They must not be delivered before the small ones that were handed out before them.
+    pub fn poll_bulk(&mut self) -> Option<Frame> {
+        if self.phase != Phase::Open {
+            return None;
         }
+        let frame = self.upload.next_frame();
+        self.pump();
         frame
     }
 

@@ -59,10 +59,19 @@ impl TlsProblem {
     pub(super) fn of_rustls(error: &Error) -> Self {
         match error {
             Error::InvalidCertificate(error) => Self::of_certificate(error),
-            Error::AlertReceived(AlertDescription::CertificateRequired) => Self::CertificateRequired,
-            Error::AlertReceived(alert) if about_certificates(*alert) => Self::CertificateRefused(words(*alert)),
-            Error::AlertReceived(AlertDescription::ProtocolVersion) | Error::InvalidMessage(_) => Self::NotTls,
+            Error::AlertReceived(alert) => Self::of_alert(*alert),
+            Error::InvalidMessage(_) => Self::NotTls,
             other => Self::Other(other.to_string()),
+        }
+    }
+
+    /// What the other side says that it does not like.
+    pub(crate) fn of_alert(alert: AlertDescription) -> Self {
+        match alert {
+            AlertDescription::CertificateRequired => Self::CertificateRequired,
+            AlertDescription::ProtocolVersion => Self::NotTls,
+            alert if about_certificates(alert) => Self::CertificateRefused(words(alert)),
+            alert => Self::Other(Error::AlertReceived(alert).to_string()),
         }
     }
 

@@ -15,42 +15,45 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode as WsCode, Data, OpCode};
 
 use super::Shared;
-use crate::limits::{FRAGMENT, GOODBYE, GOODBYE_BYTES, MAX_FRAME};
-use crate::link::{CloseCode, CloseReason, LinkError, LinkRx, LinkTx, Received};
+use crate::limits::{FRAGMENT, GOODBYE, GOODBYE_BYTES};
+use crate::link::{CloseCode, CloseReason, Lane, LinkError, LinkRx, LinkTx, Received, check_size};
 use crate::tls::TlsProblem;
 
-/// The sending half of a WebSocket link.
+/// The sending half of a WebSocket link: one place, which both lanes share.
 pub struct WsTx {
     socket: Shared,
-    /// What is left of the frame under way: a send that was dropped midway leaves it here.
-    rest: Option<Rest>,
+    under_way: Option<UnderWay>,
 }
 
-struct Rest {
-    frame: Bytes,
+/// What is left of a frame, and then of its flush.
+struct UnderWay {
+    rest: Option<Bytes>,
     begun: bool,
 }
 
 impl WsTx {
     pub(super) fn new(socket: Shared) -> Self {
-        Self { socket, rest: None }
+        Self { socket, under_way: None }
     }
 
     async fn finish(&mut self) -> Result<(), LinkError> {
-        while let Some(rest) = &mut self.rest {
+        let Some(frame) = &mut self.under_way else { return Ok(()) };
+        while let Some(rest) = &mut frame.rest {
             poll_fn(|cx| Pin::new(&mut *self.socket.lock()).poll_ready(cx)).await.map_err(lost)?;
             // From here to the next await nothing can be dropped: the piece is queued and noted as gone together.
-            let piece = rest.frame.split_to(rest.frame.len().min(FRAGMENT));
-            let last = rest.frame.is_empty();
-            let code = OpCode::Data(if rest.begun { Data::Continue } else { Data::Binary });
-            rest.begun = true;
+            let piece = rest.split_to(rest.len().min(FRAGMENT));
+            let last = rest.is_empty();
+            let code = OpCode::Data(if frame.begun { Data::Continue } else { Data::Binary });
+            frame.begun = true;
             if last {
-                self.rest = None;
+                frame.rest = None;
             }
             let fragment = Message::Frame(Frame::message(piece, code, last));
             Pin::new(&mut *self.socket.lock()).start_send(fragment).map_err(lost)?;
         }
-        poll_fn(|cx| Pin::new(&mut *self.socket.lock()).poll_flush(cx)).await.map_err(lost)
+        poll_fn(|cx| Pin::new(&mut *self.socket.lock()).poll_flush(cx)).await.map_err(lost)?;
+        self.under_way = None;
+        Ok(())
     }
 
     async fn say_goodbye(&mut self, reason: &CloseReason) -> Result<(), Error> {
@@ -63,14 +66,23 @@ impl WsTx {
 }
 
 impl LinkTx for WsTx {
-    async fn send(&mut self, frame: Bytes) -> Result<(), LinkError> {
-        if frame.len() > MAX_FRAME {
-            return Err(LinkError::FrameTooLarge { bytes: frame.len(), max: MAX_FRAME });
+    fn is_free(&self, _lane: Lane) -> bool {
+        self.under_way.is_none()
+    }
+
+    fn begin(&mut self, lane: Lane, frame: Bytes) -> Result<(), LinkError> {
+        check_size(&frame)?;
+        if !self.is_free(lane) {
+            return Err(LinkError::Busy);
         }
-        if self.rest.is_some() {
-            self.finish().await?;
+        self.under_way = Some(UnderWay { rest: Some(frame), begun: false });
+        Ok(())
+    }
+
+    async fn progress(&mut self) -> Result<(), LinkError> {
+        if self.under_way.is_none() {
+            return std::future::pending().await;
         }
-        self.rest = Some(Rest { frame, begun: false });
         self.finish().await
     }
 
@@ -178,26 +190,10 @@ fn lost(error: Error) -> LinkError {
 }
 
 fn goodbye(reason: &CloseReason) -> Message {
-    let code = match reason.code {
-        CloseCode::Done => WsCode::Normal,
-        CloseCode::GoingAway => WsCode::Away,
-        CloseCode::Protocol => WsCode::Protocol,
-        CloseCode::Refused => WsCode::Policy,
-        CloseCode::TooLarge => WsCode::Size,
-        CloseCode::Other(code) => WsCode::from(code),
-    };
-    Message::Close(Some(CloseFrame { code, reason: reason.text.as_str().into() }))
+    Message::Close(Some(CloseFrame { code: WsCode::from(reason.code.number()), reason: reason.text.as_str().into() }))
 }
 
 fn received_reason(frame: Option<CloseFrame>) -> CloseReason {
     let Some(frame) = frame else { return CloseReason::new(CloseCode::Done, "") };
-    let code = match frame.code {
-        WsCode::Normal => CloseCode::Done,
-        WsCode::Away => CloseCode::GoingAway,
-        WsCode::Protocol => CloseCode::Protocol,
-        WsCode::Policy => CloseCode::Refused,
-        WsCode::Size => CloseCode::TooLarge,
-        other => CloseCode::Other(other.into()),
-    };
-    CloseReason::new(code, frame.reason.as_str())
+    CloseReason::new(CloseCode::of(frame.code.into()), frame.reason.as_str())
 }

@@ -20,80 +20,12 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::gather::Gather;
 use super::{PATH, SUBPROTOCOL, WsLink, config, prepare};
+use crate::admission::{Admit, BindError, EXPIRED, NO_CERTIFICATE, OTHER_CA, Refusal, RefusalReason};
 use crate::counters::{LinkCounters, Metered};
 use crate::identity::{NodeIdentity, PeerIdentity};
 use crate::limits::{ACCEPT_PAUSE, BACKLOG, GOODBYE, GOODBYE_BYTES, HANDSHAKE, HANDSHAKES, TLS_BUFFER};
 use crate::swap::Swap;
 use crate::tls::TlsProblem;
-
-/// Judges a node whose certificate is proven, before it gets a link: `Err` is the text that it is told (the
-/// certificate was revoked). Called on the runtime's threads, so it must not block.
-pub type Admit = Arc<dyn Fn(&NodeIdentity) -> Result<(), String> + Send + Sync>;
-
-/// An address that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}{}", hint(source))]
-pub struct BindError {
-    /// The address.
-    pub address: SocketAddr,
-    /// The system's reason.
-    pub source: io::Error,
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; another process has this port: stop it, or choose another port",
-        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
-        _ => "",
-    }
-}
-
-/// A connection that did not become a link. It cost nobody else anything.
-#[derive(Debug, thiserror::Error)]
-#[error("connection{} refused: {reason}", from(*remote))]
-pub struct Refusal {
-    /// Where it came from, if that is known.
-    pub remote: Option<SocketAddr>,
-    /// Why.
-    pub reason: RefusalReason,
-}
-
-/// Without the port, which is another one each time: a log counts equal lines.
-fn from(remote: Option<SocketAddr>) -> String {
-    remote.map(|remote| format!(" from {}", remote.ip())).unwrap_or_default()
-}
-
-/// Why a connection did not become a link.
-#[derive(Debug, thiserror::Error)]
-pub enum RefusalReason {
-    /// TLS and WebSocket handshake took too long.
-    #[error("no complete handshake within {} s", HANDSHAKE.as_secs())]
-    Deadline,
-    /// It went away by itself.
-    #[error("it went away during the handshake: {0}")]
-    Lost(io::Error),
-    /// It does not speak TLS, shows no certificate, or one of another CA, or an expired one.
-    #[error("{0}")]
-    Tls(String),
-    /// Its certificate is ours but names no node.
-    #[error("{0}")]
-    NoNode(crate::identity::CertificateError),
-    /// [`Admit`] said no.
-    #[error("node {node} is not admitted: {text}")]
-    NotAdmitted {
-        /// The node.
-        node: String,
-        /// What it was told.
-        text: String,
-    },
-    /// It does not ask for `/link` with our subprotocol.
-    #[error("it does not speak the link's WebSocket: {0}")]
-    WebSocket(String),
-    /// The system could not accept (no descriptors left?); the listener goes on after a pause.
-    #[error("the system does not accept connections: {0}")]
-    Accept(io::Error),
-}
 
 /// Listens for nodes.
 pub struct WsListener {
@@ -210,8 +142,6 @@ impl Handshake {
     }
 }
 
-const NO_CERTIFICATE: &str = "it shows no certificate";
-
 /// Answers the WebSocket request: refuses with the reason as text, so that a person with a wrong address or a
 /// revoked certificate reads it.
 struct Gate(Result<(), String>);
@@ -267,12 +197,8 @@ fn of_tls(error: io::Error) -> RefusalReason {
         None => RefusalReason::Lost(error),
         Some(Tls::NoCertificatesPresented) => RefusalReason::Tls(NO_CERTIFICATE.to_owned()),
         Some(Tls::InvalidMessage(_)) => RefusalReason::Tls("it does not speak TLS 1.3".to_owned()),
-        Some(Tls::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature)) => {
-            RefusalReason::Tls("its certificate was issued by another CA".to_owned())
-        }
-        Some(Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. })) => {
-            RefusalReason::Tls("its certificate has expired".to_owned())
-        }
+        Some(Tls::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature)) => RefusalReason::Tls(OTHER_CA.to_owned()),
+        Some(Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. })) => RefusalReason::Tls(EXPIRED.to_owned()),
         Some(other) => RefusalReason::Tls(format!("TLS failed: {other}")),
     }
 }

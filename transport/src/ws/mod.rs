@@ -18,9 +18,9 @@ use tokio_rustls::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-pub use connect::{ConnectError, ConnectReason, connect};
+pub use connect::{connect, connect_through};
 pub use halves::{WsRx, WsTx};
-pub use listen::{Admit, BindError, Refusal, RefusalReason, WsListener};
+pub use listen::WsListener;
 
 use crate::counters::{LinkCounters, Metered};
 use crate::identity::PeerIdentity;

@@ -15,12 +15,14 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode as WsCod
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use transport::address::HostPort;
+use transport::admission::RefusalReason;
+use transport::any::AnyLink;
 use transport::limits::MAX_FRAME;
 use transport::link::{Link, LinkError, LinkRx, LinkTx, Received};
-use transport::ws::{RefusalReason, WsLink, connect};
+use transport::ws::connect;
 
 use crate::authority::Authority;
-use crate::{beside, listen};
+use crate::{Carrier, beside, listen};
 
 type Foreign = WebSocketStream<TlsStream<TcpStream>>;
 
@@ -39,9 +41,9 @@ async fn foreign(server: &HostPort, tls: Arc<ClientConfig>, path: &str, protocol
 }
 
 /// A foreign client with a link, and the hub's end of it.
-async fn linked() -> (Foreign, WsLink) {
+async fn linked() -> (Foreign, AnyLink) {
     let authority = Authority::new();
-    let (mut listener, server) = listen(&authority);
+    let (mut listener, server) = listen(Carrier::WebSocket, &authority);
     let tls = authority.link_client(&authority.node("lyon"));
     let client = foreign(&server, tls, "/link", Some("other, tombolo.1"));
     let (accepted, socket) = beside(&mut listener, client).await;
@@ -61,7 +63,7 @@ async fn close_code(mut socket: Foreign) -> (WsCode, String) {
 #[tokio::test]
 async fn a_frame_above_the_bound_ends_that_connection_only() {
     let authority = Authority::new();
-    let (mut listener, server) = listen(&authority);
+    let (mut listener, server) = listen(Carrier::WebSocket, &authority);
     let good = connect(&server, authority.link_client(&authority.node("oslo")));
     let (accepted_good, good) = beside(&mut listener, good).await;
     let bad = foreign(&server, authority.link_client(&authority.node("lyon")), "/link", Some("tombolo.1"));
@@ -148,11 +150,11 @@ async fn bytes_show_before_their_frame_is_whole() {
     let (mut socket, link) = linked().await;
     let counters = link.counters();
     let (_tx, mut rx) = link.split();
-    let before = counters.received();
+    let before = counters.arrived();
     let half = Message::Frame(Frame::message(vec![0; 50_000], OpCode::Data(Data::Binary), false));
     socket.send(half).await.unwrap();
     let arrived = async {
-        while counters.received() < before + 50_000 {
+        while counters.arrived() < before + 50_000 {
             tokio::task::yield_now().await;
         }
     };
@@ -196,7 +198,7 @@ async fn a_vanished_peer_is_an_error_and_a_goodbye_is_not() {
 #[tokio::test]
 async fn what_is_no_link_is_told_so() {
     let authority = Authority::new();
-    let (mut listener, server) = listen(&authority);
+    let (mut listener, server) = listen(Carrier::WebSocket, &authority);
     for (path, protocol, status) in [("/", Some("tombolo.1"), 404), ("/link", None, 400), ("/link", Some("tombolo.2"), 400)] {
         let tls = authority.link_client(&authority.node("lyon"));
         let (accepted, answer) = beside(&mut listener, foreign(&server, tls, path, protocol)).await;
@@ -208,7 +210,7 @@ async fn what_is_no_link_is_told_so() {
 #[tokio::test]
 async fn garbage_instead_of_tls_is_refused() {
     let authority = Authority::new();
-    let (mut listener, server) = listen(&authority);
+    let (mut listener, server) = listen(Carrier::WebSocket, &authority);
     let garbage = async {
         let mut tcp = TcpStream::connect((server.host.as_str(), server.port)).await.unwrap();
         tcp.write_all(b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n").await.unwrap();
@@ -225,7 +227,7 @@ async fn garbage_instead_of_tls_is_refused() {
 #[tokio::test]
 async fn garbage_inside_tls_is_refused() {
     let authority = Authority::new();
-    let (mut listener, server) = listen(&authority);
+    let (mut listener, server) = listen(Carrier::WebSocket, &authority);
     let tls = authority.link_client(&authority.node("lyon"));
     let garbage = async {
         let mut stream = secure(&server, tls).await;

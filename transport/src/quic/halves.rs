@@ -1,0 +1,225 @@
+//! The two halves of a QUIC link.
+
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quinn::{ConnectionError, RecvStream, SendStream, WriteError};
+use tokio::time::timeout;
+
+use super::reader::{COUNT, LENGTH, Reader, Step};
+use super::{Shared, reason};
+use crate::limits::{GOODBYE, MAX_FRAME};
+use crate::link::{CloseCode, CloseReason, Lane, LinkError, LinkRx, LinkTx, Received, check_size};
+
+/// The sending half of a QUIC link: a place for each lane.
+pub struct QuicTx {
+    shared: Arc<Shared>,
+    control: LaneTx,
+    bulk: LaneTx,
+    /// Control frames that were begun: what the next bulk frame waits for at the peer.
+    begun: u64,
+}
+
+struct LaneTx {
+    stream: SendStream,
+    /// Header and frame, as far as they are not in the stream.
+    rest: [Bytes; 2],
+}
+
+impl LaneTx {
+    fn new(stream: SendStream) -> Self {
+        Self { stream, rest: [Bytes::new(), Bytes::new()] }
+    }
+
+    fn is_free(&self) -> bool {
+        self.rest.iter().all(Bytes::is_empty)
+    }
+
+    /// Never ready while there is nothing to do.
+    async fn finish(&mut self) -> Result<(), WriteError> {
+        if self.is_free() {
+            return pending().await;
+        }
+        while !self.is_free() {
+            // What the stream has taken is gone from the pieces: this may be dropped and called again.
+            self.stream.write_chunks(&mut self.rest).await?;
+        }
+        Ok(())
+    }
+
+    /// Ready when the peer has all of it. A frame that was begun and is not in the stream yet is given up.
+    async fn end(&mut self) {
+        let ended = if self.is_free() { self.stream.finish() } else { self.stream.reset(0u32.into()) };
+        if ended.is_ok() {
+            let _ = self.stream.stopped().await;
+        }
+    }
+}
+
+impl QuicTx {
+    pub(super) fn new(shared: Arc<Shared>, control: SendStream, bulk: SendStream) -> Self {
+        Self { shared, control: LaneTx::new(control), bulk: LaneTx::new(bulk), begun: 0 }
+    }
+}
+
+impl LinkTx for QuicTx {
+    fn is_free(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Control => self.control.is_free(),
+            Lane::Bulk => self.bulk.is_free(),
+        }
+    }
+
+    fn begin(&mut self, lane: Lane, frame: Bytes) -> Result<(), LinkError> {
+        check_size(&frame)?;
+        if !self.is_free(lane) {
+            return Err(LinkError::Busy);
+        }
+        let mut header = BytesMut::with_capacity(LENGTH + COUNT);
+        header.put_u32(u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        let lane = match lane {
+            Lane::Control => {
+                self.begun += 1;
+                &mut self.control
+            }
+            Lane::Bulk => {
+                header.put_u64(self.begun);
+                &mut self.bulk
+            }
+        };
+        lane.rest = [header.freeze(), frame];
+        Ok(())
+    }
+
+    async fn progress(&mut self) -> Result<(), LinkError> {
+        let sent = tokio::select! {
+            biased;
+            sent = self.control.finish() => sent,
+            sent = self.bulk.finish() => sent,
+        };
+        self.shared.count();
+        sent.map_err(|error| match error {
+            WriteError::ConnectionLost(error) => reason::lost(&error),
+            other => LinkError::Lost(other.to_string()),
+        })
+    }
+
+    async fn close(&mut self, reason: CloseReason) {
+        // Half of the time for what was sent to arrive, or the end would overtake it; the other half for the end itself.
+        let (control, bulk) = (&mut self.control, &mut self.bulk);
+        let arrived = async { tokio::join!(control.end(), bulk.end()) };
+        let _ = timeout(GOODBYE / 2, arrived).await;
+        self.shared.end(&reason);
+        self.shared.count();
+    }
+}
+
+/// The receiving half of a QUIC link.
+pub struct QuicRx {
+    shared: Arc<Shared>,
+    control: Reader<LENGTH>,
+    bulk: Reader<{ LENGTH + COUNT }>,
+    /// Control frames that were handed out.
+    delivered: u64,
+    /// A bulk frame, and how many control frames go before it.
+    held: Option<(u64, Bytes)>,
+    /// The peer's goodbye was handed out.
+    over: bool,
+}
+
+/// What is to be done about what came.
+enum Came {
+    Frame(Bytes),
+    Wrong(CloseReason, LinkError),
+    /// Nothing comes any more in either lane: the connection says why.
+    Nothing,
+}
+
+impl QuicRx {
+    pub(super) fn new(shared: Arc<Shared>, control: RecvStream, bulk: RecvStream) -> Self {
+        Self { shared, control: Reader::new(control), bulk: Reader::new(bulk), delivered: 0, held: None, over: false }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
+        if !self.control.is_over() {
+            match self.control.poll(cx, &self.shared.counters) {
+                Poll::Ready(Step::Frame(_, frame)) => {
+                    self.delivered += 1;
+                    return Poll::Ready(Came::Frame(frame));
+                }
+                Poll::Ready(step) => {
+                    if let Some(wrong) = wrong(&step) {
+                        return Poll::Ready(wrong);
+                    }
+                }
+                Poll::Pending => {}
+            }
+        }
+        if self.held.is_none() && !self.bulk.is_over() {
+            match self.bulk.poll(cx, &self.shared.counters) {
+                Poll::Ready(Step::Frame(count, frame)) => self.held = Some((count, frame)),
+                Poll::Ready(step) => {
+                    if let Some(wrong) = wrong(&step) {
+                        return Poll::Ready(wrong);
+                    }
+                }
+                Poll::Pending => {}
+            }
+        }
+        if let Some((_, frame)) = self.held.take_if(|(count, _)| *count <= self.delivered) {
+            return Poll::Ready(Came::Frame(frame));
+        }
+        // A bulk frame that waits for control which never comes is not delivered.
+        let nothing = self.control.is_over() && (self.bulk.is_over() || self.held.is_some());
+        if nothing { Poll::Ready(Came::Nothing) } else { Poll::Pending }
+    }
+
+    fn ended(&mut self, error: &ConnectionError) -> Result<Received, LinkError> {
+        let goodbye = match error {
+            ConnectionError::ApplicationClosed(close) => reason::goodbye(close),
+            ConnectionError::LocallyClosed => self.shared.said.get().cloned(),
+            _ => None,
+        };
+        match goodbye {
+            Some(reason) if !self.over => {
+                self.over = true;
+                Ok(Received::Closed(reason))
+            }
+            _ => Err(reason::lost(error)),
+        }
+    }
+}
+
+fn wrong(step: &Step) -> Option<Came> {
+    let (code, error) = match step {
+        Step::TooLarge(bytes) => (CloseCode::TooLarge, LinkError::FrameTooLarge { bytes: *bytes, max: MAX_FRAME }),
+        Step::Torn => (CloseCode::Protocol, LinkError::Protocol("a stream ended inside a frame".to_owned())),
+        Step::Frame(..) | Step::Over => return None,
+    };
+    let text = match &error {
+        LinkError::Protocol(text) => text.clone(),
+        other => other.to_string(),
+    };
+    Some(Came::Wrong(CloseReason::new(code, text), error))
+}
+
+impl LinkRx for QuicRx {
+    async fn recv(&mut self) -> Result<Received, LinkError> {
+        let came = poll_fn(|cx| self.poll(cx)).await;
+        self.shared.count();
+        match came {
+            Came::Frame(frame) => Ok(Received::Frame(frame)),
+            Came::Wrong(reason, error) => {
+                self.over = true;
+                self.shared.end(&reason);
+                Err(error)
+            }
+            Came::Nothing => {
+                let error = self.shared.connection.closed().await;
+                self.ended(&error)
+            }
+        }
+    }
+}
