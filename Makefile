@@ -10,6 +10,7 @@ demo: binaries ## a central server and two shops, step by step, each step checke
 
 test: tools binaries ## every test; installs the few tools that they need where they are missing
 	cargo test --workspace --locked
+	TOMBOLO_TRANSPORT=quic cargo test --locked -p tests --test main_job --test kills
 
 bench: ## the figures of docs/benchmarks.md, in release; ARGS='--help' for what can be chosen
 	cargo build --release --locked -p cloudhub -p edgehub --bins

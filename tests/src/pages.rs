@@ -130,7 +130,12 @@ impl Page {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs([("CLOUD_AT", &cloud), ("EDGE_AT", &edge), ("SECOND_AT", &second)])
-            .envs([("CLOUDHUB_LISTEN_API", &cloud), ("CLOUDHUB_LISTEN_WS", &link), ("CLOUDHUB_SERVER", &format!("https://{cloud}"))])
+            .envs([
+                ("CLOUDHUB_LISTEN_API", &cloud),
+                ("CLOUDHUB_LISTEN_WS", &link),
+                ("CLOUDHUB_LISTEN_QUIC", &link),
+                ("CLOUDHUB_SERVER", &format!("https://{cloud}")),
+            ])
             .env("EDGEHUB_LISTEN", &edge)
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a scratch file"))

@@ -1,6 +1,6 @@
 //! A central server and its shops, in a scratch folder, on free ports.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,6 +31,21 @@ pub fn free_port() -> SocketAddr {
     panic!("no port is free");
 }
 
+/// The same for UDP.
+fn free_udp_port() -> SocketAddr {
+    loop {
+        let port = free_port();
+        if UdpSocket::bind(port).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// What links run over where a test does not say it: `TOMBOLO_TRANSPORT`, by which the same tests run over another one.
+fn transport() -> String {
+    std::env::var("TOMBOLO_TRANSPORT").unwrap_or_else(|_| "websocket".into())
+}
+
 /// One cloudhub, running or not, on one data folder and fixed ports.
 pub struct Cloud {
     /// Its data folder.
@@ -39,6 +54,8 @@ pub struct Cloud {
     pub api: SocketAddr,
     /// The WebSocket link.
     pub ws: SocketAddr,
+    /// The QUIC link; none: it is off.
+    pub quic: Option<SocketAddr>,
     process: Option<Process>,
     extra: Vec<String>,
 }
@@ -51,6 +68,8 @@ pub struct Edge {
     pub data: PathBuf,
     /// The local HTTP API.
     pub api: SocketAddr,
+    /// What its link runs over, from its next start on.
+    pub transport: String,
     process: Option<Process>,
     /// The folder whose files it serves beside its API.
     pages: Option<PathBuf>,
@@ -153,7 +172,14 @@ impl World {
 
 impl Cloud {
     fn new(folder: &Path) -> Self {
-        Self { data: folder.join("cloud"), api: free_port(), ws: free_port(), process: None, extra: Vec::new() }
+        Self {
+            data: folder.join("cloud"),
+            api: free_port(),
+            ws: free_port(),
+            quic: Some(free_udp_port()),
+            process: None,
+            extra: Vec::new(),
+        }
     }
 
     /// One more argument of `cloudhub serve`, from the next start on.
@@ -163,9 +189,11 @@ impl Cloud {
 
     /// Starts it, and waits until it serves.
     pub fn start(&mut self) {
-        let (api, ws) = (self.api.to_string(), self.ws.to_string());
+        let [api, ws] = [self.api, self.ws].map(|address| address.to_string());
+        let quic = self.quic.map_or_else(|| "off".to_owned(), |quic| quic.to_string());
         let data = self.data.display().to_string();
-        let mut args = vec!["serve", "--data", &data, "--listen-api", &api, "--listen-ws", &ws, "--advertise", &api];
+        let mut args = vec!["serve", "--data", &data, "--listen-api", &api, "--listen-ws", &ws];
+        args.extend(["--listen-quic", &quic, "--advertise", &api]);
         args.extend(self.extra.iter().map(String::as_str));
         let mut process = Process::start("cloudhub", command("cloudhub", &args));
         process.line_with("serving");
@@ -226,7 +254,15 @@ impl Cloud {
 impl Edge {
     /// A machine that has not joined.
     pub fn new(folder: &Path, name: &str) -> Self {
-        Self { name: name.into(), data: folder.join(name), api: free_port(), process: None, pages: None, extra: Vec::new() }
+        Self {
+            name: name.into(),
+            data: folder.join(name),
+            api: free_port(),
+            process: None,
+            pages: None,
+            extra: Vec::new(),
+            transport: transport(),
+        }
     }
 
     /// One more argument of `edgehub run`, from the next start on.
@@ -246,6 +282,7 @@ impl Edge {
         let (data, api) = (self.data.display().to_string(), self.api.to_string());
         let mut command = command("edgehub", &["run", "--data", &data, "--listen", &api]);
         command.args(&self.extra);
+        command.env("EDGEHUB_LINK_TRANSPORT", &self.transport);
         command.envs(self.pages.iter().map(|folder| ("EDGEHUB_API_STATIC", folder)));
         let mut process = Process::start(&self.name, command);
         process.line_with("serving");

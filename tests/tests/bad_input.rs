@@ -189,14 +189,15 @@ fn folders_ports_and_configuration() {
     let cloud_data = world.cloud.data.display().to_string();
     let error = second("edgehub", &["run", "--data", &edge_data, "--listen", "127.0.0.1:0"]);
     assert!(error.contains(&edge_data), "a second process on the same folder: {error}");
-    let ports = ["--listen-api", "127.0.0.1:0", "--listen-ws", "127.0.0.1:0"];
+    let links = ["--listen-ws", "127.0.0.1:0", "--listen-quic", "127.0.0.1:0"];
+    let ports = [&["--listen-api", "127.0.0.1:0"], &links[..]].concat();
     let error = second("cloudhub", &[&["serve", "--data", &cloud_data], &ports[..]].concat());
     assert!(error.contains(&cloud_data), "a second process on the same folder: {error}");
     // A port in use.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let fresh = world.folder().join("fresh").display().to_string();
-    let error = second("cloudhub", &["serve", "--data", &fresh, "--listen-api", &address, "--listen-ws", "127.0.0.1:0"]);
+    let error = second("cloudhub", &[&["serve", "--data", &fresh, "--listen-api", &address], &links[..]].concat());
     assert!(error.contains(&address), "{error}");
     world.edges[0].stop();
     let error = second("edgehub", &["run", "--data", &edge_data, "--listen", &address]);

@@ -20,6 +20,8 @@ mod lost;
 mod relabel;
 #[path = "operations/replacing.rs"]
 mod replacing;
+#[path = "operations/transports.rs"]
+mod transports;
 #[path = "operations/verify.rs"]
 mod verify;
 
