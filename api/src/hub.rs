@@ -105,7 +105,7 @@ pub trait Hub: Send + Sync + 'static {
 }
 
 /// What only the cloud's API has: nodes, tokens, definitions, joining.
-pub trait CloudAdmin: Hub {
+pub trait CloudAdmin: crate::watch::Watched {
     /// Nodes in name order, and the token of the next page. Errors: `bad_request` for a bad token.
     fn nodes(&self, after: Option<PageToken>, limit: usize)
     -> impl Future<Output = Result<(Vec<Node>, Option<PageToken>), Problem>> + Send;

@@ -21,7 +21,7 @@ use crate::shapes::{CloudStatus, EdgeStatus};
     paths(
         access::list, access::create, access::revoke, collections::list, collections::show, records::list, records::create, records::read, records::replace,
         records::merge, records::remove, records::increment, bulk::import, bulk::export, writes::commit, writes::list,
-        writes::show, writes::resend, writes::discard, conflicts::list, conflicts::show, conflicts::resolve, observe::status,
+        writes::show, writes::resend, writes::discard, conflicts::list, conflicts::show, conflicts::resolve, watch::watch, observe::status,
         observe::healthz, observe::readyz,
         observe::metrics, observe::openapi,
     ),
@@ -54,7 +54,7 @@ struct Both;
 struct Cloud;
 
 #[derive(OpenApi)]
-#[openapi(paths(watch::watch, edge_paths::outbox, edge_paths::verify, edge_paths::query), components(schemas(EdgeStatus)))]
+#[openapi(paths(edge_paths::outbox, edge_paths::verify, edge_paths::query), components(schemas(EdgeStatus)))]
 struct Edge;
 
 /// Which hub is described.

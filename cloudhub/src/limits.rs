@@ -160,3 +160,9 @@ pub const REVOKED_BYTES: u64 = BACKUP_SMALL_BYTES;
 pub const VERIFY_WAIT: Duration = Duration::from_secs(30);
 /// When the node is asked once more meanwhile.
 pub const VERIFY_AGAIN: Duration = Duration::from_secs(5);
+/// Rows of records and of writes that one step of a watch looks at.
+pub const WATCH_LOOKS: usize = 2_048;
+/// Events that one step of a watch brings: a reader is not held for long.
+pub const WATCH_EVENTS: usize = 256;
+/// Bytes of values that one step of a watch brings, at least one record.
+pub const WATCH_BYTES: usize = 64 * 1024;

@@ -10,9 +10,11 @@ use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
+use crate::events::Events;
 use crate::until::PATIENCE;
 
-trait Stream: Read + Write + Send {}
+/// Both ways of a connection.
+pub(crate) trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
 /// Where a client's requests go.
@@ -142,11 +144,33 @@ impl Client {
         }
     }
 
+    /// A stream of events, on a connection of its own; an answer that is none is an error.
+    pub fn events(&self, path: &str, headers: &[(&str, &str)]) -> io::Result<Events> {
+        let mut connection = BufReader::new(self.dial()?);
+        connection.get_mut().write_all(&self.request("GET", path, headers, None))?;
+        connection.get_mut().flush()?;
+        let answer = read_head(&mut connection)?;
+        if answer.status != 200 || answer.header("content-type") != Some("text/event-stream") {
+            return Err(io::Error::other(format!("no stream of events: {answer}")));
+        }
+        Ok(Events::new(connection))
+    }
+
     fn exchange(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> io::Result<Answer> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => BufReader::new(self.dial()?),
         };
+        connection.get_mut().write_all(&self.request(method, path, headers, body))?;
+        connection.get_mut().flush()?;
+        let answer = read_answer(&mut connection)?;
+        if answer.header("connection") != Some("close") {
+            self.connection = Some(connection);
+        }
+        Ok(answer)
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Vec<u8> {
         let mut head = format!("{method} {path} HTTP/1.1\r\n");
         let own = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut has_host = false;
@@ -163,13 +187,7 @@ impl Client {
         head.push_str("\r\n");
         let mut request = head.into_bytes();
         request.extend_from_slice(body.unwrap_or_default());
-        connection.get_mut().write_all(&request)?;
-        connection.get_mut().flush()?;
-        let answer = read_answer(&mut connection)?;
-        if answer.header("connection") != Some("close") {
-            self.connection = Some(connection);
-        }
-        Ok(answer)
+        request
     }
 
     fn host(&self) -> String {
@@ -201,7 +219,7 @@ impl Client {
     }
 }
 
-fn read_answer(stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<Answer> {
+fn read_head(stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<Answer> {
     let status_line = read_line(stream)?;
     let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| bad("status line"))?;
     let mut headers = Vec::new();
@@ -213,7 +231,11 @@ fn read_answer(stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<Answer> {
             None => return Err(bad("header")),
         }
     }
-    let mut answer = Answer { status, headers, body: Vec::new() };
+    Ok(Answer { status, headers, body: Vec::new() })
+}
+
+fn read_answer(stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<Answer> {
+    let mut answer = read_head(stream)?;
     if answer.header("transfer-encoding") == Some("chunked") {
         loop {
             let size = read_line(stream)?;

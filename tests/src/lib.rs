@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod browser;
 pub mod cut;
+pub mod events;
 pub mod http;
 pub mod kept;
 pub mod lab;

@@ -17,5 +17,7 @@ mod query;
 mod suite;
 #[path = "application/till.rs"]
 mod till;
+#[path = "application/watch.rs"]
+mod watch;
 #[path = "application/writes.rs"]
 mod writes;

@@ -38,6 +38,7 @@ use axum::routing::{MethodRouter, get, patch, post, put};
 use proto::names::NodeName;
 
 use crate::hub::Hub;
+use crate::watch::Watched;
 
 pub(crate) use front::is_open;
 pub(crate) use headers::keeps_key;
@@ -123,7 +124,7 @@ impl<H: Hub> Routes<H> {
 }
 
 /// What both hubs serve.
-pub(crate) fn shared<H: Hub>() -> Routes<H> {
+pub(crate) fn shared<H: Watched>() -> Routes<H> {
     Routes { router: Router::new(), listed: Vec::new() }
         .add("/v1/collections/{c}/records", get(records::list::<H>).post(records::create::<H>))
         .add(
@@ -143,6 +144,7 @@ pub(crate) fn shared<H: Hub>() -> Routes<H> {
         .add("/v1/conflicts/{id}/resolve", post(conflicts::resolve::<H>))
         .add("/v1/access-tokens", get(access::list::<H>).post(access::create::<H>))
         .add("/v1/access-tokens/{id}", axum::routing::delete(access::revoke::<H>))
+        .add("/v1/watch", get(watch::watch::<H>))
         .add("/v1/status", get(observe::status::<H>))
         .add("/healthz", get(observe::healthz))
         .add("/readyz", get(observe::readyz::<H>))
@@ -176,7 +178,6 @@ pub(crate) fn cloud_routes<H: crate::hub::CloudAdmin>() -> Routes<H> {
 pub(crate) fn edge_routes<H: crate::hub::EdgeAdmin>() -> Routes<H> {
     shared::<H>()
         .add("/v1/collections/{c}", one_collection::<H>())
-        .add("/v1/watch", get(watch::watch::<H>))
         .add("/v1/outbox", get(edge::outbox::<H>))
         .add("/v1/verify", post(edge::verify::<H>))
         .add("/v1/query", post(edge::query::<H>))

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use proto::ids::{DatabaseId, Epoch};
 use proto::names::NodeName;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::SystemClock;
 use crate::limits::{LOOKUP_QUEUE, LOOKUP_THREADS, SCAN_QUEUE, SCAN_THREADS, WRITER_QUEUE_BYTES, WRITER_QUEUE_JOBS};
@@ -123,6 +123,8 @@ struct Shared {
     /// Counts the openings of the store.
     opening: AtomicU64,
     epoch: AtomicU64,
+    /// Rung after each commit, without payload.
+    changes: watch::Sender<()>,
 }
 
 /// The handle that tasks ask the store with.
@@ -178,6 +180,7 @@ impl Engine {
             is_open: AtomicBool::new(false),
             opening: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
+            changes: watch::Sender::new(()),
         });
         let mut writer = Writer::new(setup, Arc::clone(&shared));
         writer.opened(store)?;
@@ -248,6 +251,11 @@ impl Engine {
     /// The epoch of the present opening.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.0.epoch.load(Ordering::Acquire))
+    }
+
+    /// Rung when something was committed, or the store was opened again.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
     }
 
     /// What the writer has done.

@@ -104,6 +104,11 @@ impl StoreRead for FakeReader {
     fn writes(&mut self, _: &WritesRequest) -> Result<(Vec<WriteRow>, Option<Revision>), StoreError> { unreachable!() }
     fn conflict(&mut self, _: &str) -> Result<Option<ConflictRow>, StoreError> { unreachable!() }
     fn conflicts(&mut self, _: &ConflictsRequest) -> Result<(Vec<ConflictRow>, Option<u64>), StoreError> { unreachable!() }
+    fn knows(&mut self, _: &CollectionName) -> Result<bool, StoreError> { unreachable!() }
+    fn collection_names(&mut self) -> Result<Vec<CollectionName>, StoreError> { unreachable!() }
+    fn watch_end(&mut self) -> Result<crate::store::WatchPlace, StoreError> { unreachable!() }
+    fn watch(&mut self, _: &crate::store::WatchPlace, _: &dyn Fn(&CollectionName) -> bool) -> Result<crate::store::WatchPage, StoreError> { unreachable!() }
+    fn stretch(&mut self, _: &CollectionName, _: Option<&Key>) -> Result<Option<crate::store::Stretch>, StoreError> { unreachable!() }
     fn node(&mut self, _: &NodeName) -> Result<Option<NodeRow>, StoreError> { unreachable!() }
     fn nodes(&mut self, _: Option<&NodeName>, _: usize) -> Result<Vec<NodeRow>, StoreError> { unreachable!() }
     fn granted(&mut self, _: &NodeName) -> Result<Option<Vec<Share>>, StoreError> { unreachable!() }

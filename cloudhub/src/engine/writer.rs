@@ -94,6 +94,7 @@ impl<S: Store<Reader: 'static>> Writer<S> {
         self.opened_at = Instant::now();
         self.tidy_due = self.opened_at;
         self.shared.is_open.store(true, Ordering::Release);
+        self.shared.changes.send_replace(());
         Ok(())
     }
 
@@ -145,6 +146,7 @@ impl<S: Store<Reader: 'static>> Writer<S> {
                     total.fetch_add(new, Ordering::Relaxed);
                 }
                 self.setup.witness.touched(&decided.touched);
+                self.shared.changes.send_replace(());
                 for (reply, answer) in replies.into_iter().zip(decided.answers) {
                     reply(answer.map_err(Failed::from));
                 }
@@ -180,6 +182,7 @@ impl<S: Store<Reader: 'static>> Writer<S> {
         match catch_unwind(AssertUnwindSafe(|| store.tidy(now_ms))) {
             Ok(Ok((touched, more))) => {
                 self.setup.witness.touched(&touched);
+                self.shared.changes.send_replace(());
                 self.tidy_due = Instant::now() + if more { Duration::ZERO } else { TIDY_PAUSE };
             }
             Ok(Err(failed)) => {

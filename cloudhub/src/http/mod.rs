@@ -1,6 +1,6 @@
 //! The cloud's API, out of the store: [`CloudHub`] implements what the shared HTTP surface asks of a hub.
 //!
-//! `records`, `writes`, `import`, `status`, `nodes`, `verify`, `tokens` and `joining` each serve their part; `fleet` and `warnings` say what of
+//! `records`, `writes`, `watch`, `import`, `status`, `nodes`, `verify`, `tokens` and `joining` each serve their part; `fleet` and `warnings` say what of
 //! the nodes an operator should look at; `access` says who asks; `shape`
 //! turns rows into the shapes that applications see, `refusal` turns refusals into problems.
 
@@ -17,6 +17,7 @@ mod status;
 mod tokens;
 mod verify;
 mod warnings;
+mod watch;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use api::hub::{
 use api::metrics::MetricsWriter;
 use api::problem::Problem;
 use api::shapes::{AccessToken, AccessTokenRequest, CloudStatus, ImportSummary, NewAccessToken, Record, Write};
+use api::watch::{Watch, WatchFrom, WatchStep, Watched};
 use proto::ids::WriteId;
 use proto::names::{CollectionName, Key};
 use transport::join::Servers;
@@ -93,6 +95,16 @@ fn by(origin: &Origin) -> &str {
 /// The writer answers a job with the kind that the job names; another one is a mistake of this program.
 fn unexpected(answer: &Answer) -> Problem {
     Problem::internal(format!("the store answered another question: {answer:?}"))
+}
+
+impl Watched for CloudHub {
+    async fn watch(&self, watch: &Watch, from: &WatchFrom) -> Result<WatchStep, Problem> {
+        self.next_events(watch, from).await
+    }
+
+    fn changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.engine.changes()
+    }
 }
 
 impl Hub for CloudHub {

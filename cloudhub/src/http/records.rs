@@ -9,6 +9,7 @@ use api::shapes::{ConflictState, RawJson, Record};
 use proto::build::Action;
 use proto::names::{CollectionName, Key};
 
+use super::watch::Place;
 use super::{CloudHub, by, shape, unexpected};
 use crate::store::{self, Answer, CloudOp, CloudWrite, CollectionRow, ConflictsRequest, Job, Refused};
 
@@ -29,7 +30,7 @@ impl CloudHub {
         Ok(Page {
             records: page.records.into_iter().map(shape::record).collect(),
             next: page.next,
-            since: format!("{}.{}", self.engine.epoch(), page.head),
+            since: Place::of(page.since).to_string(),
         })
     }
 

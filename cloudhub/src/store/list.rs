@@ -14,6 +14,7 @@ use super::reads::{head, record_row};
 use super::refused::Refused;
 use super::rows::{ConflictRow, ConflictsRequest, ExportPage, RecordPage, RecordRow};
 use super::scan::to_key;
+use super::watch;
 use crate::limits::{PAGE_BYTES, PAGE_ROWS};
 
 /// A page of records.
@@ -34,7 +35,7 @@ pub(super) fn list(
     } else {
         walk::page(&mut Records { conn, id: collection, collection: &query.collection }, query, &plan, room)?
     };
-    Ok(Ok(RecordPage { records: page.records, next: page.next, head }))
+    Ok(Ok(RecordPage { records: page.records, next: page.next, since: watch::end(conn)?, head }))
 }
 
 /// In key order, upwards.

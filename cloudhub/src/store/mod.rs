@@ -55,6 +55,7 @@ mod tests;
 mod tidy;
 mod tokens;
 mod upstream;
+mod watch;
 mod welcome;
 mod work;
 mod world;
@@ -73,6 +74,10 @@ pub use rows::{
     RecordRow, WriteRow, WritesRequest,
 };
 pub use sqlite::SqliteStore;
+pub use watch::{WatchChange, WatchPage, WatchPlace, WatchWhat};
+
+/// Records in key order, and the last key where there are more.
+pub type Stretch = (Vec<RecordRow>, Option<Key>);
 
 /// The newest format of databases that this program knows.
 pub const DATABASE_FORMAT: i64 = schema::VERSION;
@@ -188,6 +193,21 @@ pub trait StoreRead: Send {
 
     /// Conflict rows, oldest first, and where to go on.
     fn conflicts(&mut self, request: &ConflictsRequest) -> Result<(Vec<ConflictRow>, Option<u64>), StoreError>;
+
+    /// Whether there is such a collection.
+    fn knows(&mut self, name: &CollectionName) -> Result<bool, StoreError>;
+
+    /// The names of all collections but the system's.
+    fn collection_names(&mut self) -> Result<Vec<CollectionName>, StoreError>;
+
+    /// Where a watch that begins now goes on.
+    fn watch_end(&mut self) -> Result<WatchPlace, StoreError>;
+
+    /// What changed since a place: of records what is wanted, of outcomes and conflicts all.
+    fn watch(&mut self, from: &WatchPlace, wanted: &dyn Fn(&CollectionName) -> bool) -> Result<WatchPage, StoreError>;
+
+    /// The next records of a collection in key order, and the last key where there are more.
+    fn stretch(&mut self, collection: &CollectionName, after: Option<&Key>) -> Result<Option<Stretch>, StoreError>;
 
     /// A node.
     fn node(&mut self, name: &NodeName) -> Result<Option<NodeRow>, StoreError>;

@@ -21,8 +21,9 @@ use super::rows::{
     AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, NodeEvent, NodeRow, RecordPage,
     RecordRow, WriteRow, WritesRequest,
 };
+use super::watch::{self, WatchPage, WatchPlace};
 use super::world::{to_verdict, verdict_number};
-use super::{ReadAhead, ScanRequest, StoreRead, ahead, definitions, import, list, open, scan, status, tokens};
+use super::{ReadAhead, ScanRequest, StoreRead, Stretch, ahead, definitions, import, list, open, scan, status, tokens};
 use crate::limits::PAGE_ROWS;
 
 /// One reading connection. Every thread has its own.
@@ -124,6 +125,30 @@ impl StoreRead for SqliteReader {
         self.read(|conn| list::conflicts(conn, request))
     }
 
+    fn knows(&mut self, name: &CollectionName) -> Result<bool, StoreError> {
+        Ok(self.inside(name, |_, _, _| Ok(()))?.is_some())
+    }
+
+    fn collection_names(&mut self) -> Result<Vec<CollectionName>, StoreError> {
+        self.read(|conn| {
+            let mut query = conn.prepare_cached("SELECT name FROM collections WHERE name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY name")?;
+            let names = query.query_map([], |row| row.get::<_, String>(0))?;
+            names.map(|name| CollectionName::parse(&name?).map_err(|error| StoreError::Damaged(error.to_string()))).collect()
+        })
+    }
+
+    fn watch_end(&mut self) -> Result<WatchPlace, StoreError> {
+        self.read(watch::end)
+    }
+
+    fn watch(&mut self, from: &WatchPlace, wanted: &dyn Fn(&CollectionName) -> bool) -> Result<WatchPage, StoreError> {
+        self.read(|conn| watch::read(conn, from, wanted))
+    }
+
+    fn stretch(&mut self, collection: &CollectionName, after: Option<&Key>) -> Result<Option<Stretch>, StoreError> {
+        self.inside(collection, |conn, id, _| watch::stretch(conn, id, collection, after))
+    }
+
     fn node(&mut self, name: &NodeName) -> Result<Option<NodeRow>, StoreError> {
         self.read(|conn| status::node(conn, name))
     }
@@ -221,7 +246,8 @@ fn collections(conn: &Connection, only: Option<&CollectionName>) -> Result<Vec<C
 }
 
 /// Names of a write's row, and of its database.
-const WRITE: &str = "SELECT w.revision, w.number, w.verdict, w.code, w.detail, w.conflicts, w.actor, w.at_ms, w.payload, d.database, n.name
+pub(super) const WRITE: &str =
+    "SELECT w.revision, w.number, w.verdict, w.code, w.detail, w.conflicts, w.actor, w.at_ms, w.payload, d.database, n.name
      FROM writes w LEFT JOIN databases d ON d.id = w.database LEFT JOIN nodes n ON n.id = d.node";
 
 pub(super) fn write(conn: &Connection, id: &WriteId) -> Result<Option<WriteRow>, StoreError> {
@@ -267,7 +293,7 @@ fn writes(conn: &Connection, request: &WritesRequest) -> Result<(Vec<WriteRow>, 
     Ok((found, None))
 }
 
-fn write_row(row: &Row<'_>) -> Result<WriteRow, StoreError> {
+pub(super) fn write_row(row: &Row<'_>) -> Result<WriteRow, StoreError> {
     let damaged = |what: String| StoreError::Damaged(format!("write: {what}"));
     let revision = Revision(counted(row.get(0)?)?);
     let (database, node): (Option<[u8; 16]>, Option<String>) = (row.get(9)?, row.get(10)?);

@@ -1,5 +1,6 @@
 //! What readers get to see: records, writes, conflicts, nodes, tokens.
 
+use super::watch::WatchPlace;
 use proto::definition::{Definition, Labels};
 use proto::frame::Report;
 use proto::ids::{DatabaseId, Epoch, Position, Revision, WriteId};
@@ -167,6 +168,8 @@ pub use api::access::Kept as AccessTokenRow;
 /// A page of records.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordPage {
+    /// Where a watch goes on after what is listed.
+    pub since: WatchPlace,
     /// In the order that was asked for.
     pub records: Vec<RecordRow>,
     /// The place of what was looked at last, when there may be more.

@@ -302,4 +302,5 @@ CREATE TABLE requests (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX requests_key ON requests (node, key);
 CREATE INDEX writes_notable ON writes (verdict, revision) WHERE verdict > 1;
+CREATE INDEX records_changes ON records (revision, collection, key);
 "#;

@@ -15,6 +15,7 @@ mod schedules;
 mod sqlite;
 mod streams;
 mod tokens;
+mod watching;
 
 use bench::Fixture;
 
@@ -101,6 +102,9 @@ mod embedded {
         streams::grants_travel_when_they_were_not_told,
         streams::behind_counts_stream_and_fills,
         streams::every_prefix_of_a_random_history_converges,
+        watching::who_watches_has_what_a_list_has,
+        watching::a_large_transaction_is_told_in_steps,
+        watching::what_is_forgotten_or_foreign_is_told_as_such,
         tokens::tokens_are_used_up_and_expire,
         tokens::names_are_taken_once,
         tokens::access_tokens_end,

@@ -151,7 +151,7 @@ pub(super) fn behind_counts_stream_and_fills<F: Fixture>() {
 
 /// One step of a random history.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Put(u8, u8),
     Several(u8),
     Delete(u8),
@@ -162,7 +162,7 @@ enum Step {
     Restart,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0u8..12, 0u8..4).prop_map(|(record, site)| Step::Put(record, site)),
         1 => (0u8..4).prop_map(Step::Several),
@@ -182,7 +182,7 @@ fn stock(site: u8, n: usize) -> String {
     if site == 3 { format!(r#"{{"n":{n}}}"#) } else { format!(r#"{{"W":"{}","n":{n}}}"#, ["lyon", "oslo", "paris"][site as usize]) }
 }
 
-fn run<F: Fixture>(bench: &mut Bench<F>, lyon: &mut Edge, at: usize, step: &Step) {
+pub(super) fn run<F: Fixture>(bench: &mut Bench<F>, lyon: &mut Edge, at: usize, step: &Step) {
     match step {
         Step::Put(record, site) => drop(bench.put("stock", &record.to_string(), &stock(*site, at))),
         Step::Several(site) => {
