@@ -280,8 +280,15 @@ async fn asked(request: Request) -> Result<Asked, Problem> {
 
 async fn commit<H: Hub>(app: &Shared<H>, op: OpRequest, origin: Origin, how: How, created_is_201: bool) -> Answer {
     let How { wait, idempotency } = how;
+    // A key that was only made is nobody's; where the value names one, the refusal does.
+    let (collection, key) = (op.collection.clone(), (!matches!(op.action, OpAction::Create(_))).then(|| op.key.clone()));
+    let about = |problem: Problem| match key {
+        _ if problem.body().collection.is_some() => problem,
+        Some(key) => problem.collection(collection.as_str()).key(key.as_str()),
+        None => problem.collection(collection.as_str()),
+    };
     let request = MutationRequest { ops: vec![op], origin, wait, idempotency };
-    let done = app.hub.mutate(request).await?;
+    let done = app.hub.mutate(request).await.map_err(about)?;
     match done.results.first() {
         Some(result) => Ok(answer::changed(result, &done.write, created_is_201)),
         None => Err(Problem::internal("a mutation of one record answered none")),

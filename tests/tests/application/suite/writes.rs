@@ -7,7 +7,32 @@ use crate::both::App;
 pub(crate) fn chapter(app: &mut App<'_>) {
     commit(app);
     outcomes(app);
+    again(app);
     refusals(app);
+}
+
+/// Requests that are made again, and answered writes.
+fn again(app: &mut App<'_>) {
+    let path = "/v1/collections/products/records/i1/increment";
+    app.must("put", "PUT", "/v1/collections/products/records/i1", &json!({"Stock": 5}), 201);
+    app.settle();
+    let name = format!("sale-{:?}", app.side);
+    let key = [("idempotency-key", name.as_str())];
+    let first = app.ask("under a key", "POST", path, &key, Some("{\"Stock\":-1}")).ok(200);
+    let second = app.ask("again under it", "POST", path, &key, Some("{\"Stock\":-1}")).ok(200);
+    assert_eq!(first["write"]["id"], second["write"]["id"]);
+    app.ask("another body under it", "POST", path, &key, Some("{\"Stock\":-2}")).expect(422);
+    app.ask("an empty key", "POST", path, &[("idempotency-key", "")], Some("{\"Stock\":-1}")).expect(400);
+    app.settle();
+    let once = app.get("done once", "/v1/collections/products/records/i1").expect(200);
+    assert_eq!(once.json()["value"]["Stock"], 4);
+    let tag = once.header("etag").unwrap().to_owned();
+    app.ask("not changed", "GET", "/v1/collections/products/records/i1", &[("if-none-match", &tag)], None).expect(304);
+    app.ask("changed", "GET", "/v1/collections/products/records/i1", &[("if-none-match", "\"1\"")], None).expect(200);
+    for verb in ["resend", "discard"] {
+        app.must(&format!("{verb} what there is not"), "POST", &format!("/v1/writes/nobody:000000:1/{verb}"), &json!({}), 404);
+        app.must(&format!("{verb} no write"), "POST", &format!("/v1/writes/nonsense/{verb}"), &json!({}), 404);
+    }
 }
 
 fn put(key: &str, value: Value) -> Value {
