@@ -7,7 +7,7 @@
 //! | unidirectional | hub | 2, bulk | the same; it opens when the hub lets the node in |
 //!
 //! A bulk frame is delivered once as many control frames as it names were: nothing overtakes control. Why:
-//! `docs/decisions/0008-quic-streams.md`. A hub will open further bidirectional streams, one for each request.
+//! `docs/decisions/0009-quic-streams.md`. A hub will open further bidirectional streams, one for each request.
 //!
 //! - `config`: bounds and timers, ALPN; `connect` and `listen`: either end's handshake;
 //! - `halves`: the link's halves; `reader`: frames out of a stream, bounded; `reason`: why QUIC says that it is over.
