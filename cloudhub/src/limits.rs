@@ -29,8 +29,6 @@ pub const GRANTS_PER_NODE: usize = 10_000;
 pub const TOKENS: u64 = 10_000;
 /// Largest definition, bytes of JSON, its schema included: all those of a node travel in one frame.
 pub const DEFINITION_BYTES: usize = 64 * 1024;
-/// Largest compiled pattern of a JSON Schema, bytes: patterns are the operator's, their cost is bounded all the same.
-pub const PATTERN_BYTES: usize = 1024 * 1024;
 /// Conflict rows of one record that are no longer open; the oldest go first.
 pub const CLOSED_CONFLICTS_PER_RECORD: u64 = 100;
 /// How long conflict rows that are no longer open are kept, milliseconds.

@@ -6,6 +6,7 @@ use proto::build::BuildError;
 use proto::ids::{Position, Revision};
 use proto::json::JsonError;
 use proto::resolve::ResolveError;
+use proto::schema::Violation;
 
 /// The database could not do what was asked. Nothing of it was stored; a store that had an I/O error opens its file
 /// anew before it does anything else.
@@ -239,6 +240,9 @@ pub enum Refusal {
     /// A conflict that cannot be resolved so: 404 `not_found`, 409 `not_open`, or 400 `bad_request`.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// 422 `schema`: the cloud would refuse it, by the newest definition that is here.
+    #[error("{}", .0.message)]
+    Schema(Violation),
     /// 413 `too_large`.
     #[error("{0}")]
     TooLarge(String),
@@ -300,6 +304,7 @@ impl WriteError {
             Refusal::UnknownWrite(_) => "not_found",
             Refusal::Pending(_) => "in_progress",
             Refusal::TookEffect { .. } | Refusal::SentAgain { .. } | Refusal::NoContent(_) => "not_open",
+            Refusal::Schema(_) => "schema",
             Refusal::TooLarge(_) => "too_large",
             Refusal::Empty | Refusal::BadKey => "bad_request",
             Refusal::OutboxFull { .. } => "outbox_full",
@@ -315,6 +320,7 @@ impl WriteError {
         match &self.reason {
             Refusal::Build(BuildError::ReadOnly { field, .. }) => field.as_deref(),
             Refusal::Resolve(ResolveError::NothingKept { .. }) => Some("use"),
+            Refusal::Schema(violation) => Some(violation.field.as_str()).filter(|field| !field.is_empty()),
             Refusal::Build(BuildError::Counter(field) | BuildError::NoCounter(field) | BuildError::CountNeedsMatch(field)) => Some(field),
             Refusal::Build(BuildError::Key(
                 proto::definition::KeyError::Mismatch { field, .. } | proto::definition::KeyError::Part(field),

@@ -2,13 +2,14 @@
 //! transaction the copy is thrown away and read again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use proto::definition::{Defined, Definition};
 use proto::digest::RangeSet;
 use proto::frame::{DefinitionText, Fill, Grant, Grants, Share};
 use proto::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
 use proto::names::{CollectionName, Key};
+use proto::schema::Schema;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::changes::{self, Changes};
@@ -67,6 +68,8 @@ pub(crate) struct Collection {
     pub(crate) definition: Option<DefinitionText>,
     /// The definition, or why this version cannot read it.
     pub(crate) defined: Option<Result<Arc<Defined>, String>>,
+    /// Its schema, compiled when the first write asks for it; none: there is none, or the cloud alone can judge it.
+    schema: OnceLock<Option<Arc<Schema>>>,
 }
 
 /// How many records a collection has.
@@ -176,7 +179,7 @@ impl Ledger {
         }
         conn.execute("INSERT INTO collections (name) VALUES (?1)", [name.as_str()])?;
         let id = conn.last_insert_rowid();
-        self.collections.insert(name.clone(), Collection { id, definition: None, defined: None });
+        self.collections.insert(name.clone(), Collection { id, definition: None, defined: None, schema: OnceLock::new() });
         self.names.insert(id, name.clone());
         Ok(id)
     }
@@ -239,7 +242,20 @@ impl Ledger {
 }
 
 impl Collection {
+    /// What a value of this collection is judged by.
+    pub(crate) fn schema(&self) -> Option<&Arc<Schema>> {
+        let defined = self.defined.as_ref()?.as_ref().ok()?;
+        let compile = || {
+            let compiled = Schema::compile(defined.definition.schema.as_ref()?);
+            let unable =
+                |error: &proto::schema::BadSchema| tracing::warn!(collection = %defined.name, %error, "the cloud alone judges this schema");
+            compiled.inspect_err(unable).ok().map(Arc::new)
+        };
+        self.schema.get_or_init(compile).as_ref()
+    }
+
     pub(crate) fn define(&mut self, text: Option<DefinitionText>) {
+        self.schema = OnceLock::new();
         self.defined = text.as_ref().map(|text| match Definition::parse(&text.json) {
             Ok(definition) => Ok(Arc::new(Defined { name: text.name.clone(), revision: text.revision, definition })),
             Err(error) => Err(error.to_string()),
@@ -380,7 +396,7 @@ fn load_collections(conn: &Connection) -> Done<Collections> {
     while let Some(row) = rows.next()? {
         let name = collection_name(&row.get::<_, String>(1)?)?;
         let text = optional(row, 2)?.zip(row.get::<_, Option<String>>(3)?);
-        let mut collection = Collection { id: row.get(0)?, definition: None, defined: None };
+        let mut collection = Collection { id: row.get(0)?, definition: None, defined: None, schema: OnceLock::new() };
         collection.define(text.map(|(revision, json)| DefinitionText { name: name.clone(), revision: Revision(revision), json }));
         counts.insert(collection.id, Counts { records: row.get(4)?, view: row.get(5)?, changed: false });
         collections.insert(name, collection);

@@ -13,6 +13,7 @@ use proto::op::Op;
 
 use crate::error::{Done, Refusal, WriteError};
 use crate::group::{Did, Entry, Group, RecordId};
+use crate::ledger::Collection;
 use crate::local::{Etag, LocalRequest, LocalWrite, Place, Precondition, WriteRef};
 use crate::overlay::{Laying, Own};
 use crate::resolve;
@@ -84,6 +85,9 @@ pub(crate) fn plan(tx: &Tx<'_>, group: &mut Group, write: &LocalWrite) -> Done<R
         if let Err(error) = plan_op(tx, group, &mut new, target)? {
             return Ok(Err(error));
         }
+    }
+    if let Some(error) = schemas(tx, group, &targets, &new)? {
+        return Ok(Err(error));
     }
     let outside = targets.iter().find_map(|target| entitled(tx, target, &new.laying).err());
     Ok(outside.map_or(Ok(Plan::New(new)), Err))
@@ -260,6 +264,26 @@ fn spell(own: &Own, entry: &Entry, present: bool) -> String {
         (Some(_), None) => "changed by a pending write".to_owned(),
         (None, _) => format!("\"{revision}\""),
     }
+}
+
+/// The newest schema that is here judges what the write leaves behind, as the cloud will: unless that was wrong before and the
+/// write did not touch it.
+fn schemas(tx: &Tx<'_>, group: &mut Group, targets: &[Target<'_>], new: &New) -> Done<Option<WriteError>> {
+    for target in targets.iter().filter(|target| target.defined.definition.schema.is_some()) {
+        let schema = tx.ledger.collections.get(&target.asked.request.collection).and_then(Collection::schema);
+        let view = new.laying.get(&target.id).and_then(|laying| laying.view.as_ref());
+        let (Some(schema), Some(view)) = (schema, view) else { continue };
+        let Some(violation) = schema.judge(view) else { continue };
+        let claimed = new
+            .ops
+            .iter()
+            .any(|op| op.key == target.id.1 && op.collection == target.asked.request.collection && op.claims(&violation.field));
+        let before = group.entry(tx, &target.id)?.laying.view.as_ref();
+        if claimed || before.is_none_or(|before| schema.judge(before).is_none()) {
+            return Ok(Some(target.refuse(Refusal::Schema(violation))));
+        }
+    }
+    Ok(None)
 }
 
 /// The result has to lie in a partition that this node gets.

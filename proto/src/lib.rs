@@ -2,7 +2,7 @@
 //!
 //! The crate has no socket, no clock, no file and no random hasher: inputs come in, effects go out, `now` is an
 //! argument. Read it in this order: [`names`] and [`ids`] (what things are called), [`json`] (a record's
-//! value), [`definition`] and [`index`] (what an operator declared about a collection), [`op`] and [`build`] (what a write
+//! value), [`definition`], [`index`] and [`schema`] (what an operator declared about a collection), [`op`] and [`build`] (what a write
 //! says, and how a request becomes one), [`overlay`] (pending ops over base), [`resolve`] (what resolving a conflict makes of
 //! its record), [`list`] (which records, in which order, read from which index), [`wire`] and [`frame`] (bytes),
 //! [`repeat`] (what a request was answered), [`clock`], [`session`] (both ends of the link as state machines).
@@ -29,5 +29,6 @@ pub mod op;
 pub mod overlay;
 pub mod repeat;
 pub mod resolve;
+pub mod schema;
 pub mod session;
 pub mod wire;

@@ -19,6 +19,16 @@ pub const VALUE_FIELDS: usize = 1_000;
 pub const VALUE_DEPTH: usize = 64;
 /// Largest exponent of a JSON number, either sign: comparing by decimal value stays cheap.
 pub const NUMBER_EXPONENT: i64 = 1_000_000;
+/// Deepest nesting of a JSON Schema, and of its references.
+pub const SCHEMA_DEPTH: usize = 64;
+/// Most parts of a JSON Schema.
+pub const SCHEMA_NODES: usize = 4_096;
+/// Largest compiled pattern of a JSON Schema, bytes: patterns are the operator's, their cost is bounded all the same.
+pub const SCHEMA_PATTERN_BYTES: usize = 256 * 1024;
+/// Deepest that a judgement goes: a schema may refer to itself, and a value is [`VALUE_DEPTH`] deep.
+pub const SCHEMA_NESTED: usize = 256;
+/// Steps after which a judgement ends and the value is refused: tens of milliseconds, not more.
+pub const SCHEMA_STEPS: u64 = 4_000_000;
 /// Most ops in one write, and in one cloud transaction.
 pub const WRITE_OPS: usize = 1_000;
 /// Largest write, bytes of the values and fields that it carries; also the bound of a cloud transaction.

@@ -165,6 +165,16 @@ impl Op {
         matches!(self.body, Body::Check(_))
     }
 
+    /// Whether it says something about a top-level field.
+    pub fn claims(&self, field: &str) -> bool {
+        match &self.body {
+            Body::Put(value) => value.get(field).is_some(),
+            Body::Merge(changes) => changes.iter().any(|change| change.field == field),
+            Body::Increment(by) => by.iter().any(|(name, _)| name == field),
+            Body::Delete { .. } | Body::Check(_) => false,
+        }
+    }
+
     /// Whether it creates a record where there is none.
     pub fn creates(&self) -> bool {
         self.seen == Revision::ZERO && matches!(self.body, Body::Put(_) | Body::Merge(_))

@@ -13,6 +13,8 @@ mod contract;
 mod described;
 #[path = "application/query.rs"]
 mod query;
+#[path = "application/schemas.rs"]
+mod schemas;
 #[path = "application/suite/mod.rs"]
 mod suite;
 #[path = "application/till.rs"]

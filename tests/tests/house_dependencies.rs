@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
 /// What the edge must never carry, whatever the list in `tests/data/edge-dependencies.txt` says: a server's work.
 const NOT_ON_AN_EDGE: [(&str, &str); 4] = [
     ("cloudhub", "the hubs do not know each other"),
-    ("jsonschema", "the cloud judges schemas; on an edge it would be a third of the binary"),
+    ("jsonschema", "3 MB, a third of the binary: proto::schema judges on both sides, and its tests ask this one"),
     ("prost-build", "generated code is committed; nothing is generated while building"),
     ("if-addrs", "only a hub needs the addresses of its interfaces, for its certificate"),
 ];

@@ -28,6 +28,8 @@ mod poison;
 mod requests;
 #[path = "schedules/resolving.rs"]
 mod resolving;
+#[path = "schedules/schemas.rs"]
+mod schemas;
 #[path = "schedules/seeds.rs"]
 mod seeds;
 #[path = "schedules/streams.rs"]

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn codes_and_statuses_are_the_public_ones() {
         let name = CollectionName::parse("products").unwrap();
-        let rejected = |code: &str| Refused::Rejected { code: code.into(), detail: "x".into() };
+        let rejected = |code: &str| Refused::Rejected { code: code.into(), detail: "x".into(), field: None };
         for (refused, expected) in [
             (Refused::NoCollection(name.clone()), (Code::NotFound, 404)),
             (Refused::System(name), (Code::ReadOnly, 403)),

@@ -20,6 +20,8 @@ pub struct Decision {
     /// The conflict rows that open, grow or are resolved. Of a rejected write of the cloud's API there are none: nothing of it is
     /// stored.
     pub conflicts: Vec<ConflictChange>,
+    /// The top-level field that a rejection is about, where it is one.
+    pub field: Option<String>,
 }
 
 /// A record's new row.
@@ -67,7 +69,7 @@ impl<W: World> Case<'_, W> {
                 records.push(RecordChange { collection, key, stored, left });
             }
         }
-        Ok(Decision { outcome, records, conflicts })
+        Ok(Decision { outcome, records, conflicts, field: None })
     }
 
     /// None of it does.
@@ -79,7 +81,7 @@ impl<W: World> Case<'_, W> {
         let (conflicts, ids) = self.rows(&findings, Verdict::Rejected)?;
         let (code, detail) = (Some(rejection.code.to_owned()), Some(rejection.detail));
         let outcome = Outcome { verdict: Verdict::Rejected, revision: self.write.revision, code, detail, conflicts: ids };
-        Ok(Decision { outcome, records: Vec::new(), conflicts })
+        Ok(Decision { outcome, records: Vec::new(), conflicts, field: rejection.field })
     }
 
     /// Rows of the findings, and the ids of those that the writer may see.

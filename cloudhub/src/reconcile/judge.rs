@@ -48,11 +48,13 @@ pub(super) struct Rejection {
     pub(super) code: &'static str,
     pub(super) detail: String,
     pub(super) finding: Option<Finding>,
+    /// The top-level field that it is about, where it is one.
+    pub(super) field: Option<String>,
 }
 
 impl Rejection {
     pub(super) fn new(code: &'static str, detail: String, finding: Option<Finding>) -> Box<Self> {
-        Box::new(Self { code, detail, finding })
+        Box::new(Self { code, detail, finding, field: None })
     }
 }
 
@@ -269,7 +271,8 @@ impl<'a, W: World> Case<'a, W> {
         let finding = Finding { key: row, state: RowState::Open, lost: Lost::Edge, op: None, place, fields };
         let detail = format!("{collection}/{key}: {}", error.message);
         if !applies {
-            return rejected(Rejection::new("schema", detail, Some(finding)));
+            let field = Some(finding.key.field.clone()).filter(|field| !field.is_empty());
+            return rejected(Box::new(Rejection { field, ..*Rejection::new("schema", detail, Some(finding)) }));
         }
         self.flag("schema", detail, finding);
         Ok(())

@@ -6,15 +6,14 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use jsonschema::{PatternOptions, ValidationError, Validator};
 use proto::definition::{Defined, Definition};
 use proto::ids::Revision;
 use proto::json::Value;
 use proto::names::CollectionName;
+use proto::schema::Schema;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{StoreError, counted};
-use crate::limits::PATTERN_BYTES;
 use crate::reconcile::SchemaError;
 
 /// A collection as its rows have it.
@@ -22,7 +21,7 @@ use crate::reconcile::SchemaError;
 pub(super) struct Entry {
     pub(super) id: i64,
     pub(super) defined: Arc<Defined>,
-    validator: OnceLock<Option<Validator>>,
+    schema: OnceLock<Option<Schema>>,
 }
 
 /// The collections that were asked for lately.
@@ -74,33 +73,18 @@ impl Entry {
         let json: String = conn.prepare_cached("SELECT definition FROM collections WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
         let definition = Definition::parse(&json).map_err(|error| StoreError::Damaged(format!("definition of {name}: {error}")))?;
         let defined = Arc::new(Defined { name: name.clone(), revision, definition });
-        Ok(Self { id, defined, validator: OnceLock::new() })
+        Ok(Self { id, defined, schema: OnceLock::new() })
     }
 
     /// What the schema says against a value.
-    pub(super) fn schema_error(&self, value: &Value) -> Result<Option<SchemaError>, StoreError> {
-        let Some(schema) = &self.defined.definition.schema else { return Ok(None) };
-        let validator = self.validator.get_or_init(|| compile(schema).ok());
-        let damaged = || StoreError::Damaged(format!("schema of {} does not compile", self.defined.name));
-        let validator = validator.as_ref().ok_or_else(damaged)?;
-        let json: serde_json::Value = match serde_json::from_str(&value.to_text()) {
-            Ok(json) => json,
-            Err(error) => return Ok(Some(SchemaError { field: String::new(), message: error.to_string() })),
-        };
-        Ok(validator.validate(&json).err().map(|error| explain(&error)))
+    pub(super) fn schema_error(&self, value: &Value) -> Option<SchemaError> {
+        let schema = self.schema.get_or_init(|| self.compile()).as_ref()?;
+        schema.judge(value).map(|violation| SchemaError { field: violation.field, message: violation.message })
     }
-}
 
-/// Compiles a schema: draft 2020-12, no other documents, patterns of bounded size without back-tracking.
-pub(super) fn compile(schema: &serde_json::Value) -> Result<Validator, String> {
-    jsonschema::draft202012::options()
-        .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES))
-        .build(schema)
-        .map_err(|error| error.to_string())
-}
-
-fn explain(error: &ValidationError<'_>) -> SchemaError {
-    let path = error.instance_path().as_str();
-    let field = path.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
-    SchemaError { field, message: error.to_string() }
+    /// What was applied compiles; a schema that an older hub took and this one cannot judge holds nobody up.
+    fn compile(&self) -> Option<Schema> {
+        let compiled = Schema::compile(self.defined.definition.schema.as_ref()?);
+        compiled.inspect_err(|error| tracing::error!(collection = %self.defined.name, %error, "the schema cannot be judged")).ok()
+    }
 }

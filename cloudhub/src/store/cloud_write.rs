@@ -56,7 +56,7 @@ pub(super) fn write(work: &mut Work<'_>, job: CloudWrite) -> Result<Written, Job
     let force = job.admin && write.ops.iter().any(|op| matches!(op.body, Body::Delete { force: true }));
     let decision = if write.ops.is_empty() { nothing(revision) } else { judge_cloud(work, &write, force, revision)? };
     if decision.outcome.verdict >= Verdict::Rejected {
-        return Err(refusal(decision.outcome).into());
+        return Err(refusal(decision).into());
     }
     let id = WriteId::Cloud(Revision(revision));
     apply(work, &decision, &By { writer: id.to_string(), actor: write.actor.as_deref(), node: 0, revision })?;
@@ -86,7 +86,7 @@ pub(super) fn write(work: &mut Work<'_>, job: CloudWrite) -> Result<Written, Job
 /// Only appends of what is there already: applied, and no effect.
 fn nothing(revision: u64) -> Decision {
     let outcome = Outcome { verdict: Verdict::Applied, revision: Revision(revision), code: None, detail: None, conflicts: Vec::new() };
-    Decision { outcome, records: Vec::new(), conflicts: Vec::new() }
+    Decision { outcome, records: Vec::new(), conflicts: Vec::new(), field: None }
 }
 
 /// A write that has seen the head.
@@ -102,10 +102,11 @@ pub(super) fn cloud(write: &Write, force: bool, revision: u64, now_ms: u64) -> J
 }
 
 /// Why a cloud write was rejected, in the words of its outcome.
-pub(super) fn refusal(outcome: Outcome) -> Refused {
+pub(super) fn refusal(decision: Decision) -> Refused {
+    let (outcome, field) = (decision.outcome, decision.field);
     let code = outcome.code.unwrap_or_else(|| "guard".to_owned());
     let detail = outcome.detail.unwrap_or_else(|| format!("rejected: {code}"));
-    if code == "too_large" { Refused::TooLarge(detail) } else { Refused::Rejected { code, detail } }
+    if code == "too_large" { Refused::TooLarge(detail) } else { Refused::Rejected { code, detail, field } }
 }
 
 /// Remembers what was decided under `cloud:REVISION`.

@@ -6,9 +6,9 @@ use proto::definition::{Definition, DefinitionError};
 use proto::limits::COLLECTIONS;
 use proto::names::{CollectionName, NodeName};
 use proto::op::Hash;
+use proto::schema::Schema;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::catalog::compile;
 use super::error::{StoreError, counted, stored};
 use super::grants;
 use super::indexes;
@@ -64,7 +64,7 @@ fn plan(conn: &Connection, name: &CollectionName, definition: &Definition) -> Re
     definition.check().map_err(Refused::from)?;
     if let Some(schema) = &definition.schema {
         let invalid = |reason| DefinitionError::Invalid { field: "schema".to_owned(), reason };
-        compile(schema).map_err(|reason| Refused::from(invalid(reason)))?;
+        Schema::compile(schema).map_err(|error| Refused::from(invalid(error.to_string())))?;
     }
     let json = definition.to_json();
     let found: Option<(i64, String)> = conn

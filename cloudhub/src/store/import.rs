@@ -78,7 +78,7 @@ impl Part {
             decision = judge_cloud(work, &self.write, false, self.revision)?;
         }
         if decision.outcome.verdict >= Verdict::Rejected {
-            return Err(refusal(decision.outcome).into());
+            return Err(refusal(decision).into());
         }
         let writer = WriteId::Cloud(Revision(self.revision)).to_string();
         apply(work, &decision, &By { writer, actor: self.write.actor.as_deref(), node: 0, revision: self.revision })?;
@@ -136,16 +136,20 @@ pub(super) fn check(
             Err(refused) => return Ok(Err(refused)),
         };
         let write = Write { hlc: Hlc::from_ms(now_ms), at_ms: now_ms, actor: None, request_id: None, idempotency: None, ops: vec![op] };
-        let outcome = judge(&cloud(&write, false, head + 1, now_ms), &world)?.outcome;
-        if outcome.verdict >= Verdict::Rejected {
-            return Ok(Err(refusal(outcome).at_line(line.line)));
+        let decision = judge(&cloud(&write, false, head + 1, now_ms), &world)?;
+        if decision.outcome.verdict >= Verdict::Rejected {
+            return Ok(Err(refusal(decision).at_line(line.line)));
         }
     }
     Ok(Ok(()))
 }
 
 fn twice(key: &Key) -> Refused {
-    Refused::Rejected { code: "key_taken".to_owned(), detail: format!("key {key} stands twice in the input, with different values") }
+    Refused::Rejected {
+        code: "key_taken".to_owned(),
+        detail: format!("key {key} stands twice in the input, with different values"),
+        field: None,
+    }
 }
 
 fn target(conn: &Connection, catalog: &Catalog, how: &ImportHow) -> Result<Result<Arc<Entry>, Refused>, StoreError> {

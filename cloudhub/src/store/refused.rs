@@ -53,6 +53,8 @@ pub enum Refused {
         code: String,
         /// For people.
         detail: String,
+        /// The field that it is about, where it is one.
+        field: Option<String>,
     },
     /// A conflict that cannot be resolved so: 404, 409 `not_open` or 400.
     #[error(transparent)]
@@ -195,6 +197,7 @@ impl Refused {
             Self::Build(BuildError::Counter(field) | BuildError::NoCounter(field) | BuildError::CountNeedsMatch(field)) => Some(field),
             Self::KeyReused { .. } => Some("Idempotency-Key"),
             Self::BadLine { reason, .. } => reason.field(),
+            Self::Rejected { field, .. } => field.as_deref(),
             _ => None,
         }
     }

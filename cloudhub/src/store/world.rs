@@ -115,7 +115,7 @@ impl World for SqlWorld<'_> {
 
     fn schema_error(&self, defined: &Defined, value: &Value) -> Result<Option<SchemaError>, StoreError> {
         match self.catalog.get(self.conn, &defined.name)? {
-            Some(entry) => entry.schema_error(value),
+            Some(entry) => Ok(entry.schema_error(value)),
             None => Ok(None),
         }
     }

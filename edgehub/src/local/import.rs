@@ -12,6 +12,9 @@ use proto::definition::{Defined, Definition, EdgeMode};
 use proto::ids::Revision;
 use proto::json::Value;
 use proto::names::Key;
+use proto::op::Op;
+use proto::overlay::lay;
+use proto::schema::Schema;
 use tokio::sync::oneshot;
 
 use super::{LocalHub, shape};
@@ -33,7 +36,9 @@ impl LocalHub {
             let detail = format!("collection {} is read-only here; import it in the cloud", request.collection);
             return Err(Problem::new(Code::ReadOnly, detail).collection(request.collection.as_str()));
         }
-        let mut run = Run { hub: self, defined: &defined, request: &request, summary: ImportSummary::default(), sent: VecDeque::new() };
+        let schema = defined.definition.schema.as_ref().and_then(|schema| Schema::compile(schema).ok());
+        let mut run =
+            Run { hub: self, defined: &defined, request: &request, schema, summary: ImportSummary::default(), sent: VecDeque::new() };
         while let Some(line) = lines.next().await? {
             run.check(&line)?;
         }
@@ -56,6 +61,8 @@ struct Run<'a> {
     hub: &'a LocalHub,
     defined: &'a Defined,
     request: &'a ImportRequest,
+    /// None where the cloud alone can judge.
+    schema: Option<Schema>,
     summary: ImportSummary,
     sent: VecDeque<Sent>,
 }
@@ -76,8 +83,23 @@ impl Run<'_> {
             matched: true,
             side: Side::Edge,
         };
-        let built = write.requests.iter().try_for_each(|local| build(&local.request, &scene).map(drop));
-        built.map_err(|error| Problem::from(error).into_bad_line(line.number))
+        for local in &write.requests {
+            let built = build(&local.request, &scene).map_err(|error| Problem::from(error).into_bad_line(line.number))?;
+            self.schema(view.as_ref(), built).map_err(|problem| problem.into_bad_line(line.number))?;
+        }
+        Ok(())
+    }
+
+    /// What a line leaves behind, as its commit will judge it.
+    fn schema(&self, before: Option<&Value>, op: Option<Op>) -> Result<(), Problem> {
+        let (Some(schema), Some(op)) = (&self.schema, op) else { return Ok(()) };
+        let Some(violation) = lay(before.cloned(), &op).and_then(|after| schema.judge(&after)) else { return Ok(()) };
+        let wrong_before = before.is_some_and(|before| schema.judge(before).is_some());
+        if wrong_before && !op.claims(&violation.field) {
+            return Ok(());
+        }
+        let problem = Problem::new(Code::Schema, violation.message);
+        Err(if violation.field.is_empty() { problem } else { problem.field(violation.field) })
     }
 
     fn row(&self, key: &Key) -> Result<Option<ViewRow>, Problem> {
