@@ -25,10 +25,22 @@ pub(crate) struct Known {
     verdict: Option<Verdict>,
 }
 
+/// Bytes of a key by which the index is in its order.
+const ORDERED: usize = 16;
+
+/// Where a key stands in the index: its beginning, then its hash. Keys that rise, as times and UUIDv7 do, fall on the page that
+/// was written last; keys in no order cost a page of the index each.
+fn place(key: &str) -> [u8; ORDERED + size_of::<Hash>()] {
+    let mut place = [0; ORDERED + size_of::<Hash>()];
+    key.bytes().zip(&mut place[..ORDERED]).for_each(|(byte, at)| *at = byte);
+    place[ORDERED..].copy_from_slice(&hash(key.as_bytes()));
+    place
+}
+
 /// The request under this key.
 pub(crate) fn find(conn: &Connection, key: &str) -> Done<Option<Known>> {
     let mut statement = conn.prepare_cached("SELECT request, number, writer, at_ms, told, verdict FROM requests WHERE key = ?1")?;
-    let mut rows = statement.query([hash(key.as_bytes())])?;
+    let mut rows = statement.query([place(key)])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let write = match (optional(row, 1)?, row.get(2)?) {
         (Some(number), _) => WriteRef::Own(number),
@@ -55,7 +67,7 @@ pub(crate) fn keep(
     let verdict = verdict.map(outbox::code);
     let mut statement = conn
         .prepare_cached("INSERT INTO requests (key, request, number, writer, at_ms, told, verdict) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-    statement.execute(params![hash(named.key.as_bytes()), named.request, own, writer, stored(at_ms), told, verdict])?;
+    statement.execute(params![place(&named.key), named.request, own, writer, stored(at_ms), told, verdict])?;
     let seq = conn.last_insert_rowid();
     if seq % REQUESTS_STEP == 0 {
         conn.prepare_cached("DELETE FROM requests WHERE seq <= ?1")?.execute([seq - REQUESTS_KEPT])?;
@@ -106,7 +118,7 @@ pub(crate) fn answer(tx: &Tx<'_>, group: &mut Group, write: &LocalWrite, known: 
 
 /// Where the records are that the first answer named.
 fn places(tx: &Tx<'_>, write: &LocalWrite, known: &Known) -> Done<Vec<Place>> {
-    let place = |name: &proto::names::CollectionName, key: proto::names::Key, did| {
+    let found = |name: &proto::names::CollectionName, key: proto::names::Key, did| {
         // Nothing is under -1: a collection that is gone shows no record.
         let collection = tx.ledger.collections.get(name).map_or(-1, |collection| collection.id);
         Place { collection, name: name.clone(), key, did }
@@ -114,7 +126,7 @@ fn places(tx: &Tx<'_>, write: &LocalWrite, known: &Known) -> Done<Vec<Place>> {
     let told = repeat::unpack(&known.told).ok_or_else(|| Fault::damaged("requests", "an answer cannot be read"))?;
     if !told.is_empty() && told.len() == write.requests.len() {
         let one = |(asked, told): (&LocalRequest, repeat::Told)| {
-            place(&asked.request.collection, told.key.unwrap_or_else(|| asked.request.key.clone()), told.did)
+            found(&asked.request.collection, told.key.unwrap_or_else(|| asked.request.key.clone()), told.did)
         };
         return Ok(write.requests.iter().zip(told).map(one).collect());
     }
@@ -124,7 +136,7 @@ fn places(tx: &Tx<'_>, write: &LocalWrite, known: &Known) -> Done<Vec<Place>> {
     let bytes: Option<Vec<u8>> = statement.query_row([stored(number)], |row| row.get(0)).optional()?;
     let Some(bytes) = bytes else { return Ok(Vec::new()) };
     let kept = Write::decode(&bytes).map_err(|error| Fault::damaged("a stored write", error))?;
-    Ok(kept.ops.iter().map(|op| place(&op.collection, op.key.clone(), did(op))).collect())
+    Ok(kept.ops.iter().map(|op| found(&op.collection, op.key.clone(), did(op))).collect())
 }
 
 fn did(op: &Op) -> Did {
@@ -169,7 +181,7 @@ pub(crate) fn salvage_write(into: &Connection, of: u64, write: &Write) -> Done<(
         "INSERT INTO requests (key, request, number, at_ms, told) VALUES (?1, ?2, ?3, ?4, x'') \
          ON CONFLICT (key) DO UPDATE SET request = excluded.request, number = excluded.number",
     )?;
-    insert.execute(params![hash(named.key.as_bytes()), named.request, stored(of), stored(write.at_ms)])?;
+    insert.execute(params![place(&named.key), named.request, stored(of), stored(write.at_ms)])?;
     Ok(())
 }
 

@@ -20,6 +20,8 @@ pub(super) fn run(_: Settings) -> Vec<Figure> {
     let next_keys = measure(&edge, 10, |n| library::create(1_000_000 + n));
     let any_keys = measure(&edge, 10, |n| library::create(2_000_000 + scatter(n, WRITES)));
     let changes = measure(&edge, 10, |n| library::reprice(scatter(n, RECORDS), n));
+    let named = measure(&edge, 10, |n| library::named(library::create(4_000_000 + n), &format!("sale-{n:012}")));
+    let any_names = measure(&edge, 10, |n| library::named(library::create(5_000_000 + n), &format!("{:012}", scatter(n, WRITES))));
     let alone = measure(&edge, 1, |n| library::create(3_000_000 + n));
     let figure = |what: &str, bytes: f64| Figure::new(what, bytes, Unit::Bytes);
     let judged = |what: &str, bytes| figure(what, bytes).budget(Bound::AtMost(12_000.0)).aim(Bound::AtMost(8_000.0));
@@ -28,6 +30,8 @@ pub(super) fn run(_: Settings) -> Vec<Figure> {
             .detail(format!("{WRITES} writes, final checkpoint included")),
         judged("the same, keys in no order", any_keys),
         judged("the same, one field of 10,000 records changed in no order", changes),
+        judged("the same, new records, rising keys, each with an Idempotency-Key that rises too", named),
+        figure("the same, Idempotency-Keys in no order", any_names),
         figure("the same, new records, one a commit", alone),
     ]
 }

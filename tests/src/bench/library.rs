@@ -9,6 +9,7 @@ use proto::build::{Action, Request};
 use proto::clock::Now;
 use proto::json::Value;
 use proto::names::{CollectionName, Key};
+use proto::op::Idempotency;
 
 use super::stage::{COLLECTION, key, product};
 
@@ -56,6 +57,11 @@ fn write(n: usize, action: Action) -> LocalWrite {
 /// Creates product number `n`, 400 bytes.
 pub(super) fn create(n: usize) -> LocalWrite {
     write(n, Action::Put { value: Value::parse(&product(n)).expect("JSON"), create: false })
+}
+
+/// The same write with an Idempotency-Key.
+pub(super) fn named(write: LocalWrite, key: &str) -> LocalWrite {
+    LocalWrite { idempotency: Some(Idempotency { key: key.to_owned(), request: [0; 16] }), ..write }
 }
 
 /// Changes the price of product number `n`.
