@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::report::{Bound, Figure, Unit};
-use super::stage::{Stage, database, scatter};
+use super::stage::{DEFINITION, Stage, database, scatter};
 use super::{Settings, library, machine};
 use crate::shops::Edge;
 use metamanager::LocalWrite;
@@ -23,6 +23,8 @@ pub(super) fn run(_: Settings) -> Vec<Figure> {
     let named = measure(&edge, 10, |n| library::named(library::create(4_000_000 + n), &format!("sale-{n:012}")));
     let any_names = measure(&edge, 10, |n| library::named(library::create(5_000_000 + n), &format!("{:012}", scatter(n, WRITES))));
     let alone = measure(&edge, 1, |n| library::create(3_000_000 + n));
+    let (_stage, with_index) = indexed();
+    let indexed = measure(&with_index, 10, |n| library::create(1_000_000 + n));
     let figure = |what: &str, bytes: f64| Figure::new(what, bytes, Unit::Bytes);
     let judged = |what: &str, bytes| figure(what, bytes).budget(Bound::AtMost(12_000.0)).aim(Bound::AtMost(8_000.0));
     vec![
@@ -32,8 +34,19 @@ pub(super) fn run(_: Settings) -> Vec<Figure> {
         judged("the same, one field of 10,000 records changed in no order", changes),
         judged("the same, new records, rising keys, each with an Idempotency-Key that rises too", named),
         figure("the same, Idempotency-Keys in no order", any_names),
+        figure("the same, rising keys, one declared index of 97 values", indexed),
         figure("the same, new records, one a commit", alone),
     ]
+}
+
+/// A node whose products have an index; its files are the stage's.
+fn indexed() -> (Stage, Edge) {
+    let mut stage = Stage::with(RECORDS);
+    stage.world.cloud.define(&DEFINITION.replace("[collection.fields]", "indexes = [\"Category\"]\n[collection.fields]"));
+    let mut edge = stage.settled("paris");
+    stage.world.cloud.stop();
+    edge.stop();
+    (stage, edge)
 }
 
 /// Bytes a write, `group` writes a commit.

@@ -18,6 +18,7 @@ pub mod load;
 pub mod machine;
 mod memory;
 pub mod pace;
+mod pages;
 mod reads;
 pub mod report;
 mod sizes;
@@ -55,6 +56,11 @@ pub const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "writes", about: "durable writes at the edge through HTTP and through the library", run: writes::run },
     Benchmark { name: "cloud-read", about: "the same read against the cloud through 50 ms of delay", run: cloud_read::run },
     Benchmark { name: "drain", about: "writes made offline go up", run: drain::run },
+    Benchmark {
+        name: "pages",
+        about: "the first and the last pages of long lists, in three orders (1,000,000 records with --full)",
+        run: pages::run,
+    },
     Benchmark { name: "memory", about: "resident memory of both hubs, idle and connected, 10,000 records", run: memory::run },
     Benchmark { name: "start", about: "start of edgehub to the first answer, link down, empty and large outbox", run: start::run },
     Benchmark { name: "disk", about: "bytes written to disk per local write, grouped by 10", run: disk::run },

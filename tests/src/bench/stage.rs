@@ -11,7 +11,8 @@ pub const COLLECTION: &str = "products";
 /// Bytes of a record's value.
 pub const VALUE_BYTES: usize = 400;
 
-const DEFINITION: &str = r#"
+/// What is defined at the beginning.
+pub const DEFINITION: &str = r#"
 [[collection]]
 name = "products"
 key = "Sku"
