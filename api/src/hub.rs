@@ -22,7 +22,7 @@ use crate::metrics::MetricsWriter;
 use crate::problem::Problem;
 use crate::shapes::{
     AccessToken, AccessTokenRequest, AppliedCollection, ConflictState, ImportSummary, JoinToken, JoinTokenRequest, NewAccessToken,
-    NewJoinToken, Node, NodeEvent, RawJson, Record, Resync, Verification, Verified, Write, WriteState,
+    NewJoinToken, Node, NodeEvent, RawJson, Record, RecordFields, Resync, Verification, Verified, Write, WriteState,
 };
 
 /// The records, writes and conflicts of one hub, as its API shows them.
@@ -51,6 +51,14 @@ pub trait Hub: Send + Sync + 'static {
     /// One record: what local readers see, or with `base` what the cloud last said it is (on the cloud: the same).
     /// Errors: `not_found`.
     fn get(&self, collection: &CollectionName, key: &Key, base: bool) -> impl Future<Output = Result<Record, Problem>> + Send;
+
+    /// The same, with what is known of who set which field.
+    fn get_with_fields(
+        &self,
+        collection: &CollectionName,
+        key: &Key,
+        base: bool,
+    ) -> impl Future<Output = Result<RecordFields, Problem>> + Send;
 
     /// Sends an answered write that had no effect once more, as a new write on what the records are now. Errors: `not_found`,
     /// `in_progress` while it has no answer, `not_open` where it took effect or was sent again already, and as [`Hub::mutate`].

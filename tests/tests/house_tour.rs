@@ -16,10 +16,11 @@ const README: Page = Page {
         "oslo  online  site=oslo  0       0       0",
         "products/RP-110: applied (write cloud:",
         "products/RP-110: pending (write oslo:",
-        "value.Name          Shackle, 52 mm",
-        "value.Stock         5",
-        "value.Name          Snap shackle, 5 cm",
-        "value.Stock         -4",
+        "Name          Shackle, 52 mm ",
+        "Stock         5 ",
+        "FIELD         VALUE ",
+        "Name          Snap shackle, 5 cm ",
+        "Stock         -4 ",
         "RP-110  field  auto",
         "Name  Snap shackle, 5 cm",
     ],
@@ -155,6 +156,20 @@ const OPERATOR: Page = Page {
     ],
 };
 
+/// Who set which field, at a hub without nodes.
+const RECONCILIATION: Page = Page {
+    file: "docs/guide/reconciliation.md",
+    given: r#"
+        export CLOUDHUB_DATA=$PWD/cloud
+        cloudhub serve 2>cloud.log &
+        until cloudhub status >/dev/null 2>&1; do sleep 0.1; done
+        printf '[[collection]]\nname = "products"\n' >c.toml
+        cloudhub collection apply -f c.toml
+        "#,
+    stand_ins: &[],
+    seen: &["applied", "applied", "FIELD  VALUE  REVISION  AT ", "name   tea ", "price  4 "],
+};
+
 /// A machine in a shop; the operator has made a token.
 const INSTALLER: Page = Page {
     file: "docs/guide/installer.md",
@@ -200,7 +215,7 @@ const INSTALL: Page = Page {
     seen: &["u edgehub", "epoch", "edgehub join --server", "joined", "database_id"],
 };
 
-const PAGES: [Page; 6] = [README, APP, OFFLINE, MIGRATING, OPERATOR, INSTALLER];
+const PAGES: [Page; 7] = [README, APP, OFFLINE, MIGRATING, OPERATOR, RECONCILIATION, INSTALLER];
 
 #[test]
 fn the_tour_runs_as_it_is_printed() {
@@ -225,6 +240,11 @@ fn the_page_for_those_who_come_from_elsewhere_runs_as_it_is_printed() {
 #[test]
 fn the_guide_for_operators_runs_as_it_is_printed() {
     OPERATOR.run();
+}
+
+#[test]
+fn the_page_about_reconciliation_runs_as_it_is_printed() {
+    RECONCILIATION.run();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::input::json_value;
 use super::pairs::{comparison, delta, deltas_json};
-use super::table::cell_at;
+use super::table::{Table, cell, cell_at};
 use super::transfer::{Export, Import};
 use super::{CliError, Console, Format, List, OutputArgs, Page, describe};
 use crate::client::{Answer, Client, Request};
@@ -46,7 +46,7 @@ struct Name {
 pub struct Get {
     #[command(flatten)]
     name: Name,
-    /// One line for each field of the value
+    /// Also who set which field of the value, and when
     #[arg(long)]
     fields: bool,
     #[command(flatten)]
@@ -175,10 +175,35 @@ impl Name {
 
 impl Get {
     async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
-        let answer = client.send(self.name.request(Method::GET)).await?;
-        let whole: &[&str] = if self.fields { &[] } else { &["value"] };
-        console.show(answer, self.output, |record| describe(record, whole)).await
+        let request = self.name.request(Method::GET).query_opt("fields", self.fields.then_some("true"));
+        let answer = client.send(request).await?;
+        if !self.fields || self.output.format == Format::Json {
+            return console.show(answer, self.output, |record| describe(record, &["value"])).await;
+        }
+        let record: Value = answer.json().await?;
+        let (text, known) = with_fields(record);
+        console.raw(text.as_bytes())?;
+        console.flush()?;
+        if !known {
+            console.note("where nothing stands, it is not known here: the cloud keeps the history of single fields");
+        }
+        Ok(())
     }
+}
+
+/// The record without its value, then a table of its fields; and whether of every field it is known when it was set.
+fn with_fields(mut record: Value) -> (String, bool) {
+    let mut take = |name: &str| record.as_object_mut().and_then(|members| members.remove(name)).unwrap_or_default();
+    let (value, changes) = (take("value"), take("fields"));
+    let mut table = Table::new(&["FIELD", "VALUE", "REVISION", "AT", "WRITER", "ACTOR"]);
+    let mut known = true;
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let change = changes.get(name).unwrap_or(&Value::Null);
+        known &= change.get("at").is_some_and(|at| !at.is_null());
+        let facts = ["revision", "at", "writer", "actor"].map(|fact| cell_at(change, fact));
+        table.row([name.clone(), cell(value)].into_iter().chain(facts));
+    }
+    (format!("{}\n{}", describe(&record, &[]), table.render()), known)
 }
 
 impl Lists {

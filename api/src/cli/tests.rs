@@ -94,8 +94,22 @@ async fn get_shows_the_record() {
     let ran = run(&["record", "get", "products", "a/b"], &[(200, RECORD)]).await;
     assert_eq!(ran.asked, ["GET /v1/collections/products/records/a%2Fb"]);
     assert!(ran.out.contains("value           {\"Name\":\"Queso\",\"Stock\":22}\n"), "{}", ran.out);
-    let ran = run(&["record", "get", "products", "11", "--fields"], &[(200, RECORD)]).await;
-    assert!(ran.out.contains("value.Name      Queso\nvalue.Stock     22\n"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn get_shows_who_set_which_field() {
+    let known = r#"{"key":"11","value":{"Name":"Queso","Stock":22},"fields":{"Name":{"revision":7,"at":"T7","writer":"lyon","actor":"anna"},"Stock":{"revision":null,"at":"T9","writer":"oslo","actor":null}}}"#;
+    let ran = run(&["record", "get", "products", "11", "--fields"], &[(200, known)]).await;
+    assert_eq!(ran.asked, ["GET /v1/collections/products/records/11?fields=true"]);
+    let table = "key  11\n\nFIELD  VALUE  REVISION  AT  WRITER  ACTOR\nName   Queso  7         T7  lyon    anna\nStock  22     -         T9  oslo    -\n";
+    assert_eq!((ran.out.as_str(), ran.notes.as_str()), (table, ""));
+    let ran = run(&["record", "get", "products", "11", "--fields", "-o", "json"], &[(200, known)]).await;
+    assert_eq!((ran.asked.concat().as_str(), ran.out.as_str()), ("GET /v1/collections/products/records/11?fields=true", known));
+
+    let nothing = r#"{"value":{"Name":"Queso"},"fields":{"Name":{"revision":null,"at":null,"writer":null,"actor":null}}}"#;
+    let ran = run(&["record", "get", "products", "11", "--fields"], &[(200, nothing)]).await;
+    assert!(ran.out.ends_with("Name   Queso  -         -   -       -\n"), "{}", ran.out);
+    assert!(ran.notes.contains("the cloud keeps the history of single fields"), "{}", ran.notes);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::hub::{MutationAnswer, OpResult, PageToken};
 use crate::problem::{Code, Problem};
-use crate::shapes::{Object, Record, Write};
+use crate::shapes::{Object, Record, RecordFields, Write};
 
 /// What stands as it is in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -37,7 +37,17 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
 pub(crate) fn record(status: StatusCode, record: &Record, write: Option<&Write>) -> Response {
     let mut body = Vec::new();
     record.write_json(&mut body, write);
-    let mut response = json_bytes(status, body);
+    tagged(json_bytes(status, body), record)
+}
+
+/// 200 with R, who set its fields, and its tag.
+pub(crate) fn with_fields(fields: &RecordFields) -> Response {
+    let mut body = Vec::new();
+    fields.write_json(&mut body);
+    tagged(json_bytes(StatusCode::OK, body), &fields.record)
+}
+
+fn tagged(mut response: Response, record: &Record) -> Response {
     if let Ok(tag) = HeaderValue::try_from(record.etag().to_string()) {
         response.headers_mut().insert(ETAG, tag);
     }
@@ -93,10 +103,7 @@ pub(crate) fn committed(done: &MutationAnswer) -> Response {
 pub(crate) fn not_modified(record: &Record) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    if let Ok(tag) = HeaderValue::try_from(record.etag().to_string()) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    response
+    tagged(response, record)
 }
 
 /// Names the place of what was made.

@@ -93,9 +93,10 @@ pub(crate) struct RecordList {
         ("c" = String, Path, description = "The collection"),
         ("key" = String, Path, description = "The key, percent-encoded"),
         ("read" = Option<String>, Query, description = "`base`: what the cloud last said it is"),
+        ("fields" = Option<bool>, Query, description = "Also who set which field, and when. Then always 200: a field can be set again to what it is"),
     ),
     responses(
-        (status = 200, body = Record, headers(("ETag" = String))),
+        (status = 200, body = super::records::ReadRecord, headers(("ETag" = String))),
         (status = 304, description = "The version that If-None-Match names is still the one", headers(("ETag" = String))),
     ),
 )]
@@ -112,12 +113,27 @@ pub(crate) async fn read<H: Hub>(
         Some("base") => true,
         Some(_) => return Err(Problem::bad_request("read takes base, or is left out").field("read")),
     };
-    query.finish("read")?;
+    let fields = query.flag("fields")?;
+    query.finish("read, fields")?;
+    if fields {
+        return Ok(answer::with_fields(&app.hub.get_with_fields(&collection, &key, base).await?));
+    }
     let record = app.hub.get(&collection, &key, base).await?;
     if headers::holds(&headers, &record.etag()) && record.sync.conflicts.is_empty() && app.hub.is_same(&record).await? {
         return Ok(answer::not_modified(&record));
     }
     Ok(answer::record(StatusCode::OK, &record, None))
+}
+
+/// A record as it is read.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "only describes what a read answers")]
+pub(crate) struct ReadRecord {
+    /// The record.
+    #[serde(flatten)]
+    record: Record,
+    /// With `fields=true`: every field of the value, and what is known of its newest change.
+    fields: Option<std::collections::BTreeMap<String, crate::shapes::FieldChange>>,
 }
 
 /// Creates a record; the key is the value's own, or made.

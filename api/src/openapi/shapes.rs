@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{bodies, members, reference};
 
 /// Members of answers that are left out where they say nothing. All others are always there, null where there is nothing to say.
-const LEFT_OUT: [(&str, &[&str]); 3] = [
+const LEFT_OUT: [(&str, &[&str]); 4] = [
+    ("ReadRecord", &["fields"]),
     ("WriteOp", &["value", "removed", "by", "fields", "force"]),
     ("Conflict", &["op", "resolved_at", "resolved_in", "losers"]),
     ("ConflictField", &["base", "cloud", "edge", "result", "delta", "sum"]),

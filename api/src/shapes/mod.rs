@@ -23,7 +23,7 @@ pub use node::{
     Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, RepairedPartition, Resync, Verification, unselected,
 };
 pub(crate) use query::{QueryBody, QueryResult};
-pub use record::{Record, RecordSync};
+pub use record::{FieldChange, Record, RecordFields, RecordSync};
 pub use status::{
     ClockSource, ClockStatus, CloudStatus, CollectionStatus, DatabaseStatus, DiskStatus, EdgeStatus, EdgeSync, FleetStatus,
     HubCertificates, LastSeen, LinkState, LinkStatus, NamedNodes, NodeCounts, OpenConflicts, OutboxStatus, SyncState,

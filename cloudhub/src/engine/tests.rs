@@ -94,6 +94,7 @@ impl StoreRead for FakeReader {
     fn outcomes_above(&mut self, _: crate::store::Peer, _: Revision) -> Result<u64, StoreError> { unreachable!() }
     fn behind(&mut self, _: &NodeName, _: &Position, _: &[Fill]) -> Result<u64, StoreError> { unreachable!() }
     fn record(&mut self, _: &CollectionName, _: &Key) -> Result<Option<RecordRow>, StoreError> { unreachable!() }
+    fn record_fields(&mut self, _: &CollectionName, _: &Key) -> Result<Option<crate::store::RecordFields>, StoreError> { unreachable!() }
     fn list(&mut self, _: &ListQuery) -> Result<Result<RecordPage, Refused>, StoreError> { unreachable!() }
     fn export(&mut self, _: &CollectionName, _: Option<&Key>) -> Result<Option<ExportPage>, StoreError> { unreachable!() }
     fn check_import(&mut self, _: &ImportHow, _: &[ImportLine], _: u64) -> Result<Result<(), Refused>, StoreError> { unreachable!() }

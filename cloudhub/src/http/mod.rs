@@ -32,7 +32,7 @@ use api::hub::{
 };
 use api::metrics::MetricsWriter;
 use api::problem::Problem;
-use api::shapes::{AccessToken, AccessTokenRequest, CloudStatus, ImportSummary, NewAccessToken, Record, Write};
+use api::shapes::{AccessToken, AccessTokenRequest, CloudStatus, ImportSummary, NewAccessToken, Record, RecordFields, Write};
 use api::watch::{Watch, WatchFrom, WatchStep, Watched};
 use proto::ids::WriteId;
 use proto::names::{CollectionName, Key};
@@ -129,6 +129,10 @@ impl Hub for CloudHub {
 
     async fn get(&self, collection: &CollectionName, key: &Key, _base: bool) -> Result<Record, Problem> {
         self.record(collection, key).await
+    }
+
+    async fn get_with_fields(&self, collection: &CollectionName, key: &Key, _base: bool) -> Result<RecordFields, Problem> {
+        self.record_fields(collection, key).await
     }
 
     async fn mutate(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {

@@ -5,7 +5,7 @@ use api::hub::{
     OpResult, Page, PageToken, Role,
 };
 use api::problem::Problem;
-use api::shapes::{ConflictState, RawJson, Record};
+use api::shapes::{ConflictState, RawJson, Record, RecordFields};
 use proto::build::Action;
 use proto::names::{CollectionName, Key};
 
@@ -39,11 +39,23 @@ impl CloudHub {
         let found = self.read(move |store| store.record(&place.0, &place.1)).await?;
         match found {
             Some(row) => Ok(shape::record(row)),
-            None => {
-                // Which of the two is missing decides what a person does next.
-                self.definition(collection).await?;
-                Err(Problem::no_record(collection.as_str(), key.as_str()))
-            }
+            None => Err(self.no_record(collection, key).await),
+        }
+    }
+
+    pub(super) async fn record_fields(&self, collection: &CollectionName, key: &Key) -> Result<RecordFields, Problem> {
+        let place = (collection.clone(), key.clone());
+        match self.read(move |store| store.record_fields(&place.0, &place.1)).await? {
+            Some(found) => Ok(shape::record_fields(found)),
+            None => Err(self.no_record(collection, key).await),
+        }
+    }
+
+    /// Which of the two is missing decides what a person does next.
+    async fn no_record(&self, collection: &CollectionName, key: &Key) -> Problem {
+        match self.definition(collection).await {
+            Ok(_) => Problem::no_record(collection.as_str(), key.as_str()),
+            Err(problem) => problem,
         }
     }
 

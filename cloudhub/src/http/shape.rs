@@ -1,10 +1,10 @@
 //! Rows of the store as the API's shapes.
 
 use api::hub::{Collection, ConflictRow};
-use api::shapes::{RawJson, Record, RecordSync, Time, Write, WriteOp, WriteState};
+use api::shapes::{FieldChange, RawJson, Record, RecordFields, RecordSync, Time, Write, WriteOp, WriteState};
 use proto::op::Verdict;
 
-use crate::store::{self, CollectionRow, RecordRow, WriteRow};
+use crate::store::{self, CollectionRow, FieldRow, RecordRow, WriteRow};
 
 pub(super) fn record(row: RecordRow) -> Record {
     Record {
@@ -17,6 +17,14 @@ pub(super) fn record(row: RecordRow) -> Record {
         actor: row.actor,
         sync: RecordSync { pending: Vec::new(), conflicts: row.conflicts },
     }
+}
+
+pub(super) fn record_fields(found: store::RecordFields) -> RecordFields {
+    let change = |row: FieldRow| {
+        let change = FieldChange { revision: row.revision, at: row.at_ms.map(Time), writer: row.writer, actor: row.actor };
+        (row.name, change)
+    };
+    RecordFields { record: record(found.record), fields: found.fields.into_iter().map(change).collect() }
 }
 
 /// The node in a write's id, or `cloud`.

@@ -62,6 +62,11 @@ impl Clocks {
         self.fields.get(name).copied().or_else(|| present.then(|| Pair::new(self.born)))
     }
 
+    /// The newest change of a field that the value has.
+    pub fn newest(&self, name: &str) -> Stamp {
+        self.fields.get(name).map_or(self.born, |pair| pair.newest)
+    }
+
     /// The fields that changed since the record was created.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &Pair)> {
         self.fields.iter().map(|(name, pair)| (name.as_str(), pair))

@@ -26,6 +26,7 @@ mod copy;
 mod definitions;
 mod digests;
 mod error;
+mod fields;
 mod fill;
 mod forks;
 mod grants;
@@ -70,8 +71,8 @@ pub use open::{FolderLock, OpenOptions};
 pub use reads::SqliteReader;
 pub use refused::{Refused, TokenRefused};
 pub use rows::{
-    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, NodeEvent, NodeRow, RecordPage,
-    RecordRow, WriteRow, WritesRequest,
+    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, FieldRow, Figures, JoinTokenRow, NodeEvent, NodeRow,
+    RecordFields, RecordPage, RecordRow, WriteRow, WritesRequest,
 };
 pub use sqlite::SqliteStore;
 pub use watch::{WatchChange, WatchPage, WatchPlace, WatchWhat};
@@ -159,6 +160,9 @@ pub trait StoreRead: Send {
 
     /// A live record; `None` also where there is no such collection.
     fn record(&mut self, collection: &CollectionName, key: &Key) -> Result<Option<RecordRow>, StoreError>;
+
+    /// The same, and who set which of its fields.
+    fn record_fields(&mut self, collection: &CollectionName, key: &Key) -> Result<Option<RecordFields>, StoreError>;
 
     /// A page of a collection. Refused: [`Refused::NoCollection`], [`Refused::NoIndex`].
     fn list(&mut self, query: &ListQuery) -> Result<Result<RecordPage, Refused>, StoreError>;

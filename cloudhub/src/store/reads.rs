@@ -18,12 +18,12 @@ use super::heads::Shared;
 use super::job::{CollectionApplied, ImportHow, ImportLine, Peer};
 use super::refused::Refused;
 use super::rows::{
-    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, NodeEvent, NodeRow, RecordPage,
-    RecordRow, WriteRow, WritesRequest,
+    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, NodeEvent, NodeRow, RecordFields,
+    RecordPage, RecordRow, WriteRow, WritesRequest,
 };
 use super::watch::{self, WatchPage, WatchPlace};
 use super::world::{to_verdict, verdict_number};
-use super::{ReadAhead, ScanRequest, StoreRead, Stretch, ahead, definitions, import, list, open, scan, status, tokens};
+use super::{ReadAhead, ScanRequest, StoreRead, Stretch, ahead, definitions, fields, import, list, open, scan, status, tokens};
 use crate::limits::PAGE_ROWS;
 
 /// One reading connection. Every thread has its own.
@@ -82,6 +82,10 @@ impl StoreRead for SqliteReader {
 
     fn record(&mut self, collection: &CollectionName, key: &Key) -> Result<Option<RecordRow>, StoreError> {
         Ok(self.inside(collection, |conn, id, _| record(conn, id, collection, key))?.flatten())
+    }
+
+    fn record_fields(&mut self, collection: &CollectionName, key: &Key) -> Result<Option<RecordFields>, StoreError> {
+        Ok(self.inside(collection, |conn, id, _| fields::read(conn, id, collection, key))?.flatten())
     }
 
     fn list(&mut self, query: &ListQuery) -> Result<Result<RecordPage, Refused>, StoreError> {

@@ -31,6 +31,30 @@ pub struct RecordRow {
     pub conflicts: Vec<String>,
 }
 
+/// A live record, and who set which of its fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordFields {
+    /// The record.
+    pub record: RecordRow,
+    /// Every field of its value, in the value's order.
+    pub fields: Vec<FieldRow>,
+}
+
+/// The newest change of a field; nothing but its name in collections of the system, which keep no clocks of fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldRow {
+    /// The field.
+    pub name: String,
+    /// The revision of the write that set it.
+    pub revision: Option<Revision>,
+    /// When, by the writer's clock, milliseconds since 1970.
+    pub at_ms: Option<u64>,
+    /// The node, or `cloud`; none also where the node was deleted.
+    pub writer: Option<String>,
+    /// Who, as that write said; none also where the write is no longer kept.
+    pub actor: Option<String>,
+}
+
 /// A decided write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WriteRow {

@@ -5,6 +5,7 @@
 //! `access` says who asks; `shape` turns rows into the shapes that applications see.
 
 mod access;
+mod fields;
 mod import;
 mod mutate;
 mod query;
@@ -26,7 +27,9 @@ use api::hub::{
 };
 use api::metrics::MetricsWriter;
 use api::problem::{Code, Problem};
-use api::shapes::{AccessToken, AccessTokenRequest, EdgeStatus, ImportSummary, NewAccessToken, Record, Verified, Write, WriteState};
+use api::shapes::{
+    AccessToken, AccessTokenRequest, EdgeStatus, ImportSummary, NewAccessToken, Record, RecordFields, Verified, Write, WriteState,
+};
 use api::watch::{Watch, WatchFrom, WatchStep, Watched};
 use metamanager::{Metamanager, Reader};
 use proto::ids::WriteId;
@@ -125,6 +128,10 @@ impl Hub for LocalHub {
 
     async fn get(&self, collection: &CollectionName, key: &Key, base: bool) -> Result<Record, Problem> {
         self.record(collection, key, base)
+    }
+
+    async fn get_with_fields(&self, collection: &CollectionName, key: &Key, base: bool) -> Result<RecordFields, Problem> {
+        self.record_fields(collection, key, base)
     }
 
     async fn mutate(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {

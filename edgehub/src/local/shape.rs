@@ -51,7 +51,7 @@ impl LocalHub {
 }
 
 /// The node in a write's id, or `cloud`.
-fn writer_of(id: &str) -> String {
+pub(super) fn writer_of(id: &str) -> String {
     id.split(':').next().unwrap_or_default().to_owned()
 }
 

@@ -197,6 +197,10 @@ fn plain(value: Value) -> Value {
 
 fn of_member(name: &str, value: Value) -> Value {
     let known = match name {
+        // Who set which field of a record.
+        "fields" if value.as_object().is_some_and(|fields| fields.values().all(|change| change.get("writer").is_some())) => {
+            return plain(value);
+        }
         // A record's value is nobody's but the application's.
         "value" | "definition" | "fields" | "by" => return value,
         "revision" => "<revision>",

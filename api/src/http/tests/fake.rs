@@ -210,6 +210,15 @@ impl Hub for FakeHub {
         Ok(record)
     }
 
+    async fn get_with_fields(&self, collection: &CollectionName, key: &Key, base: bool) -> Result<RecordFields, Problem> {
+        let record = self.get(collection, key, base).await?;
+        let value = Value::parse(record.value.as_str()).unwrap();
+        let known = FieldChange { revision: Some(record.revision), at: Some(Time(0)), writer: Some("lyon".into()), actor: None };
+        let change =
+            |(name, raw): (&str, &Raw)| (name.to_owned(), if raw.as_str() == "null" { FieldChange::default() } else { known.clone() });
+        Ok(RecordFields { fields: value.fields().map(change).collect(), record })
+    }
+
     async fn mutate(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {
         let mut state = self.state.lock().unwrap();
         state.last = Some(request.clone());

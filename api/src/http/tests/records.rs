@@ -235,3 +235,22 @@ async fn lists_refuse_what_they_cannot_do() {
     assert_eq!(problem["collection"], "nope");
     api.get("/v1/collections/No%20Name/records").answer().await.refused(404, "not_found");
 }
+
+#[tokio::test]
+async fn fields_say_who_set_them() {
+    let api = Api::edge();
+    api.put(CHAI, r#"{"Na\"me":"Chai","Price":18.50,"Size":null}"#).answer().await.ok(201);
+    let read = api.get(&format!("{CHAI}?fields=true")).answer().await;
+    let body = read.ok(200);
+    assert_eq!(read.header("etag"), "\"1\"");
+    let known = serde_json::json!({"revision": 1, "at": "1970-01-01T00:00:00.000Z", "writer": "lyon", "actor": null});
+    let nothing = serde_json::json!({"revision": null, "at": null, "writer": null, "actor": null});
+    assert_eq!(body["fields"], serde_json::json!({"Na\"me": known, "Price": known, "Size": nothing}));
+    let whole = api.get(CHAI).answer().await.ok(200);
+    let mut rest = body;
+    rest.as_object_mut().unwrap().remove("fields");
+    assert_eq!(rest, whole, "R and one member more");
+    api.get(&format!("{CHAI}?fields=false")).answer().await.ok(200);
+    api.get(&format!("{CHAI}?fields=Name")).answer().await.refused(400, "bad_request");
+    api.get("/v1/collections/products/records/none?fields=true").answer().await.refused(404, "not_found");
+}

@@ -9,6 +9,7 @@ mod collections;
 mod compaction;
 mod digests;
 mod edge;
+mod fields;
 mod lists;
 mod order;
 mod schedules;
@@ -79,6 +80,9 @@ mod embedded {
         digests::resync_gives_grants_anew,
         digests::a_verification_is_of_one_database,
         digests::digests_follow_any_history,
+        fields::every_field_names_who_set_it,
+        fields::what_lost_has_not_set_a_field,
+        fields::conflict_rows_keep_no_clocks_of_fields,
         order::restart_keeps_head_and_makes_an_epoch,
         order::write_hash_duplicates,
         order::numbers_are_taken_in_order,

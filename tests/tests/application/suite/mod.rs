@@ -37,7 +37,7 @@ Status = { guard = true, initial = ["draft"], transitions = { draft = ["confirme
 "#;
 
 /// Where the two may differ, in which member of an answer, and why. Nothing else may.
-const MAY_DIFFER: [(&str, &str, &str, &str); 15] = [
+const MAY_DIFFER: [(&str, &str, &str, &str); 17] = [
     // The edge answers before the cloud has judged the write.
     ("write/state", "*", "\"pending\"", "no outcome yet"),
     ("write/final", "true", "false", "no outcome yet"),
@@ -55,6 +55,9 @@ const MAY_DIFFER: [(&str, &str, &str, &str); 15] = [
     ("etag", "\"\\\"<revision>\\\"\"", "\"\\\"<revision>+<write>\\\"\"", "the version names the newest pending write"),
     // Of a write, and of an import, each line of which is a write of its own at the edge.
     ("revision", "\"<revision>\"", "null", "decided by the cloud"),
+    // Of a field.
+    ("at", "\"<time>\"", "null", "the cloud keeps the history of single fields"),
+    ("writer", "\"<writer>\"", "null", "the cloud keeps the history of single fields"),
     ("write/ops", "[]", "*", "at the edge a repeated append is answered with the first write"),
 ];
 

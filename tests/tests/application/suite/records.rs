@@ -18,6 +18,14 @@ pub(crate) fn chapter(app: &mut App<'_>) {
     let text = String::from_utf8(escaped.body).unwrap();
     assert!(text.contains("1.50"), "a value comes back as it was accepted: {text}");
     app.get("read base", &format!("{at}/11?read=base")).expect(200);
+    app.get("who set its fields", &format!("{at}/11?fields=true")).expect(200);
+    app.get("who set its fields in base", &format!("{at}/11?read=base&fields=true")).expect(200);
+    app.must("merge", "PATCH", &format!("{at}/11"), &json!({"Price": 19}), 200);
+    app.settle();
+    let fields = app.get("who set its fields since", &format!("{at}/11?fields=true")).expect(200).json()["fields"].clone();
+    assert_eq!(fields.as_object().unwrap().len(), 5, "{fields}");
+    app.get("not a yes or no", &format!("{at}/11?fields=Name")).expect(400);
+    app.get("fields of nothing", &format!("{at}/none?fields=true")).expect(404);
     app.get("no such way to read", &format!("{at}/11?read=view")).expect(400);
     app.get("no such record", &format!("{at}/none")).expect(404);
     app.get("no such record in base", &format!("{at}/none?read=base")).expect(404);
