@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
@@ -224,11 +224,16 @@ impl Cloud {
         Client::tls(self.api, &self.data.join("pki/ca.crt"), token.trim())
     }
 
+    /// A client verb of `cloudhub`, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = command("cloudhub", args);
+        command.arg("--server").arg(format!("https://{}", self.api)).arg("--data").arg(&self.data);
+        command
+    }
+
     /// Runs a client verb of `cloudhub`.
     pub fn cli(&self, args: &[&str]) -> Ended {
-        let (server, data) = (format!("https://{}", self.api), self.data.display().to_string());
-        let output = command("cloudhub", args).arg("--server").arg(server).arg("--data").arg(data).output();
-        Ended::new("cloudhub", args, output.expect("cloudhub starts"))
+        Ended::new("cloudhub", args, self.command(args).output().expect("cloudhub starts"))
     }
 
     /// A join token for one node.
@@ -312,10 +317,16 @@ impl Edge {
         Client::tcp(self.api)
     }
 
+    /// A verb of `edgehub` on this data folder, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = command("edgehub", args);
+        command.arg("--data").arg(&self.data);
+        command
+    }
+
     /// Runs a verb of `edgehub` on this data folder.
     pub fn cli(&self, args: &[&str]) -> Ended {
-        let output = command("edgehub", args).arg("--data").arg(&self.data).output();
-        Ended::new("edgehub", args, output.expect("edgehub starts"))
+        Ended::new("edgehub", args, self.command(args).output().expect("edgehub starts"))
     }
 
     /// One record as a local reader sees it; none: 404.

@@ -17,6 +17,8 @@ mod fields;
 mod lists;
 #[path = "application/query.rs"]
 mod query;
+#[path = "application/record_watch.rs"]
+mod record_watch;
 #[path = "application/schemas.rs"]
 mod schemas;
 #[path = "application/suite/mod.rs"]

@@ -3,10 +3,14 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use super::CliError;
 use crate::client::Answer;
+
+/// A pipe that has room has room for a page.
+const PIPE_ROOM: usize = 4_096;
 
 /// How a list or a thing is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -42,6 +46,7 @@ pub struct Console<'a> {
     out: &'a mut dyn Write,
     notes: &'a mut dyn Write,
     terminal: bool,
+    standard: bool,
 }
 
 impl std::fmt::Debug for Console<'_> {
@@ -53,14 +58,14 @@ impl std::fmt::Debug for Console<'_> {
 impl<'a> Console<'a> {
     /// A console over any two streams; `terminal` says whether a person looks at the first.
     pub fn new(out: &'a mut dyn Write, notes: &'a mut dyn Write, terminal: bool) -> Self {
-        Self { out, notes, terminal }
+        Self { out, notes, terminal, standard: false }
     }
 
     /// Runs `with` on standard output and standard error.
     pub fn standard<T>(with: impl FnOnce(&mut Console<'_>) -> T) -> T {
         let terminal = io::stdout().is_terminal();
         let (mut out, mut notes) = (io::stdout(), io::stderr());
-        with(&mut Console { out: &mut out, notes: &mut notes, terminal })
+        with(&mut Console { out: &mut out, notes: &mut notes, terminal, standard: true })
     }
 
     /// Whether a person looks at the results.
@@ -84,6 +89,25 @@ impl<'a> Console<'a> {
     pub fn flush(&mut self) -> Result<(), CliError> {
         self.out.flush()?;
         Ok(())
+    }
+
+    /// Results as they are, at once. While a slow reader has no room for them this waits without holding up the thread, so that the
+    /// caller can still be told to stop.
+    pub async fn stream(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        for piece in bytes.chunks(PIPE_ROOM) {
+            if self.standard && ask_output(PollFlags::OUT, Some(&Timespec::default())).is_empty() {
+                // The thread ends with the program, if not before.
+                let _ = tokio::task::spawn_blocking(|| ask_output(PollFlags::OUT, None)).await;
+            }
+            self.raw(piece)?;
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody can read the results any more, which a write would only tell once there is something to write.
+    pub fn reader_is_gone(&self) -> bool {
+        self.standard && !ask_output(PollFlags::empty(), Some(&Timespec::default())).is_empty()
     }
 
     /// One line for the person, beside the results. That nobody reads it is no error.
@@ -115,4 +139,15 @@ impl<'a> Console<'a> {
             }
         }
     }
+}
+
+/// What of `wish` is true of standard output, or that its reader is gone; nothing after `patience`.
+fn ask_output(wish: PollFlags, patience: Option<&Timespec>) -> PollFlags {
+    let output = io::stdout();
+    let mut asked = [PollFd::new(&output, wish)];
+    // Where it cannot be asked, a write will tell.
+    if poll(&mut asked, patience).is_err() {
+        return wish;
+    }
+    asked[0].revents() & (wish | PollFlags::ERR | PollFlags::HUP)
 }

@@ -19,6 +19,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod watch;
 mod write;
 
 pub use access::{AccessVerb, Create};

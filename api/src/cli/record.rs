@@ -8,6 +8,7 @@ use super::input::json_value;
 use super::pairs::{comparison, delta, deltas_json};
 use super::table::{Table, cell, cell_at};
 use super::transfer::{Export, Import};
+use super::watch::Watch;
 use super::{CliError, Console, Format, List, OutputArgs, Page, describe};
 use crate::client::{Answer, Client, Request};
 
@@ -30,6 +31,8 @@ pub enum RecordVerb {
     Import(Import),
     /// Write all records as newline-delimited JSON
     Export(Export),
+    /// Print what changes, as it comes, until this is ended; goes on by itself where the connection is lost
+    Watch(Watch),
 }
 
 /// Names one record.
@@ -163,6 +166,7 @@ impl RecordVerb {
             }
             RecordVerb::Import(import) => import.run(client, console).await,
             RecordVerb::Export(export) => export.run(client, console).await,
+            RecordVerb::Watch(watch) => watch.run(client, console).await,
         }
     }
 }

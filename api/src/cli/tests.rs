@@ -71,8 +71,9 @@ async fn answer_all(listener: UnixListener, answers: Vec<(u16, &'static str)>, a
         let service = service_fn(|request: http::Request<hyper::body::Incoming>| async {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
-            let tag = head.headers.get("if-match").map_or(String::new(), |tag| format!(" if-match={}", tag.to_str().unwrap()));
-            let said = format!("{} {}{tag} {}", head.method, head.uri, String::from_utf8_lossy(&body));
+            let shown = |name| head.headers.get(name).map_or(String::new(), |value| format!(" {name}={}", value.to_str().unwrap()));
+            let headers = ["if-match", "last-event-id"].map(shown).concat();
+            let said = format!("{} {}{headers} {}", head.method, head.uri, String::from_utf8_lossy(&body));
             let mut asked = asked.lock().unwrap();
             let (status, text) = answers[asked.len().min(answers.len() - 1)];
             asked.push(said.trim_end().to_owned());
@@ -222,6 +223,26 @@ async fn a_refusal_is_an_error_in_any_format() {
     assert_eq!(ran.out, "");
     let error = ran.error.unwrap();
     assert_eq!((error.to_string().as_str(), error.code()), ("there is no record 12 in products (not_found)", 1));
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_from_its_last_id_until_it_is_refused() {
+    let first = "retry: 100\n\nid: a.1\nevent: ready\ndata: {}\n\nid: a.2\n\nid: a.3\nevent: record\ndata: {\"cut";
+    let second = "id: a.4\nevent: record\ndata: {\"collection\":\"p\",\"key\":\"1\",\"deleted\":true}\n\n";
+    let busy = r#"{"status":503,"title":"Not synced","detail":"wait","code":"not_synced"}"#;
+    let refused = r#"{"status":404,"title":"Not found","detail":"there is no collection q","code":"not_found"}"#;
+    let answers = [(200, first), (503, busy), (200, second), (404, refused)];
+    let ran = run(&["record", "watch", "p", "q", "--since", "a.0"], &answers).await;
+    let path = "GET /v1/watch?collection=p&collection=q";
+    let again = |id| format!("{path} last-event-id={id}");
+    assert_eq!(ran.asked, [format!("{path}&since=a.0"), again("a.2"), again("a.2"), again("a.4")]);
+    assert_eq!(ran.out, "ready\nrecord  p/1  deleted\n");
+    assert_eq!(ran.notes.lines().count(), 2, "{}", ran.notes);
+    assert!(ran.notes.lines().all(|note| note.contains("was cut off: the hub ended it; it goes on")), "{}", ran.notes);
+    let error = ran.error.unwrap();
+    assert_eq!((error.to_string().as_str(), error.code()), ("there is no collection q (not_found)", 1));
+    let ran = run(&["record", "watch", "q", "-o", "json"], &[(404, refused)]).await;
+    assert_eq!((ran.asked.len(), ran.out.as_str(), ran.notes.as_str()), (1, "", ""));
 }
 
 #[tokio::test]

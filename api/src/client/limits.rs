@@ -23,3 +23,7 @@ pub(super) const MAX_PROBLEM: usize = 64 << 10;
 /// Pieces in which an upload is read from its file, and how many wait between the file and the socket.
 pub(super) const UPLOAD_PIECE: usize = 64 << 10;
 pub(super) const UPLOAD_WAITING: usize = 4;
+
+/// Longest line of an event stream, and most data of one event: a hub's longest is a write's outcome with its ops, and a
+/// write is 2 MiB at most, before its text is escaped.
+pub(super) const MAX_EVENT: usize = 8 << 20;

@@ -6,6 +6,7 @@
 mod answer;
 mod dial;
 mod error;
+mod events;
 mod limits;
 mod request;
 mod secret;
@@ -30,6 +31,7 @@ use hyper_util::rt::TokioIo;
 pub use answer::Answer;
 pub use dial::API_PORT;
 pub use error::{ClientError, Refusal};
+pub use events::{Event, EventReader, TooLong};
 pub use request::Request;
 pub use secret::Secret;
 pub use tls::trusting;
