@@ -98,6 +98,14 @@ impl<'s> Judge<'s> {
         verdict
     }
 
+    /// Another schema for the same value: it sees nothing of what the rules around it have looked at.
+    fn beside(&mut self, node: Node, value: &Value, seen: &mut Seen) -> Verdict {
+        let mut own = Seen::default();
+        self.node(node, value, &mut own)?;
+        seen.join(own);
+        Ok(())
+    }
+
     /// A part of the value.
     fn part(&mut self, node: Node, name: &str, value: &Value) -> Verdict {
         self.path.push(name.to_string());
@@ -123,7 +131,7 @@ impl<'s> Judge<'s> {
         self.spend(1)?;
         match (rule, value) {
             (Rule::Never, _) => self.fail("is not allowed".to_string()),
-            (Rule::Ref(node), _) => self.node(*node, value, seen),
+            (Rule::Ref(node), _) => self.beside(*node, value, seen),
             (Rule::Types(types), _) => self.types(types, value),
             (Rule::OneOf(list), _) => self.one_of(list, value),
             (Rule::Bound(bound, limit), Value::Number(number)) => {
@@ -205,7 +213,7 @@ impl<'s> Judge<'s> {
             }
             Rule::WithSchema(with) => {
                 let nodes = with.iter().filter(|(name, _)| members.contains_key(*name)).map(|(_, node)| *node);
-                nodes.collect::<Vec<_>>().into_iter().try_for_each(|node| self.node(node, value, seen))
+                nodes.collect::<Vec<_>>().into_iter().try_for_each(|node| self.beside(node, value, seen))
             }
             Rule::RestOfProperties(node) => {
                 for (name, inner) in members.iter().filter(|(name, _)| !seen.names.contains(*name)).collect::<Vec<_>>() {
@@ -220,7 +228,7 @@ impl<'s> Judge<'s> {
 
     fn combined(&mut self, rule: &'s Rule, value: &Value, seen: &mut Seen) -> Verdict {
         match rule {
-            Rule::All(nodes) => nodes.iter().try_for_each(|node| self.node(*node, value, seen)),
+            Rule::All(nodes) => nodes.iter().try_for_each(|node| self.beside(*node, value, seen)),
             Rule::Any(nodes) | Rule::ExactlyOne(nodes) => {
                 let mut held = 0;
                 for node in nodes {
@@ -239,7 +247,7 @@ impl<'s> Judge<'s> {
             }
             Rule::If { test, then, otherwise } => {
                 let next = if self.holds(*test, value, seen)? { then } else { otherwise };
-                next.map_or(Ok(()), |node| self.node(node, value, seen))
+                next.map_or(Ok(()), |node| self.beside(node, value, seen))
             }
             _ => Ok(()),
         }
