@@ -79,7 +79,7 @@ fn matches(query: &ListQuery, row: &ViewRow) -> Done<bool> {
 }
 
 /// In key order, upwards.
-fn scan(conn: &Connection, id: i64, query: &ListQuery, mut room: Room) -> Done<list::ListPage<ViewRow>> {
+pub(crate) fn scan(conn: &Connection, id: i64, query: &ListQuery, mut room: Room) -> Done<list::ListPage<ViewRow>> {
     let mut merged = Merged::new(conn)?;
     merged.with(id, query, |rows| {
         let mut page = list::ListPage { records: Vec::new(), next: None };
@@ -118,10 +118,10 @@ impl<'c> Merged<'c> {
     fn new(conn: &'c Connection) -> Done<Self> {
         let base = conn.prepare_cached(
             "SELECT key, value, updated_ms, revision, born, actor, writer, NULL FROM base \
-             WHERE collection = ?1 AND key >= ?2 AND key > ?3 ORDER BY key",
+             WHERE collection = ?1 AND key >= ?2 AND key <> ?3 ORDER BY key",
         )?;
         let laid = conn.prepare_cached(
-            "SELECT key, value, at_ms, 0, 0, actor, NULL, laid FROM overlay WHERE collection = ?1 AND key >= ?2 AND key > ?3 ORDER BY key",
+            "SELECT key, value, at_ms, 0, 0, actor, NULL, laid FROM overlay WHERE collection = ?1 AND key >= ?2 AND key <> ?3 ORDER BY key",
         )?;
         Ok(Self { conn, base, laid })
     }
@@ -129,10 +129,12 @@ impl<'c> Merged<'c> {
     fn with<T>(&mut self, id: i64, query: &ListQuery, read: impl FnOnce(&mut MergedRows<'_>) -> Done<T>) -> Done<T> {
         let prefix = query.prefix.as_deref().unwrap_or("");
         let after = query.after.as_ref().map_or("", |after| after.key.as_str());
+        // One lower bound: of two, SQLite seeks to the first and walks to the second.
+        let from = prefix.max(after);
         let conflicts = self.conn.prepare_cached("SELECT 1 FROM meta WHERE conflicts_open > 0")?.exists([])?;
         let mut rows = MergedRows {
-            base: self.base.query(params![id, prefix, after])?,
-            laid: self.laid.query(params![id, prefix, after])?,
+            base: self.base.query(params![id, from, after])?,
+            laid: self.laid.query(params![id, from, after])?,
             next_base: None,
             next_laid: None,
             conflicts: conflicts.then_some((self.conn, query.collection.as_str())),

@@ -12,6 +12,8 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::indexes;
+use crate::limits::LIST_BYTES;
+use crate::list::scan;
 use crate::schema::migrate;
 
 const DECLARED: &str = r#"{"indexes":["n","g,-n"]}"#;
@@ -132,6 +134,25 @@ fn pages_cost_the_same_at_the_end() {
     let (steps, found) = page(&conn, &query("", &[("n", Compare::Equal, "7919")]));
     assert_eq!(found.records.len(), 1);
     assert!(steps < 1_000, "{steps} steps for one record");
+}
+
+/// Upwards by key nothing is planned: the statement itself has to seek to where the page or the prefix begins.
+#[test]
+fn upwards_by_key_pages_cost_the_same_at_the_end() {
+    let (conn, count) = counting(tables(30_000));
+    let mut query = query("", &[]);
+    let steps = |query: &ListQuery| {
+        let before = count.load(Ordering::Relaxed);
+        let page = scan(&conn, 1, query, Room::new(100, LIST_BYTES)).unwrap();
+        assert!(!page.records.is_empty());
+        count.load(Ordering::Relaxed) - before
+    };
+    let first = steps(&query);
+    query.after = Some(Position::of_key("k0029800"));
+    let last = steps(&query);
+    (query.after, query.prefix) = (None, Some("k00298".to_owned()));
+    let prefixed = steps(&query);
+    assert!(last < first * 2 && prefixed < first * 2, "{last} and {prefixed} steps instead of {first}");
 }
 
 /// A condition that almost nothing fulfils and no index serves: pages stay short of work, and go on to the end.

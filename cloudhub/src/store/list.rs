@@ -39,13 +39,15 @@ pub(super) fn list(
 }
 
 /// In key order, upwards.
-fn scan(conn: &Connection, collection: i64, query: &ListQuery, mut room: Room) -> Result<ListPage<RecordRow>, StoreError> {
+pub(super) fn scan(conn: &Connection, collection: i64, query: &ListQuery, mut room: Room) -> Result<ListPage<RecordRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT key, revision, born, updated_ms, writer, actor, value FROM records
-         WHERE collection = ?1 AND key > ?2 AND key >= ?3 AND deleted = 0 ORDER BY key",
+         WHERE collection = ?1 AND key >= ?2 AND key <> ?3 AND deleted = 0 ORDER BY key",
     )?;
     let after = query.after.as_ref().map_or("", |after| after.key.as_str());
-    let mut rows = statement.query((collection, after, query.prefix.as_deref().unwrap_or_default()))?;
+    // One lower bound: of two, SQLite seeks to the first and walks to the second.
+    let from = query.prefix.as_deref().unwrap_or_default().max(after);
+    let mut rows = statement.query((collection, from, after))?;
     let mut page = ListPage { records: Vec::new(), next: None };
     let mut last = query.after.clone();
     while let Some(row) = rows.next()? {

@@ -11,6 +11,7 @@ use rusqlite::{Connection, params_from_iter};
 use super::bench::{Bench, Fixture, name};
 use super::sqlite::Embedded;
 use crate::limits::PAGE_BYTES;
+use crate::store::list::scan;
 use crate::store::list_source::{Bound, Records};
 use crate::store::schema::MIGRATIONS;
 use crate::store::{Job, RecordRow, Refused, StoreRead};
@@ -108,6 +109,25 @@ fn pages_cost_the_same_at_the_end() {
         assert_eq!(end.records.len(), 100, "{sort}");
         assert!(last < first * 2 && first < 20_000, "{sort}: {last} steps instead of {first}");
     }
+}
+
+/// Upwards by key nothing is planned: the statement itself has to seek to where the page or the prefix begins.
+#[test]
+fn upwards_by_key_pages_cost_the_same_at_the_end() {
+    let (_bench, conn, count) = things(30_000);
+    let mut query = query("", &[]);
+    let steps = |query: &ListQuery| {
+        let before = count.load(Ordering::Relaxed);
+        let page = scan(&conn, id(&conn), query, Room::new(100, PAGE_BYTES)).unwrap();
+        assert!(!page.records.is_empty());
+        count.load(Ordering::Relaxed) - before
+    };
+    let first = steps(&query);
+    query.after = Some(Position::of_key("k0029800"));
+    let last = steps(&query);
+    (query.after, query.prefix) = (None, Some("k00298".to_owned()));
+    let prefixed = steps(&query);
+    assert!(last < first * 2 && prefixed < first * 2, "{last} and {prefixed} steps instead of {first}");
 }
 
 #[test]
