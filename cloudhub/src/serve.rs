@@ -38,7 +38,7 @@ use crate::http::{Access, CloudHub, JoinAnswers};
 use crate::limits::{DRAIN, REOPEN_PAUSE};
 use crate::peers::{Ledger, Peers, Registry};
 use crate::pki::Pki;
-use crate::store::{OpenOptions, SqliteStore};
+use crate::store::{Job, OpenOptions, SqliteStore};
 use certificate::Certificates;
 
 /// Serves until SIGTERM or SIGINT.
@@ -112,6 +112,7 @@ impl Running {
         check_interrupted(&data)?;
         let registry = Arc::new(Registry::default());
         let (engine, threads) = open_store(&data, clock, Arc::clone(&registry)).await?;
+        define_devices(&engine).await;
         match Self::listen(&config, clock, Arc::clone(&registry), engine.clone()).await {
             Ok(Parts { websocket, quic, api, ledger, tasks, stop }) => {
                 Ok(Self { config, websocket, quic, api, registry, engine, ledger, threads, tasks, stop })
@@ -215,6 +216,13 @@ fn make_folder(data: &Path) -> anyhow::Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
     made.and_then(|()| std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o700)))
         .with_context(|| format!("cannot use the data folder {}; name another one with --data", data.display()))
+}
+
+/// The collections of devices exist from the first start on. A disk without room must not keep everything else from starting.
+async fn define_devices(engine: &Engine) {
+    if let Err(failed) = engine.job(Job::DefineDevices).await {
+        warn!(%failed, "the collections of devices are not defined; the next start tries again");
+    }
 }
 
 async fn open_store(data: &Path, clock: SystemClock, registry: Arc<Registry>) -> anyhow::Result<(Engine, Threads)> {

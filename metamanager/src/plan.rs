@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proto::build::{Action, BuildError, Scene, Side, build};
 use proto::definition::{Defined, Definition, Policy};
+use proto::device;
 use proto::ids::Revision;
 use proto::json::Value;
 use proto::limits::WRITE_OPS;
@@ -112,7 +113,7 @@ fn target<'a>(tx: &Tx<'_>, place: usize, asked: &'a LocalRequest) -> Result<Targ
         let defined = Defined { name: request.collection.clone(), revision: Revision::ZERO, definition: Definition::default() };
         return Ok(Target { asked, place, id: (rows.id, request.key.clone()), defined: Arc::new(defined) });
     }
-    if request.collection.is_system() {
+    if request.collection.is_system() && !device::holds(&request.collection) {
         return Err(failed(Refusal::SystemCollection(request.collection.to_string())));
     }
     let known = tx.ledger.collections.get(&request.collection);
@@ -289,7 +290,7 @@ fn schemas(tx: &Tx<'_>, group: &mut Group, targets: &[Target<'_>], new: &New) ->
 /// The result has to lie in a partition that this node gets.
 fn entitled(tx: &Tx<'_>, target: &Target<'_>, laying: &BTreeMap<RecordId, Laying>) -> Result<(), WriteError> {
     let view: Option<&Value> = laying.get(&target.id).and_then(|laying| laying.view.as_ref());
-    let Some(view) = view.filter(|_| !target.asked.request.collection.is_system()) else { return Ok(()) };
+    let Some(view) = view.filter(|_| target.asked.request.collection != CollectionName::conflicts()) else { return Ok(()) };
     let partition = target.defined.definition.partition_of(view);
     let collection = &target.asked.request.collection;
     let granted = partition.as_ref().is_some_and(|partition| tx.ledger.granted(collection.as_str(), partition.as_deref()).is_some());

@@ -90,6 +90,13 @@ pub struct Blocked {
     pub at_ms: u64,
 }
 
+impl Status {
+    /// Whether any collection of an operator selects this node; those of the system come by themselves.
+    pub fn is_selected(&self) -> bool {
+        self.grants.iter().any(|grant| !grant.grant.share.collection.is_system())
+    }
+}
+
 /// Reads everything in one transaction.
 pub(crate) fn read(conn: &Connection) -> Done<Status> {
     let state = conn.unchecked_transaction()?;

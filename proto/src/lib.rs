@@ -16,6 +16,7 @@ extern crate std;
 pub mod build;
 pub mod clock;
 pub mod definition;
+pub mod device;
 pub mod digest;
 pub mod frame;
 pub mod ids;

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
+use proto::device;
 
 use super::Shared;
 use super::answer::{self, Answer};
@@ -89,8 +90,17 @@ pub(crate) fn may_see(caller: &Caller, collection: &str) -> Result<(), Problem> 
     Err(not_entitled(caller, &format!("read {collection}")).collection(collection))
 }
 
-/// 403 unless the caller may change the collection's records.
+/// 403 unless the caller may change the collection's records, one by one: those of devices go together.
 pub(crate) fn may_write(caller: &Caller, collection: &str) -> Result<(), Problem> {
+    if device::COLLECTIONS.contains(&collection) {
+        let detail = format!("the records of {collection} belong together: write them through /v1/device-models and /v1/devices");
+        return Err(Problem::new(Code::ReadOnly, detail).collection(collection));
+    }
+    may_change(caller, collection)
+}
+
+/// 403 unless the caller may change what the collection holds.
+pub(crate) fn may_change(caller: &Caller, collection: &str) -> Result<(), Problem> {
     if caller.may_write(collection) {
         return Ok(());
     }

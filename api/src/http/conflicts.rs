@@ -126,7 +126,7 @@ pub(crate) async fn resolve<H: Hub>(
     let (wait, idempotency) = (headers::prefer_wait(&parts.headers), headers::idempotency(&parts, "", &whole)?);
     let row = app.hub.conflict(&id).await?;
     collections::may_see(&origin.caller, &row.collection)?;
-    collections::may_write(&origin.caller, &row.collection)?;
+    collections::may_change(&origin.caller, &row.collection)?;
     let key = Key::parse(&id).map_err(|_| Problem::not_found(format!("there is no conflict {id:?} here")))?;
     // Whoever the application says it is: the same name on both sides, of which one has no tokens.
     let by = origin.actor.clone().or_else(|| origin.caller.name.as_deref().map(str::to_owned));

@@ -152,7 +152,7 @@ fn no_form(headers: &HeaderMap) -> Result<(), Problem> {
 async fn of_caller<H: Hub>(app: &Shared<H>, id: &str, origin: &Origin) -> Result<(WriteId, Write), Problem> {
     let id: WriteId = id.parse().map_err(|error: proto::ids::BadWriteId| Problem::not_found(error.to_string()))?;
     let write = app.hub.write(&id, None).await?;
-    write.ops.iter().try_for_each(|op| collections::may_write(&origin.caller, &op.collection))?;
+    write.ops.iter().try_for_each(|op| collections::may_change(&origin.caller, &op.collection))?;
     if write.ops.is_empty() && !origin.caller.may_write_all() {
         return Err(collections::not_entitled(&origin.caller, "change this write"));
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proto::build::{Action, Request, Scene, Side, build};
+use proto::device;
 use proto::ids::{Revision, WriteId};
 use proto::json::Value;
 use proto::names::{CollectionName, Key};
@@ -125,7 +126,8 @@ pub(super) fn keep(work: &mut Work<'_>, write: &Write, outcome: &Outcome) -> Res
 }
 
 fn build_op(work: &Work<'_>, table: &mut Table, op: &CloudOp) -> Result<Option<Op>, JobError> {
-    if op.collection.is_system() && !matches!(op.action, Action::Close { .. }) {
+    let system = op.collection.is_system() && !device::holds(&op.collection);
+    if system && !matches!(op.action, Action::Close { .. }) {
         return Err(Refused::System(op.collection.clone()).into());
     }
     let entry = work.catalog.get(work.conn, &op.collection)?.ok_or_else(|| Refused::NoCollection(op.collection.clone()))?;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use proto::definition::{Definition, DefinitionError};
+use proto::definition::{Definition, DefinitionError, Labels};
+use proto::device::{self, NODE_LABEL};
 use proto::limits::COLLECTIONS;
 use proto::names::{CollectionName, NodeName};
 use proto::op::Hash;
@@ -19,9 +20,9 @@ use super::share;
 use super::work::{JobError, Work};
 use crate::limits::{DEFINITION_BYTES, DEFINITIONS_BYTES, GRANTS_PER_NODE};
 
-/// Every operator's collection: its id and definition.
+/// Every collection but that of conflict rows, which follows the others: its id and definition.
 pub(super) fn all(conn: &Connection) -> Result<Vec<(i64, Definition)>, StoreError> {
-    conn.prepare_cached("SELECT id, name, definition FROM collections WHERE name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY name")?
+    conn.prepare_cached("SELECT id, name, definition FROM collections WHERE name <> '_conflicts' ORDER BY name")?
         .query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))?
         .map(|row| {
             let (id, name, json) = row?;
@@ -50,17 +51,19 @@ pub(super) fn dry_run(
     name: &CollectionName,
     definition: &Definition,
 ) -> Result<Result<CollectionApplied, Refused>, StoreError> {
-    match plan(conn, name, definition) {
+    match operators(name).and_then(|()| plan(conn, name, definition)) {
         Ok(plan) => Ok(Ok(plan.applied)),
         Err(JobError::Refused(refused)) => Ok(Err(refused)),
         Err(JobError::Store(error)) => Err(error),
     }
 }
 
+/// The system's collections are not an operator's to define or delete.
+fn operators(name: &CollectionName) -> Result<(), JobError> {
+    if name.is_system() { Err(Refused::System(name.clone()).into()) } else { Ok(()) }
+}
+
 fn plan(conn: &Connection, name: &CollectionName, definition: &Definition) -> Result<Plan, JobError> {
-    if name.is_system() {
-        return Err(Refused::System(name.clone()).into());
-    }
     definition.check().map_err(Refused::from)?;
     if let Some(schema) = &definition.schema {
         let invalid = |reason| DefinitionError::Invalid { field: "schema".to_owned(), reason };
@@ -132,14 +135,30 @@ fn selection(conn: &Connection, definition: &Definition) -> Result<Vec<(i64, Nod
         .map(|row| {
             let (id, name, labels) = row?;
             let name = NodeName::parse(&name).map_err(|error| StoreError::Damaged(error.to_string()))?;
-            let partitions = definition.partitions(&parse_labels(&labels)?);
+            let partitions = definition.partitions(&own_labels(&name, parse_labels(&labels)?));
             Ok((id, name, partitions.iter().map(|partition| share::encode(partition.as_deref())).collect()))
         })
         .collect()
 }
 
-/// Creates or changes a definition; the grants follow in the same transaction.
+/// A node's labels with the one that holds its name.
+pub(super) fn own_labels(node: &NodeName, mut labels: Labels) -> Labels {
+    labels.insert(NODE_LABEL.to_owned(), node.to_string());
+    labels
+}
+
+/// Brings the collections of devices in line with this version's definitions of them.
+pub(super) fn define_devices(work: &mut Work<'_>) -> Result<(), JobError> {
+    device::definitions().iter().try_for_each(|(name, definition)| settle(work, name, definition).map(drop))
+}
+
+/// Creates or changes an operator's definition; the grants follow in the same transaction.
 pub(super) fn put(work: &mut Work<'_>, name: &CollectionName, definition: &Definition) -> Result<CollectionApplied, JobError> {
+    operators(name)?;
+    settle(work, name, definition)
+}
+
+fn settle(work: &mut Work<'_>, name: &CollectionName, definition: &Definition) -> Result<CollectionApplied, JobError> {
     let plan = plan(work.conn, name, definition)?;
     if !plan.applied.created && !plan.applied.changed {
         return Ok(plan.applied);
@@ -203,9 +222,7 @@ fn regrant(conn: &Connection, node: i64, collection: i64, wanted: &[String], ane
 /// Removes a definition. Its nodes lose their grants now; its records go step by step, see `tidy`. Conflict rows about it
 /// go at once: a new collection of the name must not bring them back.
 pub(super) fn delete(work: &mut Work<'_>, name: &CollectionName) -> Result<(), JobError> {
-    if name.is_system() {
-        return Err(Refused::System(name.clone()).into());
-    }
+    operators(name)?;
     let entry = work.catalog.get(work.conn, name)?.ok_or_else(|| Refused::NoCollection(name.clone()))?;
     let revision = work.head + 1;
     let holders: Vec<(i64, String)> = work

@@ -58,6 +58,8 @@ pub enum Job {
         /// What it says now.
         definition: Box<Definition>,
     },
+    /// Brings the collections of devices in line with this version's definitions of them: [`Answer::Done`].
+    DefineDevices,
     /// Removes a definition and its records: [`Answer::Done`].
     DeleteCollection {
         /// The collection.

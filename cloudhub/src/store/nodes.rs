@@ -8,6 +8,7 @@ use proto::ids::{DatabaseId, Revision};
 use proto::names::{CollectionName, NodeName};
 use rusqlite::{Connection, OptionalExtension};
 
+use super::definitions::own_labels;
 use super::error::{StoreError, counted, stored};
 use super::grants;
 use super::job::{Certificate, JoinJob, Resynced, Seen};
@@ -82,7 +83,7 @@ fn set_labels(work: &mut Work<'_>, id: i64, node: &NodeName, labels: &Labels) ->
     }
     let revision = work.head + 1;
     work.conn.prepare_cached("UPDATE nodes SET labels = ?2 WHERE id = ?1")?.execute((id, labels_json(labels)))?;
-    if !grants::recompute(work, id, labels, revision)? {
+    if !grants::recompute(work, id, &own_labels(node, labels.clone()), revision)? {
         // The node is told its labels all the same: it names them when no collection selects it.
         grants::mark(work.conn, id, revision)?;
     }

@@ -173,6 +173,7 @@ fn run(work: &mut Work<'_>, job: Job) -> Result<Answer, JobError> {
         Job::Discard { revision } => cloud_write::discard(work, revision).map(done),
         Job::Import(chunk) => import::import(work, *chunk).map(Answer::Imported),
         Job::PutCollection { name, definition } => definitions::put(work, &name, &definition).map(Answer::Applied),
+        Job::DefineDevices => definitions::define_devices(work).map(done),
         Job::DeleteCollection { name } => definitions::delete(work, &name).map(done),
         Job::Label { node, labels } => nodes::label(work, &node, &labels).map(done),
         Job::Join(job) => nodes::join(work, &job).map(|(node, labels)| Answer::Joined { node, labels }),

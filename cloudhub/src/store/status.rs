@@ -59,7 +59,8 @@ fn between(conn: &Connection, place: (i64, &str), above: Revision, to: Revision,
 
 const NODE: &str = "SELECT n.name, n.labels, n.revoked, n.created_ms, n.last_seen_ms, n.address, n.transport, n.version, d.database,
      n.serial, n.not_after_ms, n.cursor, n.outbox_writes, n.outbox_oldest_ms, n.warnings, n.id, n.old_serial,
-     EXISTS (SELECT 1 FROM node_grants g WHERE g.node = n.id), n.verified_ms
+     EXISTS (SELECT 1 FROM node_grants g JOIN collections c ON c.id = g.collection WHERE g.node = n.id AND substr(c.name, 1, 1) <> '_'),
+     n.verified_ms
      FROM nodes n LEFT JOIN databases d ON d.id = n.current";
 
 /// A node.

@@ -112,7 +112,8 @@ impl Hub for LocalHub {
         self.node()?;
         let read = |reader: &mut Reader| Ok((reader.definitions()?, reader.status()?));
         let (rows, status) = self.store.read(read).map_err(shape::read_problem)?;
-        Ok(rows.into_iter().map(|row| shape::collection(row, &status)).collect())
+        let operators = rows.into_iter().filter(|row| !row.name.is_system());
+        Ok(operators.map(|row| shape::collection(row, &status)).collect())
     }
 
     async fn collection(&self, name: &CollectionName) -> Result<Collection, Problem> {

@@ -32,7 +32,7 @@ impl LocalHub {
                 head: link.head.max(cursor(&status)),
                 lag_records: (state == SyncState::InSync).then_some(0),
                 verified_at: status.verified_ms.map(Time),
-                collections: status.collections.iter().map(collection).collect(),
+                collections: status.collections.iter().filter(|held| !held.name.is_system()).map(collection).collect(),
             },
             outbox: OutboxStatus { writes: status.outbox_writes, bytes: status.outbox_bytes, oldest_at: status.outbox_oldest_ms.map(Time) },
             conflicts: OpenConflicts { open: status.conflicts_open },
@@ -65,7 +65,7 @@ impl LocalHub {
         if self.node.get().is_none() {
             warnings.push("this node has not joined a cloud".to_owned());
         }
-        if status.cursor.is_some() && status.grants.is_empty() {
+        if status.cursor.is_some() && !status.is_selected() {
             warnings.push(unselected(&status.labels.clone().unwrap_or_default()));
         }
         if let Some(first) = status.blocked.first() {

@@ -27,7 +27,7 @@ impl LocalHub {
         if let Some(name) = collection.as_ref().filter(|name| !known(name)) {
             return Err(Problem::no_collection(name.as_str()));
         }
-        if status.grants.is_empty() {
+        if !status.is_selected() {
             return Ok(answer(None, &status, "no collection selects this node: there is nothing to compare".into()));
         }
         if self.board.view().state != LinkState::Online {

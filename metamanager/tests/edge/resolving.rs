@@ -137,7 +137,7 @@ fn only_a_resolution_passes_this_door() {
         refused(&mut edge, vec![merge("stock", "1", r#"{"name":"tea"}"#), resolve(Choice::Edge)]),
         Refusal::Resolve(ResolveError::NotAlone)
     );
-    for request in [merge("_conflicts", "c11-1", r#"{"state":"resolved"}"#), merge("_devices", "1", "{}")] {
+    for request in [merge("_conflicts", "c11-1", r#"{"state":"resolved"}"#), merge("_commands", "1", "{}")] {
         assert!(matches!(refused(&mut edge, vec![request]), Refusal::SystemCollection(_)));
     }
     let mut close = resolve(Choice::Edge);

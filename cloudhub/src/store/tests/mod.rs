@@ -7,6 +7,7 @@ mod bench;
 mod bounds;
 mod collections;
 mod compaction;
+mod devices;
 mod digests;
 mod edge;
 mod fields;
@@ -74,6 +75,8 @@ mod embedded {
         compaction::a_floor_ends_a_stream_and_begins_a_back_fill,
         compaction::a_floor_below_the_cursor_is_nothing,
         compaction::removed_appends_are_remembered,
+        devices::devices_go_to_the_node_that_they_name,
+        devices::a_device_moves_with_its_twin_and_a_late_report_still_counts,
         digests::only_the_ranges_that_differ_are_filled_again,
         digests::what_agrees_or_is_not_granted_is_not_filled,
         digests::digests_are_of_the_head_and_of_done_grants,
