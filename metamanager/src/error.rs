@@ -181,6 +181,9 @@ pub enum Refusal {
     /// 404 `not_found`.
     #[error("there is no collection {0:?} on this node")]
     UnknownCollection(String),
+    /// 404 `not_found`.
+    #[error("there is no device {0:?} on this node")]
+    UnknownDevice(String),
     /// 403 `read_only`.
     #[error("collection {0} is the system's: applications do not write to it")]
     SystemCollection(String),
@@ -291,7 +294,7 @@ impl WriteError {
     pub fn code(&self) -> &'static str {
         match &self.reason {
             Refusal::NotSynced => "not_synced",
-            Refusal::UnknownCollection(_) => "not_found",
+            Refusal::UnknownCollection(_) | Refusal::UnknownDevice(_) => "not_found",
             Refusal::SystemCollection(_) => "read_only",
             Refusal::NotEntitled { .. } => "not_entitled",
             Refusal::Precondition { .. } => "precondition",

@@ -4,7 +4,7 @@
 //! [`Store`] is the one writer and [`Reader`] a read-only connection, both plain synchronous objects; [`Metamanager`]
 //! (`handle`, `readers`) puts threads around them for applications in the same process. Read the inside in this order: `schema` (the
 //! tables), `open` and `lock` (whose file it is), `ledger` (the small tables in memory), `store` (one transaction),
-//! then one verb a file: `local` with `plan` and `group` (a local write), `requests` (one that is made again), `resend`
+//! then one verb a file: `local` with `plan` and `group` (a local write), `reported` (what devices say), `requests` (one that is made again), `resend`
 //! (one that is taken up again), `outbox` (what goes up), `adopt`, `lost`, `apply`,
 //! `staging`, `grants`, `fill`, `blocked` (what comes down), `digests`, `check` with `checking` and `mend`, `repair` (whether
 //! it is what the cloud has), `overlay` and `relay` (pending ops over base), `changes` with `follow` (what readers may see otherwise than
@@ -52,6 +52,7 @@ mod readers;
 mod relay;
 mod renew;
 mod repair;
+mod reported;
 mod requests;
 mod resend;
 mod resolve;
@@ -84,6 +85,7 @@ pub use proto::list::ListQuery;
 pub use query::{Cell, Param, Params, Queried, Queries, Query, QueryError};
 pub use reader::Reader;
 pub use renew::{Alias, Names};
+pub use reported::{DeviceReport, Reported, Sent};
 pub use status::{Blocked, CollectionStatus, GrantStatus, Status};
 pub use store::{Event, HelloFacts, Observer, Options, Store};
 pub use tokens::TokenRow;

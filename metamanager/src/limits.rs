@@ -11,6 +11,10 @@ pub const DELIVERED_KEPT: Duration = Duration::from_hours(7 * 24);
 pub const DELIVERED_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a rejected write stays readable, inside the outbox bound.
 pub const REJECTED_KEPT: Duration = Duration::from_hours(90 * 24);
+/// Devices whose reported values go into one write, and about how many bytes of them: a sale behind it waits for little.
+pub const REPORT_DEVICES: usize = 256;
+/// See [`REPORT_DEVICES`].
+pub const REPORT_BYTES: usize = 128 * 1024;
 /// Requests with an `Idempotency-Key` that are kept: the newest, whatever the clock says. Weeks of a busy till; 60 MB.
 pub const REQUESTS_KEPT: i64 = 1_000_000;
 /// Requests between two removals of old ones, so that most commits remove nothing.
@@ -131,7 +135,7 @@ pub const WRITER_CACHE_KIB: i32 = 4_096;
 /// Page cache of each reader, KiB.
 pub const READER_CACHE_KIB: i32 = 1_024;
 /// Prepared statements that a connection keeps: all that this crate has.
-pub const STATEMENTS: usize = 112;
+pub const STATEMENTS: usize = 118;
 /// How long a connection waits for another's lock: only the checkpoint at shutdown meets one, a reader's, and a
 /// shutdown has five seconds.
 pub const LOCK_WAIT: Duration = Duration::from_secs(2);

@@ -120,9 +120,9 @@ impl Store {
 }
 
 /// The answers, and the newest number where one was given.
-type Answers = (Vec<Result<Committed, WriteError>>, Option<u64>);
+pub(crate) type Answers = (Vec<Result<Committed, WriteError>>, Option<u64>);
 
-fn commit(tx: &mut Tx<'_>, now: Now, batch: Vec<LocalWrite>, full: Option<u64>) -> Done<Answers> {
+pub(crate) fn commit(tx: &mut Tx<'_>, now: Now, batch: Vec<LocalWrite>, full: Option<u64>) -> Done<Answers> {
     let before = tx.ledger.meta.newest;
     let mut group = Group::default();
     let mut answers = Vec::with_capacity(batch.len());
@@ -194,7 +194,10 @@ fn store_new(tx: &mut Tx<'_>, group: &mut Group, now: Now, write: LocalWrite, ne
     }
     let write = Write { hlc: tx.clock.tick(now), ..write };
     let bytes = write.encode();
-    if !has_room(tx, bytes.len() as u64)? {
+    // Of the system's collections, devices say most: half of the room is theirs.
+    let of_devices = write.ops.iter().all(|op| op.collection.is_system());
+    let within = !of_devices || tx.ledger.meta.outbox_bytes + bytes.len() as u64 <= tx.max_outbox_bytes / 2;
+    if !within || !has_room(tx, bytes.len() as u64)? {
         return Ok(Err(Refusal::OutboxFull { bytes: tx.ledger.meta.outbox_bytes }.into()));
     }
     let number = tx.ledger.meta.newest + 1;

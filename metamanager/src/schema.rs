@@ -23,6 +23,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { statements: FORMAT_1, code: |_| Ok(()) },
     Migration { statements: FORMAT_2, code: digests::compute_all },
     Migration { statements: FORMAT_3, code: indexes::make_all },
+    Migration { statements: FORMAT_4, code: |_| Ok(()) },
 ];
 
 /// The newest format that this version knows.
@@ -241,6 +242,16 @@ CREATE TABLE access_tokens (
     collections TEXT,
     created_ms INTEGER NOT NULL,
     expires_ms INTEGER
+) WITHOUT ROWID, STRICT;
+";
+
+/// What devices reported and no write carries yet: fields of their twins, the newest value of each.
+const FORMAT_4: &str = "
+CREATE TABLE reported (
+    device TEXT NOT NULL,
+    field TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (device, field)
 ) WITHOUT ROWID, STRICT;
 ";
 

@@ -72,6 +72,11 @@ impl CollectionName {
         Self("_conflicts".to_owned())
     }
 
+    /// The collection of devices' twins.
+    pub fn twins() -> Self {
+        Self(crate::device::TWINS.to_owned())
+    }
+
     /// Parses a name; system names are accepted too, see [`CollectionName::is_system`].
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let plain = text.strip_prefix('_').unwrap_or(text);

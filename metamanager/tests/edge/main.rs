@@ -11,6 +11,7 @@ mod model;
 mod opening;
 mod querying;
 mod reading;
+mod reported;
 mod requests;
 mod resolving;
 mod salvage;

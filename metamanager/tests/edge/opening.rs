@@ -23,8 +23,8 @@ fn a_newer_file_is_refused_with_both_versions() {
     edge.store = None;
     Connection::open(edge.path()).unwrap().pragma_update(None, "user_version", 9).unwrap();
     let text = open(&edge).err().unwrap().to_string();
-    assert!(text.contains("format 9") && text.contains("up to 3") && text.contains("edge.db"), "{text}");
-    Connection::open(edge.path()).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    assert!(text.contains("format 9") && text.contains("up to 4") && text.contains("edge.db"), "{text}");
+    Connection::open(edge.path()).unwrap().pragma_update(None, "user_version", 4).unwrap();
     edge.reopen();
     assert!(edge.store().status().unwrap().synced, "nothing was lost");
 }
@@ -53,7 +53,7 @@ fn settings_are_those_of_the_design() {
     let text = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
     assert_eq!(text("journal_mode"), rusqlite::types::Value::Text("wal".to_owned()));
     assert_eq!(text("application_id"), rusqlite::types::Value::Integer(0x546d_626c));
-    assert_eq!(text("user_version"), rusqlite::types::Value::Integer(3));
+    assert_eq!(text("user_version"), rusqlite::types::Value::Integer(4));
     let opens: i64 = conn.query_row("SELECT opens FROM meta", [], |row| row.get(0)).unwrap();
     assert_eq!(opens, 2, "every start commits a change, so that what an earlier one left in the log is synced");
 }

@@ -150,6 +150,15 @@ impl Twin {
         twin
     }
 
+    /// One field of the record, by its name there.
+    pub fn field(&self, name: &str) -> Option<&TwinField> {
+        match Half::of_field(name) {
+            _ if name == "state" => self.state.as_ref(),
+            Some((half, property)) => self.properties.get(property)?.half(half),
+            None => None,
+        }
+    }
+
     /// Lays one field of a record over this twin.
     pub fn lay(&mut self, name: &str, raw: &Raw) {
         match (name, Half::of_field(name)) {
