@@ -75,6 +75,10 @@ metrics! {
     CERTIFICATE_END "tombolo_certificate_end_seconds" Cloud Gauge ["certificate"] "When a certificate of the hub ends (ca, hub), seconds since 1970.";
     VERIFICATIONS "tombolo_verifications_total" Cloud Counter ["result"] "Comparisons of nodes' digests since the hub started, by result: agreed, differed.";
     REPAIRED_RECORDS "tombolo_repaired_records_total" Cloud Counter [] "Records sent again since the hub started because digests differed.";
+    SESSIONS_WAITING "tombolo_sessions_waiting" Cloud Gauge [] "Nodes that were told when their turn to connect is, and whose turn has not come.";
+    SESSIONS_ADMITTED "tombolo_sessions_admitted_total" Cloud Counter [] "Sessions that were let in since the hub started.";
+    SESSIONS_DEFERRED "tombolo_sessions_deferred_total" Cloud Counter ["ticket"] "How often since the hub started a node was told to connect later, by whether it got a ticket that keeps its place: yes, no.";
+    SNAPSHOTS "tombolo_snapshots" Cloud Gauge ["state"] "Nodes that have whole partitions to read, by state: reading, waiting.";
     NODE_ONLINE "tombolo_node_online" Cloud Gauge ["node"] "1 while the node has a session.";
     NODE_LAST_SEEN "tombolo_node_last_seen_seconds" Cloud Gauge ["node"] "When the node was last heard of, seconds since 1970.";
     NODE_WARNINGS "tombolo_node_warnings" Cloud Gauge ["node"] "What an operator should know of the node: how many warnings it has.";

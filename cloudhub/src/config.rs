@@ -1,11 +1,15 @@
 //! What cloudhub can be told: a file, `CLOUDHUB_…` variables, and flags of `cloudhub serve`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use api::config::{DataDir, HostPort, Kind, Setting};
 use api::logging::LogConfig;
 use serde::{Deserialize, Serialize};
+
+use crate::limits::{ADMIT_BURST, ADMIT_RATE, SNAPSHOTS};
+use crate::peers::{GateConfig, Pace};
 
 /// The port of the WebSocket link.
 pub const WS_PORT: u16 = 10000;
@@ -26,8 +30,36 @@ pub struct ServeConfig {
     pub advertise: Vec<HostPort>,
     /// Where it listens.
     pub listen: Listen,
+    /// How nodes come in.
+    pub link: LinkConfig,
     /// What it logs.
     pub log: LogConfig,
+}
+
+/// How much may begin at once, so that those who are connected are served while a fleet comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkConfig {
+    /// Sessions that begin a second.
+    pub admit_rate: NonZeroU32,
+    /// Sessions that begin at once after a quiet time.
+    pub admit_burst: NonZeroU32,
+    /// Nodes that are filled at once.
+    pub snapshots: NonZeroU32,
+}
+
+impl LinkConfig {
+    /// As the gate takes it.
+    pub fn gate(&self) -> GateConfig {
+        let pace = Pace { rate: self.admit_rate.get(), burst: self.admit_burst.get() };
+        GateConfig { pace, snapshots: self.snapshots.get() }
+    }
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        let number = |value| NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN);
+        Self { admit_rate: number(ADMIT_RATE), admit_burst: number(ADMIT_BURST), snapshots: number(SNAPSHOTS) }
+    }
 }
 
 /// The addresses that cloudhub listens on.
@@ -92,6 +124,7 @@ impl Default for ServeConfig {
             data: DATA_DIR.default_path(),
             advertise: Vec::new(),
             listen: Listen { ws: any(WS_PORT), quic: QuicListen::At(any(QUIC_PORT)), api: any(API_PORT) },
+            link: LinkConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -104,6 +137,9 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "listen.ws", variable: "CLOUDHUB_LISTEN_WS", kind: Kind::Text },
     Setting { key: "listen.quic", variable: "CLOUDHUB_LISTEN_QUIC", kind: Kind::Text },
     Setting { key: "listen.api", variable: "CLOUDHUB_LISTEN_API", kind: Kind::Text },
+    Setting { key: "link.admit_rate", variable: "CLOUDHUB_LINK_ADMIT_RATE", kind: Kind::Number },
+    Setting { key: "link.admit_burst", variable: "CLOUDHUB_LINK_ADMIT_BURST", kind: Kind::Number },
+    Setting { key: "link.snapshots", variable: "CLOUDHUB_LINK_SNAPSHOTS", kind: Kind::Number },
     Setting { key: "log.format", variable: "CLOUDHUB_LOG_FORMAT", kind: Kind::Text },
     Setting { key: "log.level", variable: "CLOUDHUB_LOG_LEVEL", kind: Kind::Text },
 ];

@@ -109,6 +109,29 @@ pub const EVENTS_WAITING: usize = 4_096;
 pub const SEEN_PER_JOB: usize = 1_000;
 /// How long a node whose Hello finds the writer's queue full stays away, milliseconds (design §5: 5 s at most).
 pub const BUSY_RETRY_MS: u64 = 2_000;
+/// Sessions that begin a second, where nothing else is configured: 20,000 nodes are back after 100 s, and connected ones go on.
+pub const ADMIT_RATE: u32 = 200;
+/// Sessions that begin at once after a quiet time, where nothing else is configured: a small fleet comes back without waiting.
+pub const ADMIT_BURST: u32 = 200;
+/// Nodes that read back-fills at once, where nothing else is configured: with full windows they hold 300 MiB.
+pub const SNAPSHOTS: u32 = 256;
+/// How long a node that fills keeps its place while others wait, milliseconds: some megabytes, or some batches of a slow link.
+pub const FILL_SLICE_MS: u64 = 10_000;
+/// A node whose turn comes within this time waits for it on the open link, milliseconds: less than the 5 s in which an edge wants
+/// an answer, and cheaper than another handshake.
+pub const TURN_SOON_MS: u64 = 1_000;
+/// How long after its turn a ticket is good, milliseconds: a slow handshake, over another way than the first one.
+pub const TURN_LATE_MS: u64 = 10_000;
+/// The longest time for which a node with a ticket is sent away, milliseconds: it learns of a restarted hub by coming back.
+pub const TURN_RETRY_MS: u64 = 60_000;
+/// The same without a ticket (design §5).
+pub const TURN_RETRY_BLIND_MS: u64 = 5_000;
+/// How far ahead turns are given out, milliseconds. Whoever comes later is sent away without a place.
+pub const TURNS_AHEAD_MS: u64 = 600_000;
+/// Turns that one node may take in a row, and how often one more, milliseconds: a node that flaps takes a fiftieth of them.
+pub const TURN_OWN_BURST: u32 = 50;
+/// See [`TURN_OWN_BURST`].
+pub const TURN_OWN_EVERY_MS: u64 = 250;
 /// Sessions are told of the hub's end within this time; whoever reads more slowly learns it from the link.
 pub const SESSIONS_END: Duration = Duration::from_secs(2);
 /// Everything must have ended this long after SIGTERM; systemd and operators rely on five seconds in all.

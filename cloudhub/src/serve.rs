@@ -36,7 +36,7 @@ use crate::disk;
 use crate::engine::{Engine, Setup, Threads};
 use crate::http::{Access, CloudHub, JoinAnswers};
 use crate::limits::{DRAIN, REOPEN_PAUSE};
-use crate::peers::{Ledger, Peers, Registry};
+use crate::peers::{Gate, Ledger, Peers, Registry};
 use crate::pki::Pki;
 use crate::store::{Job, OpenOptions, SqliteStore};
 use certificate::Certificates;
@@ -139,12 +139,20 @@ impl Running {
         let (websocket, quic) = (over_websocket.local_addr(), over_quic.as_ref().map(AnyListener::local_addr));
         let (stop, stopped) = watch::channel(false);
         let ledger = Arc::new(Ledger::new(clock));
-        let peers = Arc::new(Peers { engine: engine.clone(), registry: Arc::clone(&registry), ledger: Arc::clone(&ledger), clock });
+        let gate = Arc::new(Gate::new(config.link.gate(), &fresh_key()?));
+        let peers = Arc::new(Peers {
+            engine: engine.clone(),
+            registry: Arc::clone(&registry),
+            gate: Arc::clone(&gate),
+            ledger: Arc::clone(&ledger),
+            clock,
+        });
         let mut listen = BTreeMap::from([("api".to_owned(), api.to_string()), ("websocket".to_owned(), websocket.to_string())]);
         listen.extend(quic.map(|quic| ("quic".to_owned(), quic.to_string())));
         let hub = CloudHub {
             engine: engine.clone(),
             registry,
+            gate,
             pki,
             access: Access::open(data)?,
             joins: JoinAnswers::default(),
@@ -238,6 +246,13 @@ async fn open_store(data: &Path, clock: SystemClock, registry: Arc<Registry>) ->
     // A large log of a store that was killed is read here.
     let started = tokio::task::spawn_blocking(move || Engine::start(setup)).await.context("opening the database")?;
     started.with_context(|| format!("cannot start with the data folder {}", data.display()))
+}
+
+/// For what holds only until the hub's next start.
+fn fresh_key() -> anyhow::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).context("the system has no random numbers")?;
+    Ok(key)
 }
 
 fn random() -> u64 {

@@ -223,6 +223,8 @@ pub struct Hello {
     pub report: Report,
     /// The database that this one takes the place of: same file or salvaged writes, same numbers, new id.
     pub previous: Option<DatabaseId>,
+    /// The place among those who wait for their turn, as the newest [`Refuse`] gave it; empty: none.
+    pub ticket: Vec<u8>,
 }
 
 /// The cloud's answer when the session may begin.
@@ -273,6 +275,8 @@ pub struct Refuse {
     pub versions: (u32, u32),
     /// The edge takes a new database id, names its old one in [`Hello::previous`], and comes back at once.
     pub renew: bool,
+    /// With `busy`: keeps the edge's place until it comes back with it, [`crate::limits::TICKET_BYTES`] at most; empty: none.
+    pub ticket: Vec<u8>,
 }
 
 /// A stretch of the ordered stream and, when it stands at the head, a part of a back-fill read in the same state.

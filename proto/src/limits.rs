@@ -79,6 +79,8 @@ pub const DATABASES_PER_NODE: usize = 64;
 pub const EPOCHS_KEPT: usize = 64;
 /// Declared gaps and open grants that one Hello can carry.
 pub const HELLO_LIST: usize = 20_000;
+/// Longest ticket of a node that waits for its turn, bytes.
+pub const TICKET_BYTES: usize = 64;
 /// Records that one Ask names, and one batch answers.
 pub const ASK_RECORDS: usize = BATCH_RECORDS;
 /// A counter, a bound of a counter and a delta are 64-bit; this many pending writes are named one by one.

@@ -175,6 +175,7 @@ fn hello(words: &Words) -> Hello {
         metered: words.flag("metered"),
         report: Report::default(),
         previous: None,
+        ticket: Vec::new(),
     }
 }
 

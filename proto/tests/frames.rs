@@ -130,14 +130,19 @@ fn batch() -> impl Strategy<Value = Batch> {
     )
 }
 
+fn ticket() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..=proto::limits::TICKET_BYTES)
+}
+
 fn hello() -> impl Strategy<Value = Hello> {
     let who = (any::<(u32, u32)>(), vec(text(), 0..3), any::<[u8; 16]>(), any::<u64>(), epochs());
     let where_it_stands = (option::of(cursor()), any::<[u8; 16]>(), vec(fill(), 0..3));
-    let outbox = (any::<u64>(), any::<u64>(), vec(any::<(u64, u64)>(), 0..3), any::<(u64, u64)>(), option::of(any::<[u8; 16]>()));
+    let before = (option::of(any::<[u8; 16]>()), ticket());
+    let outbox = (any::<u64>(), any::<u64>(), vec(any::<(u64, u64)>(), 0..3), any::<(u64, u64)>(), before);
     (who, where_it_stands, outbox, any::<u64>(), text(), any::<bool>()).prop_map(|(who, stands, outbox, now_ms, software, metered)| {
         let (versions, features, database, session, epochs) = who;
         let (cursor, grants_hash, fills) = stands;
-        let (newest_write, outbox_first, gaps, (outbox_writes, outbox_oldest_ms), previous) = outbox;
+        let (newest_write, outbox_first, gaps, (outbox_writes, outbox_oldest_ms), (previous, ticket)) = outbox;
         Hello {
             versions,
             features,
@@ -155,6 +160,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             metered,
             report: Report { outbox_writes, outbox_oldest_ms, warnings: Vec::new() },
             previous: previous.map(DatabaseId),
+            ticket,
         }
     })
 }
@@ -199,8 +205,9 @@ fn report() -> impl Strategy<Value = Report> {
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
-    let refuse = (reason(), any::<(u64, (u32, u32), bool)>());
-    let refuse = refuse.prop_map(|(reason, (retry_ms, versions, renew))| Frame::Refuse(Refuse { reason, retry_ms, versions, renew }));
+    let refuse = (reason(), any::<(u64, (u32, u32), bool)>(), ticket());
+    let refuse = refuse
+        .prop_map(|(reason, (retry_ms, versions, renew), ticket)| Frame::Refuse(Refuse { reason, retry_ms, versions, renew, ticket }));
     let write = (any::<u64>(), vec(any::<u8>(), 0..40), any::<bool>(), option::of(any::<[u8; 16]>()));
     let write = write.prop_map(|(number, bytes, rejected, hash)| NumberedWrite { number, bytes, rejected, hash, fork: None });
     let compared = (revision(), vec(range_sums(), 0..2)).prop_map(|(revision, differing)| Compared { revision, differing });

@@ -27,6 +27,8 @@ pub enum Kind {
     Text,
     /// `true` or `false`.
     Switch,
+    /// A whole number.
+    Number,
     /// Texts separated by commas.
     List,
 }
@@ -166,15 +168,13 @@ fn put(table: &mut Table, key: &str, value: &Value) {
 }
 
 fn read(setting: &Setting, text: &str, origin: &Origin) -> Result<Value, ConfigError> {
-    match setting.kind {
+    let value = match setting.kind {
         Kind::Text => Ok(text.into()),
         Kind::List => Ok(Value::Array(text.split(',').map(|item| item.trim().into()).collect())),
-        Kind::Switch => text.parse::<bool>().map(Value::Boolean).map_err(|_| ConfigError::BadValue {
-            key: setting.key.to_owned(),
-            origin: origin.clone(),
-            message: format!("`{text}` is neither true nor false"),
-        }),
-    }
+        Kind::Switch => text.parse::<bool>().map(Value::Boolean).map_err(|_| "is neither true nor false"),
+        Kind::Number => text.parse::<i64>().map(Value::Integer).map_err(|_| "is not a whole number"),
+    };
+    value.map_err(|what| ConfigError::BadValue { key: setting.key.to_owned(), origin: origin.clone(), message: format!("`{text}` {what}") })
 }
 
 #[cfg(test)]

@@ -29,6 +29,15 @@ pub(super) struct ServeArgs {
     /// A name or address by which nodes reach this hub (repeatable) [default: host name, localhost, all interfaces]
     #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Vec<HostPort>,
+    /// Sessions that begin a second; who comes faster is told when its turn is [default: 200]
+    #[arg(long, value_name = "N")]
+    admit_rate: Option<u32>,
+    /// Sessions that begin at once after a quiet time [default: 200]
+    #[arg(long, value_name = "N")]
+    admit_burst: Option<u32>,
+    /// Nodes that are sent whole partitions at once; the others go on with what changes [default: 256]
+    #[arg(long, value_name = "N")]
+    snapshots: Option<u32>,
     /// text for people, json for collectors [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -69,6 +78,9 @@ impl ServeArgs {
         layers.flag("listen.api", "--listen-api", text(self.listen_api));
         let advertise: Vec<String> = self.advertise.iter().map(HostPort::to_string).collect();
         layers.flag("advertise", "--advertise", Some(advertise).filter(|names| !names.is_empty()));
+        layers.flag("link.admit_rate", "--admit-rate", self.admit_rate.map(i64::from));
+        layers.flag("link.admit_burst", "--admit-burst", self.admit_burst.map(i64::from));
+        layers.flag("link.snapshots", "--snapshots", self.snapshots.map(i64::from));
         layers.flag("log.format", "--log-format", self.log_format.map(|format| format.to_string()));
         layers.flag("log.level", "--log-level", self.log_level.map(|level| level.to_string()));
         Ok(layers)

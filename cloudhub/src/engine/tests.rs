@@ -289,6 +289,7 @@ fn hello(node: &str) -> Job {
         metered: false,
         report: Default::default(),
         previous: None,
+        ticket: Vec::new(),
     };
     let node = NodeName::parse(node).unwrap();
     Job::Admit(Box::new(AdmitJob { node, serial: None, hello: Box::new(hello), live: None, address: String::new(), transport: "memory" }))
@@ -319,5 +320,72 @@ fn without_room_only_what_frees_or_records_goes_on() {
     assert_eq!(bench.group(), ["old"]);
     bench.tells.send(Tell::Commit).unwrap();
     assert_eq!(revoked.recv().unwrap(), Ok(()));
+    bench.threads.stop();
+}
+
+/// Reads again as soon as it has an answer, as a session does that catches up.
+fn catches_up(engine: &Engine, node: usize, left: usize, served: Arc<Mutex<Vec<usize>>>, done: SyncSender<()>) {
+    let log = Arc::clone(&served);
+    let read = move |store: &mut dyn StoreRead| {
+        log.lock().unwrap().push(node);
+        store.head()
+    };
+    let next = engine.clone();
+    let answer = move |_| if left > 1 { catches_up(&next, node, left - 1, served, done) } else { done.send(()).unwrap() };
+    engine.scan(1, read, answer).unwrap();
+}
+
+/// KubeEdge #3567, #7278: who has much to read keeps nobody waiting for more than one read of each.
+#[test]
+fn nodes_that_catch_up_are_read_for_in_turn() {
+    const NODES: usize = 50;
+    let bench = bench(true);
+    let (mut held, served) = (Vec::new(), Arc::new(Mutex::new(Vec::new())));
+    let (done, all) = sync_channel(NODES);
+    for _ in 0..SCAN_THREADS {
+        let (go, wait) = sync_channel::<()>(1);
+        bench.engine.scan(1, move |store| Ok((wait.recv().is_ok(), store.head()?)), drop).unwrap();
+        held.push(go);
+    }
+    (0..NODES).for_each(|node| catches_up(&bench.engine, node, 20, Arc::clone(&served), done.clone()));
+    held.iter().for_each(|go| go.send(()).unwrap());
+    (0..NODES).for_each(|_| all.recv().unwrap());
+    let mut counts = [0u32; NODES];
+    for node in served.lock().unwrap().iter() {
+        counts[*node] += 1;
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        // Two threads that take one after the other may note it the other way round.
+        assert!(most - least <= 2, "one was served {most} times, another {least}");
+    }
+    bench.threads.stop();
+}
+
+/// Hands in writes again as soon as those before are decided.
+fn uploads(engine: &Engine, id: String, left: usize) {
+    let (next, again) = (engine.clone(), id.clone());
+    let reply = move |_| {
+        if left > 1 {
+            uploads(&next, again, left - 1)
+        }
+    };
+    engine.submit(Job::RevokeJoinToken { id }, Box::new(reply));
+}
+
+#[test]
+fn nodes_that_drain_their_outboxes_take_turns_and_one_write_waits_for_one_round() {
+    let bench = bench(true);
+    let first = bench.send("first");
+    bench.group();
+    (0..8).for_each(|node| uploads(&bench.engine, node.to_string(), 5));
+    let next = || {
+        bench.tells.send(Tell::Commit).unwrap();
+        bench.group().join(" ")
+    };
+    assert_eq!([next(), next(), next()], ["0 1 2 3", "4 5 6 7", "0 1 2 3"]);
+    let one = bench.send("one write");
+    assert_eq!([next(), next(), next()], ["4 5 6 7", "one write 0 1 2", "3 4 5 6"]);
+    (0..5).for_each(|_| drop(next()));
+    bench.tells.send(Tell::Commit).unwrap();
+    assert!([first, one].iter().all(|answer| answer.recv().unwrap() == Ok(())));
     bench.threads.stop();
 }

@@ -40,7 +40,7 @@ use transport::join::Servers;
 
 use crate::clock::SystemClock;
 use crate::engine::{Engine, Failed};
-use crate::peers::Registry;
+use crate::peers::{Gate, Registry};
 use crate::pki::Pki;
 use crate::store::{Answer, Job, StoreError, StoreRead};
 pub use access::Access;
@@ -52,6 +52,8 @@ pub struct CloudHub {
     pub engine: Engine,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// How much may begin at once.
+    pub gate: Arc<Gate>,
     /// Certificates.
     pub pki: Arc<Pki>,
     /// Who may ask.

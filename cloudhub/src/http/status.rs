@@ -135,6 +135,13 @@ impl CloudHub {
         figure(&m::VERIFICATIONS, &["agreed"], checks.agreed);
         figure(&m::VERIFICATIONS, &["differed"], checks.differed);
         figure(&m::REPAIRED_RECORDS, &[], checks.records);
+        let gate = self.gate.counts(self.clock.now().mono_ms);
+        figure(&m::SESSIONS_WAITING, &[], gate.turns.waiting);
+        figure(&m::SESSIONS_ADMITTED, &[], gate.turns.admitted);
+        figure(&m::SESSIONS_DEFERRED, &["yes"], gate.turns.tickets);
+        figure(&m::SESSIONS_DEFERRED, &["no"], gate.turns.sent_away);
+        figure(&m::SNAPSHOTS, &["reading"], gate.filling);
+        figure(&m::SNAPSHOTS, &["waiting"], gate.waiting_to_fill);
         for (seen, is_counted) in &nodes {
             let name = &[seen.row.name.as_str()];
             let last_seen_ms = seen.last_seen_ms(now_ms);

@@ -9,7 +9,7 @@ use proto::ids::Revision;
 use proto::op::Hash;
 use proto::session::End;
 use proto::session::cloud::{Admission, Ahead, CloudSession, Effect, Scan};
-use proto::session::handshake::FEATURE_REPAIR;
+use proto::session::handshake::{FEATURE_REPAIR, FEATURE_TICKET};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use transport::identity::Serial;
@@ -17,6 +17,7 @@ use transport::pump::Driver;
 
 use super::Peers;
 use super::live::Live;
+use super::turns::Turn;
 use super::verify::{Checked, Finding, Verification, in_words};
 use crate::engine::Failed;
 use crate::limits::BUSY_RETRY_MS;
@@ -54,6 +55,12 @@ pub(super) struct CloudDriver {
     answers: mpsc::Sender<Event>,
     /// What the edge holds, until it is known what it is to be told.
     held: Option<Hash>,
+    /// A Hello whose turn comes then, milliseconds on the monotonic clock.
+    early: Option<(u64, Box<Hello>)>,
+    /// It was told to come back later.
+    sent_away: bool,
+    /// It has asked for its back-fills to be read.
+    fills: bool,
     admitted: Option<(Peer, u64)>,
     verification: Verification,
     end: Option<Box<End>>,
@@ -62,7 +69,20 @@ pub(super) struct CloudDriver {
 impl CloudDriver {
     pub(super) fn new(now: Now, peers: Arc<Peers>, live: Arc<Live>, serial: Serial, answers: mpsc::Sender<Event>) -> Self {
         let session = CloudSession::new(now.mono_ms);
-        Self { session, peers, live, serial, answers, held: None, admitted: None, verification: Verification::default(), end: None }
+        Self {
+            session,
+            peers,
+            live,
+            serial,
+            answers,
+            held: None,
+            early: None,
+            sent_away: false,
+            fills: false,
+            admitted: None,
+            verification: Verification::default(),
+            end: None,
+        }
     }
 
     /// How it ended, once it has.
@@ -75,9 +95,14 @@ impl CloudDriver {
         self.admitted.map(|(peer, _)| peer)
     }
 
+    /// It has to wait for its turn, which is nothing to worry about.
+    pub(super) fn is_to_come_back(&self) -> bool {
+        self.sent_away
+    }
+
     fn start(&mut self, effect: Effect, now: Now) {
         match effect {
-            Effect::Admit(hello) => self.admit(*hello),
+            Effect::Admit(hello) => self.knock(hello, now),
             Effect::ConfirmSession(session) => self.opened(session),
             Effect::Scan(scan) => self.scan(scan, now),
             Effect::Ahead(ahead) => self.read_ahead(ahead, now),
@@ -89,7 +114,7 @@ impl CloudDriver {
                 self.with_peer(|ledger, peer| ledger.report(peer, report));
             }
             Effect::Closed(end) => {
-                if end.refused {
+                if end.refused && !self.sent_away {
                     self.peers.registry.refuse(&self.live, &end.reason.code);
                 }
                 self.end = Some(Box::new(end));
@@ -110,6 +135,24 @@ impl CloudDriver {
             // A session that is over waits for nothing; what was committed stays.
             if let Err(mpsc::error::TrySendError::Full(_)) = answers.try_send(event(result)) {
                 warn!("an answer of the store found no room in its session");
+            }
+        }
+    }
+
+    /// A session begins when its turn has come.
+    fn knock(&mut self, mut hello: Box<Hello>, now: Now) {
+        let patient = hello.features.iter().any(|name| name == FEATURE_TICKET);
+        match self.peers.gate.turn(&self.live.node, &hello.ticket, patient, now.mono_ms) {
+            Turn::Now => self.admit(*hello),
+            Turn::Soon { at_ms, ticket } => {
+                hello.ticket = ticket;
+                self.early = Some((at_ms, hello));
+            }
+            Turn::Later { retry_ms, ticket } => {
+                self.sent_away = true;
+                info!("more nodes come at once than are let in: some are told to come back in their turn");
+                let reason = reason("busy", format!("many nodes come at once; this one's turn is in {} s", retry_ms.div_ceil(1000)));
+                self.session.wait(reason, retry_ms, ticket);
             }
         }
     }
@@ -181,15 +224,26 @@ impl CloudDriver {
         self.peers.ledger.event(&self.live.node, "connected", format!("from {} over {}", self.live.address, self.live.transport));
     }
 
-    fn scan(&mut self, scan: Scan, now: Now) {
+    fn scan(&mut self, mut scan: Scan, now: Now) {
         let Some((peer, opening)) = self.admitted else { return };
         self.live.update(|view| view.fills.clone_from(&scan.fills));
+        if !scan.fills.is_empty() && !self.may_fill(now) {
+            // The stream goes on; a wake-up says when it is this node's turn.
+            scan.fills.clear();
+        }
         self.verification.scan(scan.digests.as_deref());
         let answer = self.answer(|result| Event::Scanned(Box::new(result)));
         let body = move |store: &mut dyn crate::store::StoreRead| store.scan(&ScanRequest { peer, scan: &scan });
         if self.peers.engine.scan(opening, body, answer).is_err() {
             self.session.scan_failed(now.mono_ms);
         }
+    }
+
+    fn may_fill(&mut self, now: Now) -> bool {
+        self.fills = true;
+        let (may, others) = self.peers.gate.may_fill(self.live.id, now.mono_ms);
+        self.peers.registry.wake(&others);
+        may
     }
 
     fn read_ahead(&mut self, ahead: Ahead, now: Now) {
@@ -305,8 +359,12 @@ impl CloudDriver {
     }
 
     /// Shows how it goes.
-    fn show(&self, now: Now) {
+    fn show(&mut self, now: Now) {
         let status = self.session.status();
+        if self.fills && status.fills == 0 {
+            self.fills = false;
+            self.peers.registry.wake(&self.peers.gate.filled(self.live.id, now.mono_ms));
+        }
         self.live.update(|view| {
             view.mode = status.mode;
             view.in_sync = status.in_sync;
@@ -368,6 +426,11 @@ impl Driver for CloudDriver {
 
     fn tick(&mut self, now: Now) {
         self.session.tick(now.mono_ms);
+        if let Some((_, hello)) = self.early.take_if(|(at_ms, _)| *at_ms <= now.mono_ms)
+            && !self.session.is_closed()
+        {
+            self.knock(hello, now);
+        }
     }
 
     fn work(&mut self, now: Now) {
@@ -378,7 +441,8 @@ impl Driver for CloudDriver {
     }
 
     fn next_tick(&self) -> Option<u64> {
-        self.session.next_tick()
+        let turn = self.early.as_ref().filter(|_| !self.session.is_closed()).map(|(at_ms, _)| *at_ms);
+        [self.session.next_tick(), turn].into_iter().flatten().min()
     }
 
     fn poll_control(&mut self, now: Now) -> Option<Bytes> {

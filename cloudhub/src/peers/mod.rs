@@ -2,12 +2,16 @@
 //!
 //! `driver` runs a session and hands its wishes to the engine; [`Registry`] knows who is connected and wakes the sessions
 //! that a commit concerns; [`Live`] is what others see of a connection; [`Ledger`] saves lazily what is learned;
+//! [`Gate`] bounds how much begins at once: `turns` for sessions, `snapshots` for back-fills.
 //! `verify` follows what a session finds out by digests.
 
 mod driver;
+mod gate;
 mod ledger;
 mod live;
 mod registry;
+mod snapshots;
+mod turns;
 mod verify;
 
 use std::sync::Arc;
@@ -26,9 +30,11 @@ use crate::clock::SystemClock;
 use crate::engine::Engine;
 use crate::limits::SESSIONS_END;
 use driver::{CloudDriver, EVENTS};
+pub use gate::{Gate, GateConfig, GateCounts};
 pub use ledger::Ledger;
 pub use live::{Ending, Live, View};
 pub use registry::{Checks, Presence, Registry, Traffic};
+pub use turns::{Pace, TurnCounts};
 pub use verify::{Checked, Difference};
 
 /// What the sessions share.
@@ -38,6 +44,8 @@ pub struct Peers {
     pub engine: Engine,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// How much may begin at once.
+    pub gate: Arc<Gate>,
     /// What waits to be saved.
     pub ledger: Arc<Ledger>,
     /// The process's clocks.
@@ -101,6 +109,8 @@ impl Peers {
         if live.view().open {
             info!(node = %live.node, address = %live.address, reason = %text, "node disconnected");
             self.ledger.event(&live.node, "disconnected", text);
+        } else if driver.is_to_come_back() {
+            debug!(node = %live.node, address = %live.address, reason = %text, "no session yet");
         } else if driver.end().is_none() && driver.peer().is_none() {
             // It said no word: a node that tries two ways at once takes the faster one.
             debug!(node = %live.node, address = %live.address, reason = %text, "no session");
@@ -122,6 +132,8 @@ struct Leaves {
 impl Drop for Leaves {
     fn drop(&mut self) {
         self.peers.registry.leave(&self.live);
+        let next = self.peers.gate.filled(self.live.id, self.peers.clock.now().mono_ms);
+        self.peers.registry.wake(&next);
     }
 }
 

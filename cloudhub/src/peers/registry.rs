@@ -141,6 +141,15 @@ impl Registry {
         }
     }
 
+    /// Wakes connections.
+    pub(super) fn wake(&self, ids: &[u64]) {
+        if ids.is_empty() {
+            return;
+        }
+        let inside = self.lock();
+        ids.iter().filter_map(|id| inside.connections.get(id)).for_each(|live| live.wake.notify_one());
+    }
+
     /// Ends every connection of a node.
     pub fn end(&self, node: &NodeName, code: &'static str, detail: &str) {
         self.lock().connections.values().filter(|live| live.node == *node).for_each(|live| live.end(code, detail));

@@ -1,11 +1,12 @@
 //! The hub under test, and its API's client.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use api::client::{Client, ClientError, Request, Secret, trusting};
 use api::config::HostPort;
-use cloudhub::config::{Listen, QuicListen, ServeConfig};
+use cloudhub::config::{LinkConfig, Listen, QuicListen, ServeConfig};
 use cloudhub::serve::Running;
 use http::Method;
 use proto::names::NodeName;
@@ -30,9 +31,20 @@ impl Hub {
         Self::on(Arc::new(tempfile::tempdir().unwrap())).await
     }
 
+    /// Starts with another pace of sessions, and so many snapshots at once.
+    pub(crate) async fn paced(rate: u32, burst: u32, snapshots: u32) -> Self {
+        let number = |value| NonZeroU32::new(value).unwrap();
+        let link = LinkConfig { admit_rate: number(rate), admit_burst: number(burst), snapshots: number(snapshots) };
+        Self::with(Arc::new(tempfile::tempdir().unwrap()), link).await
+    }
+
     /// Starts on a folder that may have been used before.
     pub(crate) async fn on(data: Arc<TempDir>) -> Self {
-        let running = Running::start(config(&data)).await.unwrap();
+        Self::with(data, LinkConfig::default()).await
+    }
+
+    async fn with(data: Arc<TempDir>, link: LinkConfig) -> Self {
+        let running = Running::start(ServeConfig { link, ..config(&data) }).await.unwrap();
         let folder = config(&data).data;
         let token = std::fs::read_to_string(folder.join("admin.token")).unwrap();
         let client = client(&folder, running.api.port(), token.trim());
@@ -66,6 +78,14 @@ impl Hub {
         let source = std::io::Cursor::new(lines.into_bytes());
         let request = Request::new(Method::POST, &["v1", "collections", collection, "import"]).upload(api::client::Upload::new(source));
         self.client.send(request).await?.json().await
+    }
+
+    /// A figure of the hub's metrics, as it is written there.
+    pub(crate) async fn figure(&self, name: &str) -> u64 {
+        let answer = self.client.send(Request::get(&["metrics"])).await.unwrap().bytes().await.unwrap();
+        let text = String::from_utf8(answer.to_vec()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
     }
 
     pub(crate) async fn events(&self, node: &str) -> Vec<String> {

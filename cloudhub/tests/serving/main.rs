@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod admission;
+mod burst;
+mod gate;
 mod hub;
 mod node;
 mod refusals;

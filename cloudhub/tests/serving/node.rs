@@ -1,6 +1,7 @@
 //! A node whose session is driven by hand: no database, only what the test looks at.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -14,11 +15,12 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
 use transport::address::HostPort;
+use transport::any::{AnyLink, AnyRx, AnyTx};
 use transport::dial::ConnectError;
-use transport::link::{Link, LinkRx, LinkTx, Received};
+use transport::link::{Link, LinkRx, LinkTx, Received, TransportKind};
 use transport::tls::{Credentials, certificates, link_client_config};
 use transport::token::JoinToken;
-use transport::ws::{WsLink, WsRx, WsTx, connect};
+use transport::ws::{WsLink, connect};
 
 use crate::hub::Hub;
 
@@ -67,7 +69,30 @@ impl Machine {
     pub(crate) async fn link(&self, hub: &Hub) -> Result<WsLink, ConnectError> {
         connect(&server(hub), Arc::clone(&self.tls)).await
     }
+
+    /// A link over each transport.
+    pub(crate) async fn link_over(&self, hub: &Hub, transport: TransportKind) -> AnyLink {
+        self.link_at((hub.running.websocket, hub.running.quic), transport).await
+    }
+
+    /// The same, where a hub listens.
+    pub(crate) async fn link_at(&self, listens: Listens, transport: TransportKind) -> AnyLink {
+        self.try_link(listens, transport).await.unwrap()
+    }
+
+    /// The same, where it may fail.
+    pub(crate) async fn try_link(&self, listens: Listens, transport: TransportKind) -> Result<AnyLink, ConnectError> {
+        let tls = Arc::clone(&self.tls);
+        let at = |address: SocketAddr| HostPort { host: address.ip().to_string(), port: address.port() };
+        match transport {
+            TransportKind::Quic => transport::quic::connect(&at(listens.1.unwrap()), tls).await.map(AnyLink::from),
+            _ => connect(&at(listens.0), tls).await.map(AnyLink::from),
+        }
+    }
 }
+
+/// Where a hub listens for WebSocket and for QUIC.
+pub(crate) type Listens = (SocketAddr, Option<SocketAddr>);
 
 /// The hub's link.
 pub(crate) fn server(hub: &Hub) -> HostPort {
@@ -86,6 +111,7 @@ pub(crate) struct Memory {
     pub(crate) records: BTreeMap<(String, String), String>,
     pub(crate) outbox: Vec<NumberedWrite>,
     pub(crate) outcomes: BTreeMap<u64, Outcome>,
+    pub(crate) ticket: Vec<u8>,
 }
 
 impl Memory {
@@ -100,6 +126,7 @@ impl Memory {
             records: BTreeMap::new(),
             outbox: Vec::new(),
             outcomes: BTreeMap::new(),
+            ticket: Vec::new(),
         }
     }
 
@@ -129,6 +156,7 @@ impl Memory {
             metered: false,
             report: Default::default(),
             previous: None,
+            ticket: self.ticket.clone(),
         }
     }
 
@@ -187,16 +215,16 @@ pub(crate) struct Session {
     pub(crate) memory: Memory,
     pub(crate) end: Option<End>,
     session: EdgeSession,
-    tx: WsTx,
-    rx: WsRx,
+    tx: AnyTx,
+    rx: AnyRx,
     begun: Instant,
     /// The link broke or was closed.
     over: bool,
 }
 
 impl Session {
-    pub(crate) fn over(link: WsLink, memory: Memory) -> Self {
-        let (tx, rx) = link.split();
+    pub(crate) fn over(link: impl Into<AnyLink>, memory: Memory) -> Self {
+        let (tx, rx) = link.into().split();
         let session = EdgeSession::new(0, memory.hello());
         Self { memory, end: None, session, tx, rx, begun: Instant::now(), over: false }
     }

@@ -10,7 +10,7 @@ use crate::hub::Hub;
 use crate::node::{Machine, Memory, Session};
 use crate::run;
 
-fn sale(key: &str, pieces: i64) -> Op {
+pub(crate) fn sale(key: &str, pieces: i64) -> Op {
     Op {
         collection: CollectionName::parse("products").unwrap(),
         key: Key::parse(key).unwrap(),
@@ -23,7 +23,7 @@ fn sale(key: &str, pieces: i64) -> Op {
     }
 }
 
-fn products(count: usize) -> String {
+pub(crate) fn products(count: usize) -> String {
     (1..=count).map(|id| format!("{{\"id\":\"p{id}\",\"name\":\"Chai {id}\",\"stock\":20}}\n")).collect()
 }
 

@@ -10,6 +10,17 @@ const RECENT_CEILING_MS: u64 = 5_000;
 /// What "lately" means, milliseconds.
 const RECENT_MS: u64 = 600_000;
 
+/// Whatever a hub says, a node comes back after so long, milliseconds: hubs are replaced, and forget whom they told what.
+const TOLD_CEILING_MS: u64 = 300_000;
+/// The most that is added to what a hub said, milliseconds.
+const TOLD_JITTER_MS: u64 = 500;
+
+/// The wait of a node that a hub told when its turn is, milliseconds: never less, and little more.
+pub(super) fn in_turn(retry_ms: u64, random: u64) -> u64 {
+    let retry_ms = retry_ms.min(TOLD_CEILING_MS);
+    retry_ms + random % (retry_ms / 20).clamp(1, TOLD_JITTER_MS)
+}
+
 /// The state of the waits between tries.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Backoff {
@@ -61,6 +72,15 @@ mod tests {
         assert!(longest(&mut backoff, 0, 50) > RECENT_CEILING_MS);
         backoff.network_changed();
         assert_eq!(backoff.next(0, 12_345), FLOOR_MS);
+    }
+
+    #[test]
+    fn who_is_told_its_turn_comes_then_however_often_it_was_told() {
+        for retry_ms in [1, 10, 999, 5_000, 60_000] {
+            let waits = [0, 7_919, u64::MAX].map(|random| in_turn(retry_ms, random));
+            assert!(waits.iter().all(|wait| (retry_ms..=retry_ms + TOLD_JITTER_MS).contains(wait)), "{waits:?}");
+        }
+        assert!(in_turn(u64::MAX, u64::MAX) <= TOLD_CEILING_MS + TOLD_JITTER_MS);
     }
 
     #[test]

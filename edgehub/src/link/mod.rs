@@ -31,7 +31,7 @@ use transport::swap::Swap;
 
 use crate::clock::SystemClock;
 use crate::config::Transport;
-use backoff::Backoff;
+use backoff::{Backoff, in_turn};
 pub use board::{Board, LinkView};
 use connect::Dialler;
 use driver::{EVENTS, EdgeDriver};
@@ -71,7 +71,7 @@ enum Try {
     /// No session; why.
     Failed(String),
     /// The cloud said no, and when to ask again (milliseconds; 0: as the back-off says).
-    Refused { code: String, detail: String, retry_ms: u64 },
+    Refused { code: String, detail: String, retry_ms: u64, ticket: Vec<u8> },
     /// This database is a copy of another one: it goes on under an id of its own. Why.
     Copied(String),
     /// There was a session, and it ended.
@@ -81,6 +81,9 @@ enum Try {
 /// A copy that was told so comes back at once; one that is told so again soon waits as everyone does, milliseconds.
 const RENEW_PAUSE_MS: u64 = 30_000;
 
+/// The code of a hub to which many come at once.
+pub(crate) const BUSY: &str = "busy";
+
 impl Linker {
     /// Runs until `stop` says so.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
@@ -89,15 +92,22 @@ impl Linker {
         let mut dialler = Dialler::new(self.transport, self.metered, &self.data, self.clock);
         let mut next_server = 0usize;
         let mut renewed_ms: Option<u64> = None;
+        let mut ticket = Vec::new();
         while !*stop.borrow() {
             let Some(server) = self.servers.get(next_server % self.servers.len().max(1)) else {
                 warn!("no server is known: set [link] servers in the configuration");
                 return;
             };
             self.board.enter(LinkState::Connecting, self.now().wall_ms);
-            let tried = self.attempt(server, &mut dialler, &mut stop).await;
+            let tried = self.attempt(server, &ticket, &mut dialler, &mut stop).await;
             if *stop.borrow() {
                 break;
+            }
+            match &tried {
+                Try::Refused { ticket: newest, .. } => ticket.clone_from(newest),
+                // The hub was not reached, or said nothing: the place may still be good.
+                Try::Failed(_) => {}
+                Try::Copied(_) | Try::Ended(_) => ticket.clear(),
             }
             let copied = matches!(tried, Try::Copied(_));
             let (mut wait, hinted) = self.judge(tried, &mut backoff, &mut next_server);
@@ -133,7 +143,12 @@ impl Linker {
                 backoff.session(now.mono_ms);
                 (text, None, 0)
             }
-            Try::Refused { code, detail, retry_ms } => (format!("the cloud refused this node: {detail} ({code})"), Some(code), retry_ms),
+            Try::Refused { code, detail, retry_ms, .. } if code == BUSY && retry_ms > 0 => {
+                return self.waits(&detail, retry_ms);
+            }
+            Try::Refused { code, detail, retry_ms, .. } => {
+                (format!("the cloud refused this node: {detail} ({code})"), Some(code), retry_ms)
+            }
         };
         self.board.update(|view| {
             view.last_error = Some(text.clone());
@@ -142,6 +157,16 @@ impl Linker {
         warn!(error = %text, "link down");
         let wait = backoff.next(now.mono_ms, random());
         (Duration::from_millis(wait.max(hint)), hint > 0)
+    }
+
+    /// It is not this node's turn yet. The hub is there and names the time, so nothing backs off from it.
+    fn waits(&self, detail: &str, retry_ms: u64) -> (Duration, bool) {
+        self.board.update(|view| {
+            view.last_error = Some(format!("waiting for its turn: {detail} ({BUSY})"));
+            view.refused = Some(BUSY.to_owned());
+        });
+        info!(retry_ms, "the cloud is busy: waiting for this node's turn");
+        (Duration::from_millis(in_turn(retry_ms, random())), true)
     }
 
     /// Another id for the database. False: it could not be stored, and the next try is told so once more.
@@ -158,24 +183,24 @@ impl Linker {
         }
     }
 
-    async fn attempt(&self, server: &Server, dialler: &mut Dialler, stop: &mut watch::Receiver<bool>) -> Try {
+    async fn attempt(&self, server: &Server, ticket: &[u8], dialler: &mut Dialler, stop: &mut watch::Receiver<bool>) -> Try {
         let tls = self.tls.get();
         let link = tokio::select! {
             link = dialler.connect(server, &tls) => link,
             _ = stop.changed() => return Try::Ended("edgehub stops".into()),
         };
         match link {
-            Ok(link) => self.session(link, stop).await,
+            Ok(link) => self.session(link, ticket, stop).await,
             Err(failed) => match failed.not_admitted() {
                 // The link's door knows the certificate, and this node is not to come in.
-                Some(text) => Try::Refused { code: "revoked".into(), detail: text.to_owned(), retry_ms: 0 },
+                Some(text) => Try::Refused { code: "revoked".into(), detail: text.to_owned(), retry_ms: 0, ticket: Vec::new() },
                 None => Try::Failed(failed.to_string()),
             },
         }
     }
 
-    async fn session<L: Link>(&self, link: L, stop: &mut watch::Receiver<bool>) -> Try {
-        let hello = match self.hello().await {
+    async fn session<L: Link>(&self, link: L, ticket: &[u8], stop: &mut watch::Receiver<bool>) -> Try {
+        let hello = match self.hello(ticket).await {
             Ok(hello) => hello,
             Err(error) => return Try::Failed(error),
         };
@@ -197,7 +222,7 @@ impl Linker {
     }
 
     /// What the database says of itself, for the first frame.
-    async fn hello(&self) -> Result<Hello, String> {
+    async fn hello(&self, ticket: &[u8]) -> Result<Hello, String> {
         let (answer, facts) = tokio::sync::oneshot::channel();
         self.store.run_then(|store, _| store.facts(), move |facts| drop(answer.send(facts)));
         let facts = facts.await.map_err(|_| "the database is closed".to_owned())?.map_err(|error| error.to_string())?;
@@ -218,6 +243,7 @@ impl Linker {
             metered: self.metered,
             report: facts.report,
             previous: facts.previous,
+            ticket: ticket.to_vec(),
         })
     }
 
@@ -257,8 +283,8 @@ fn outcome(stopped: Stopped, driver: &EdgeDriver) -> Try {
         return Try::Copied(why);
     }
     match (stopped, driver.end()) {
-        (Stopped::Over, Some(End { refused: true, reason, retry_ms, .. })) => {
-            Try::Refused { code: reason.code.clone(), detail: reason.detail.clone(), retry_ms: *retry_ms }
+        (Stopped::Over, Some(End { refused: true, reason, retry_ms, ticket, .. })) => {
+            Try::Refused { code: reason.code.clone(), detail: reason.detail.clone(), retry_ms: *retry_ms, ticket: ticket.clone() }
         }
         (Stopped::Over, Some(end)) => ended(driver, format!("{} ({})", end.reason.detail, end.reason.code)),
         (Stopped::Over, None) => ended(driver, "the session ended".into()),

@@ -138,6 +138,7 @@ fn refused(code: Option<&str>) -> String {
         Some("copied_database") => "refused-copied-database".into(),
         Some("version") => "refused-version".into(),
         Some("revoked") => "revoked".into(),
+        Some(crate::link::BUSY) => "waiting for its turn".into(),
         Some(other) => format!("refused: {other}"),
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::digest::{Digest, RANGES, RangeSet};
 use crate::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
-use crate::limits::{ASK_RECORDS, BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST, UNACKED_WRITES};
+use crate::limits::{ASK_RECORDS, BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST, TICKET_BYTES, UNACKED_WRITES};
 use crate::names::{CollectionName, Key};
 use crate::op::{Hash, Outcome, Verdict};
 use crate::wire::{self, frame::Body};
@@ -159,6 +159,7 @@ fn decode_hello(hello: wire::Hello) -> Result<Hello, Malformed> {
         metered: hello.metered,
         report: Report { outbox_writes: hello.outbox_writes, outbox_oldest_ms: hello.outbox_oldest_ms, warnings: Vec::new() },
         previous: if hello.previous.is_empty() { None } else { Some(DatabaseId(bytes16("previous", hello.previous)?)) },
+        ticket: ticket(hello.ticket),
     })
 }
 
@@ -195,12 +196,18 @@ fn labels(labels: Vec<wire::Label>) -> Result<Vec<(String, String)>, Malformed> 
     list(labels, |label| Ok((label.name, label.value)))
 }
 
+/// A longer one is none that this build gives out or keeps.
+fn ticket(bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.len() <= TICKET_BYTES { bytes } else { Vec::new() }
+}
+
 fn decode_refuse(refuse: wire::Refuse) -> Refuse {
     Refuse {
         reason: Reason { code: refuse.code, detail: refuse.detail },
         retry_ms: refuse.retry_ms,
         versions: (refuse.version_min, refuse.version_max),
         renew: refuse.renew,
+        ticket: ticket(refuse.ticket),
     }
 }
 

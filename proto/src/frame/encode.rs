@@ -166,6 +166,7 @@ fn encode_hello(hello: &Hello) -> wire::Hello {
         outbox_writes: hello.report.outbox_writes,
         outbox_oldest_ms: hello.report.outbox_oldest_ms,
         previous: hello.previous.map(|id| id.0.to_vec()).unwrap_or_default(),
+        ticket: hello.ticket.clone(),
     }
 }
 
@@ -197,6 +198,7 @@ fn encode_refuse(refuse: &Refuse) -> wire::Refuse {
         version_min: refuse.versions.0,
         version_max: refuse.versions.1,
         renew: refuse.renew,
+        ticket: refuse.ticket.clone(),
     }
 }
 

@@ -134,13 +134,18 @@ impl CloudSession {
 
     /// The session may not begin; the edge comes back after `retry_ms`, or as its back-off says when that is 0.
     pub fn refused(&mut self, reason: Reason, retry_ms: u64) {
-        self.refuse(Refuse { reason, retry_ms, versions: VERSIONS, renew: false });
+        self.wait(reason, retry_ms, Vec::new());
+    }
+
+    /// The session may not begin yet: too many come at once. The edge comes back after `retry_ms` with the ticket, which keeps its place.
+    pub fn wait(&mut self, reason: Reason, retry_ms: u64, ticket: Vec<u8>) {
+        self.refuse(Refuse { reason, retry_ms, versions: VERSIONS, renew: false, ticket });
     }
 
     /// The session may not begin because the database is a copy, and the one that it was copied from has no session: the edge
     /// takes another database id and comes back at once.
     pub fn renew(&mut self, reason: Reason) {
-        self.refuse(Refuse { reason, retry_ms: 0, versions: VERSIONS, renew: true });
+        self.refuse(Refuse { reason, retry_ms: 0, versions: VERSIONS, renew: true, ticket: Vec::new() });
     }
 
     /// The last Scan's answer.
@@ -397,7 +402,8 @@ impl CloudSession {
     }
 
     fn refuse(&mut self, refuse: Refuse) {
-        let end = End { by_peer: false, refused: true, reason: refuse.reason.clone(), retry_ms: refuse.retry_ms, renew: refuse.renew };
+        let Refuse { reason, retry_ms, renew, ticket, .. } = refuse.clone();
+        let end = End { by_peer: false, refused: true, reason, retry_ms, renew, ticket };
         self.end(end, Some(Frame::Refuse(refuse)));
     }
 

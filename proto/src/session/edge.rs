@@ -12,7 +12,7 @@ use super::handshake::{FEATURE_REPAIR, FEATURES, VERSIONS};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
-use crate::frame::{Ack, Batch, Compared, Fill, Frame, Hello, NumberedWrite, Reason, Report, Welcome};
+use crate::frame::{Ack, Batch, Compared, Fill, Frame, Hello, NumberedWrite, Reason, Refuse, Report, Welcome};
 use crate::ids::Position;
 use crate::limits::{HANDSHAKE_MS, PING_MS, PING_MS_MIN, RECEIVED_MS, SILENCE_MS};
 use crate::names::{CollectionName, Key};
@@ -361,7 +361,8 @@ impl EdgeSession {
         match (self.phase, frame) {
             (Phase::Greeting, Frame::Welcome(welcome)) => self.welcome(welcome)?,
             (Phase::Greeting, Frame::Refuse(refuse)) => {
-                let end = End { by_peer: true, refused: true, reason: refuse.reason, retry_ms: refuse.retry_ms, renew: refuse.renew };
+                let Refuse { reason, retry_ms, renew, ticket, .. } = refuse;
+                let end = End { by_peer: true, refused: true, reason, retry_ms, renew, ticket };
                 self.end(end, None);
             }
             (_, Frame::Close(reason)) => self.end(End::theirs(reason), None),

@@ -10,10 +10,13 @@ use crate::frame::{Reason, Refuse};
 pub const VERSIONS: (u32, u32) = (1, 1);
 
 /// Optional features of this build.
-pub const FEATURES: &[&str] = &[FEATURE_REPAIR];
+pub const FEATURES: &[&str] = &[FEATURE_REPAIR, FEATURE_TICKET];
 
 /// Digests, repairs, records asked for by key, and outcomes ahead of the stream.
 pub const FEATURE_REPAIR: &str = "repair";
+
+/// Who is told to wait comes back with its ticket, so that it may be told to wait for longer than five seconds.
+pub const FEATURE_TICKET: &str = "ticket";
 
 /// The highest version that both ranges hold.
 pub(super) fn common_version(ours: (u32, u32), theirs: (u32, u32)) -> Option<u32> {
@@ -35,7 +38,7 @@ pub(super) fn refuse_version(theirs: (u32, u32)) -> Refuse {
         "this hub speaks protocol versions {} to {}, the edge {} to {}: upgrade {older}",
         VERSIONS.0, VERSIONS.1, theirs.0, theirs.1
     );
-    Refuse { reason: Reason { code: "version".to_string(), detail }, retry_ms: 0, versions: VERSIONS, renew: false }
+    Refuse { reason: Reason { code: "version".to_string(), detail }, retry_ms: 0, versions: VERSIONS, renew: false, ticket: Vec::new() }
 }
 
 /// The session numbers that the cloud keeps of one database: by them it tells the database from a copy of its file.

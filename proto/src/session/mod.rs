@@ -13,6 +13,8 @@
 //! - `checks`: digests, repairs, records that were asked for. `ahead`: what goes to an edge that cannot take the stream.
 //! - `outgoing`: small frames overtake bulk. `liveness`: silence, and a frame that is still on its way.
 
+use alloc::vec::Vec;
+
 use crate::frame::Reason;
 
 mod ahead;
@@ -44,17 +46,19 @@ pub struct End {
     pub retry_ms: u64,
     /// The edge is to take another database id first: this one is a copy.
     pub renew: bool,
+    /// Keeps the edge's place until it comes back with it; empty: none.
+    pub ticket: Vec<u8>,
 }
 
 impl End {
     fn ours(reason: Reason) -> Self {
-        Self { by_peer: false, refused: false, reason, retry_ms: 0, renew: false }
+        Self { by_peer: false, refused: false, reason, retry_ms: 0, renew: false, ticket: Vec::new() }
     }
 
     fn theirs(reason: Reason) -> Self {
         // A hub that finds out later, by the content of a write, says it so.
         let renew = reason.code == "copied_database";
-        Self { by_peer: true, refused: false, reason, retry_ms: 0, renew }
+        Self { by_peer: true, refused: false, reason, retry_ms: 0, renew, ticket: Vec::new() }
     }
 }
 

@@ -96,6 +96,9 @@ pub struct Hello {
     /// the database that this one takes the place of, with its numbers; empty: none, all ones: the node's last one
     #[prost(bytes = "vec", tag = "18")]
     pub previous: ::prost::alloc::vec::Vec<u8>,
+    /// as it came with the newest Refuse; empty: none
+    #[prost(bytes = "vec", tag = "19")]
+    pub ticket: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EpochStart {
@@ -215,6 +218,9 @@ pub struct Refuse {
     /// the edge takes a new database id, names this one as the one before, and comes back at once
     #[prost(bool, tag = "6")]
     pub renew: bool,
+    /// keeps the edge's place until it comes back with it; empty: none
+    #[prost(bytes = "vec", tag = "7")]
+    pub ticket: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Grants {

@@ -55,6 +55,7 @@ impl EdgeModel {
             metered: false,
             report: Report::default(),
             previous: None,
+            ticket: Vec::new(),
         }
     }
 

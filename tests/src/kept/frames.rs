@@ -22,7 +22,16 @@ pub fn every() -> Vec<(&'static str, Frame)> {
         ),
         ("Welcome: every member", Frame::Welcome(welcome())),
         ("Welcome: nothing new", Frame::Welcome(Welcome { grants: None, reset: false, features: Vec::new(), ..welcome() })),
-        ("Refuse", Frame::Refuse(Refuse { reason: reason("copied_database"), retry_ms: 2_000, versions: (1, 3), renew: false })),
+        (
+            "Refuse",
+            Frame::Refuse(Refuse {
+                reason: reason("copied_database"),
+                retry_ms: 2_000,
+                versions: (1, 3),
+                renew: false,
+                ticket: Vec::new(),
+            }),
+        ),
         ("Started", Frame::Started { session: 7 }),
         ("Batch: records, outcomes, grants and a part of a back-fill", Frame::Batch(batch())),
         ("Batch: nothing but the cursor", Frame::Batch(Batch { at_head: true, ..Batch::empty(at(41), at(50)) })),
@@ -98,6 +107,7 @@ fn hello() -> Hello {
         metered: true,
         report: Report { warnings: Vec::new(), ..report() },
         previous: None,
+        ticket: Vec::new(),
     }
 }
 

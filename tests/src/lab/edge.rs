@@ -212,6 +212,7 @@ impl Edge {
             metered: false,
             report: facts.report,
             previous: facts.previous,
+            ticket: Vec::new(),
         }
     }
 

@@ -84,6 +84,7 @@ impl Edge {
             metered: false,
             report: Report::default(),
             previous: None,
+            ticket: Vec::new(),
         }
     }
 
