@@ -10,6 +10,10 @@ pub const MAX_FRAME: usize = proto::limits::FRAME_BYTES;
 /// longest fragment header this is 1 KiB. Costs 8 bytes a fragment, and no system call: see [`GATHER`].
 pub const FRAGMENT: usize = 1024 - 8;
 
+/// Bulk travels over a WebSocket in messages of at most this many bytes, so that a control frame waits behind one of them and what
+/// the kernel holds unsent: 48 KiB in all, and 64 KiB are the bound. With its first byte and headers it is a TLS record.
+pub const PIECE: usize = GATHER - 256;
+
 /// What a WebSocket reads at a time, bytes, allocated once per connection.
 pub const READ_BUFFER: usize = 1024;
 

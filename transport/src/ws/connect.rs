@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::gather::Gather;
-use super::{PATH, SUBPROTOCOL, WsLink, config, prepare};
+use super::{PATH, SUBPROTOCOL, SUBPROTOCOL_LANES, WsLink, config, prepare};
 use crate::address::HostPort;
 use crate::counters::{LinkCounters, Metered};
 use crate::dial::{ConnectError, ConnectReason, by};
@@ -21,6 +21,8 @@ use crate::identity::{HubIdentity, PeerIdentity};
 use crate::limits::{HANDSHAKE, REFUSAL_TEXT, TLS_BUFFER};
 use crate::proxy::{self, Proxy};
 use crate::tls::TlsProblem;
+
+const PROTOCOL: &str = "Sec-WebSocket-Protocol";
 
 /// Connects to a hub's link port. The peer of the link is the hub, under the name it was asked for.
 ///
@@ -48,15 +50,18 @@ async fn dial(server: &HostPort, tls: Arc<ClientConfig>, proxy: Option<&Proxy>, 
     let hello = TlsConnector::from(tls).connect_with(name, metered, |session| session.set_buffer_limit(Some(TLS_BUFFER)));
     let stream = by(deadline, "TLS handshake", hello).await?.map_err(of_tls)?;
     let upgrade = client_async_with_config(request(server)?, Gather::new(TlsStream::from(stream)), Some(config()));
-    let (socket, _) = by(deadline, "WebSocket handshake", upgrade).await?.map_err(of_websocket)?;
+    let (socket, response) = by(deadline, "WebSocket handshake", upgrade).await?.map_err(of_websocket)?;
     let peer = PeerIdentity::Hub(HubIdentity { name: server.to_string() });
-    Ok(WsLink::new(socket, peer, remote, counters))
+    let lanes = response.headers().get(PROTOCOL).is_some_and(|chosen| chosen == SUBPROTOCOL_LANES);
+    Ok(WsLink::new(socket, lanes, peer, remote, counters))
 }
 
 fn request(server: &HostPort) -> Result<Request, ConnectReason> {
     let url = format!("wss://{server}{PATH}");
     let mut request = url.into_client_request().map_err(|error| ConnectReason::WebSocket(error.to_string()))?;
-    request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
+    // The best one first; a hub takes one that it knows.
+    let offered = HeaderValue::try_from(format!("{SUBPROTOCOL_LANES}, {SUBPROTOCOL}"));
+    request.headers_mut().insert(PROTOCOL, offered.map_err(|error| ConnectReason::WebSocket(error.to_string()))?);
     Ok(request)
 }
 

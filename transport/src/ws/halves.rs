@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
@@ -14,46 +14,75 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode as WsCode, Data, OpCode};
 
-use super::Shared;
-use crate::limits::{FRAGMENT, GOODBYE, GOODBYE_BYTES};
+use super::{Shared, lane};
+use crate::limits::{FRAGMENT, GOODBYE, GOODBYE_BYTES, MAX_FRAME, PIECE};
 use crate::link::{CloseCode, CloseReason, Lane, LinkError, LinkRx, LinkTx, Received, check_size};
 use crate::tls::TlsProblem;
 
-/// The sending half of a WebSocket link: one place, which both lanes share.
+/// The sending half of a WebSocket link: a place for each lane, or one for both with a peer that knows no lanes.
 pub struct WsTx {
     socket: Shared,
+    lanes: bool,
+    control: Option<Bytes>,
+    bulk: Option<Bytes>,
     under_way: Option<UnderWay>,
 }
 
-/// What is left of a frame, and then of its flush.
+/// A message that has begun: what is left of it, and then of its flush.
 struct UnderWay {
-    rest: Option<Bytes>,
+    /// Its first byte, where messages name their lane.
+    lane: Option<u8>,
+    rest: Bytes,
     begun: bool,
+    /// All of it is queued.
+    queued: bool,
+    /// With it, a frame in this lane has left.
+    ends: Option<Lane>,
 }
 
 impl WsTx {
-    pub(super) fn new(socket: Shared) -> Self {
-        Self { socket, under_way: None }
+    pub(super) fn new(socket: Shared, lanes: bool) -> Self {
+        Self { socket, lanes, control: None, bulk: None, under_way: None }
     }
 
-    async fn finish(&mut self) -> Result<(), LinkError> {
-        let Some(frame) = &mut self.under_way else { return Ok(()) };
-        while let Some(rest) = &mut frame.rest {
-            poll_fn(|cx| Pin::new(&mut *self.socket.lock()).poll_ready(cx)).await.map_err(lost)?;
-            // From here to the next await nothing can be dropped: the piece is queued and noted as gone together.
-            let piece = rest.split_to(rest.len().min(FRAGMENT));
-            let last = rest.is_empty();
-            let code = OpCode::Data(if frame.begun { Data::Continue } else { Data::Binary });
-            frame.begun = true;
-            if last {
-                frame.rest = None;
-            }
-            let fragment = Message::Frame(Frame::message(piece, code, last));
-            Pin::new(&mut *self.socket.lock()).start_send(fragment).map_err(lost)?;
+    /// The next message: control first.
+    fn next(&mut self) -> Option<UnderWay> {
+        let message = |lane, rest, ends| UnderWay { lane, rest, begun: false, queued: false, ends };
+        if !self.lanes {
+            let frame =
+                self.control.take().map(|frame| (frame, Lane::Control)).or_else(|| self.bulk.take().map(|frame| (frame, Lane::Bulk)));
+            return frame.map(|(frame, lane)| message(None, frame, Some(lane)));
         }
-        poll_fn(|cx| Pin::new(&mut *self.socket.lock()).poll_flush(cx)).await.map_err(lost)?;
-        self.under_way = None;
-        Ok(())
+        if let Some(frame) = self.control.take() {
+            return Some(message(Some(lane::CONTROL), frame, Some(Lane::Control)));
+        }
+        let mut rest = self.bulk.take()?;
+        if rest.len() <= PIECE {
+            return Some(message(Some(lane::BULK_END), rest, Some(Lane::Bulk)));
+        }
+        let piece = rest.split_to(PIECE);
+        self.bulk = Some(rest);
+        Some(message(Some(lane::BULK), piece, None))
+    }
+
+    /// Sends messages until a frame has left.
+    async fn finish(&mut self) -> Result<(), LinkError> {
+        loop {
+            if self.under_way.is_none() {
+                self.under_way = self.next();
+            }
+            let Some(message) = &mut self.under_way else { return Ok(()) };
+            while !message.queued {
+                poll_fn(|cx| Pin::new(&mut *self.socket.lock()).poll_ready(cx)).await.map_err(lost)?;
+                // From here to the next await nothing can be dropped: the piece is queued and noted as gone together.
+                let fragment = message.fragment();
+                Pin::new(&mut *self.socket.lock()).start_send(fragment).map_err(lost)?;
+            }
+            poll_fn(|cx| Pin::new(&mut *self.socket.lock()).poll_flush(cx)).await.map_err(lost)?;
+            if self.under_way.take().is_some_and(|message| message.ends.is_some()) {
+                return Ok(());
+            }
+        }
     }
 
     async fn say_goodbye(&mut self, reason: &CloseReason) -> Result<(), Error> {
@@ -65,9 +94,31 @@ impl WsTx {
     }
 }
 
+impl UnderWay {
+    /// The next fragment of it; the lane's byte is one of its own, so that nothing is copied.
+    fn fragment(&mut self) -> Message {
+        let piece = match self.lane.take() {
+            Some(lane) => Bytes::copy_from_slice(&[lane]),
+            None => self.rest.split_to(self.rest.len().min(FRAGMENT)),
+        };
+        self.queued = self.rest.is_empty();
+        let code = OpCode::Data(if self.begun { Data::Continue } else { Data::Binary });
+        self.begun = true;
+        Message::Frame(Frame::message(piece, code, self.queued))
+    }
+}
+
 impl LinkTx for WsTx {
-    fn is_free(&self, _lane: Lane) -> bool {
-        self.under_way.is_none()
+    fn is_free(&self, lane: Lane) -> bool {
+        let sends = self.under_way.as_ref();
+        if !self.lanes {
+            return sends.is_none() && self.control.is_none() && self.bulk.is_none();
+        }
+        let waits = match lane {
+            Lane::Control => &self.control,
+            Lane::Bulk => &self.bulk,
+        };
+        waits.is_none() && sends.is_none_or(|message| message.ends != Some(lane))
     }
 
     fn begin(&mut self, lane: Lane, frame: Bytes) -> Result<(), LinkError> {
@@ -75,12 +126,15 @@ impl LinkTx for WsTx {
         if !self.is_free(lane) {
             return Err(LinkError::Busy);
         }
-        self.under_way = Some(UnderWay { rest: Some(frame), begun: false });
+        match lane {
+            Lane::Control => self.control = Some(frame),
+            Lane::Bulk => self.bulk = Some(frame),
+        }
         Ok(())
     }
 
     async fn progress(&mut self) -> Result<(), LinkError> {
-        if self.under_way.is_none() {
+        if self.under_way.is_none() && self.control.is_none() && self.bulk.is_none() {
             return std::future::pending().await;
         }
         self.finish().await
@@ -92,14 +146,46 @@ impl LinkTx for WsTx {
     }
 }
 
+/// What a peer may not send.
+enum Wrong {
+    TooLarge(usize),
+    Rule(String),
+}
+
 /// The receiving half of a WebSocket link.
 pub struct WsRx {
     socket: Shared,
+    lanes: bool,
+    /// What has come of a bulk frame.
+    bulk: BytesMut,
 }
 
 impl WsRx {
-    pub(super) fn new(socket: Shared) -> Self {
-        Self { socket }
+    pub(super) fn new(socket: Shared, lanes: bool) -> Self {
+        Self { socket, lanes, bulk: BytesMut::new() }
+    }
+
+    /// A whole frame, if this message ends one.
+    fn frame(&mut self, mut message: Bytes) -> Result<Option<Bytes>, Wrong> {
+        if !self.lanes {
+            return if message.len() > MAX_FRAME { Err(Wrong::TooLarge(message.len())) } else { Ok(Some(message)) };
+        }
+        let lane = message.split_to(message.len().min(1));
+        match lane.first() {
+            Some(&lane::CONTROL) => Ok(Some(message)),
+            Some(&lane::BULK_END) if self.bulk.is_empty() => Ok(Some(message)),
+            Some(&(lane::BULK | lane::BULK_END)) if self.bulk.len() + message.len() > MAX_FRAME => {
+                Err(Wrong::TooLarge(self.bulk.len() + message.len()))
+            }
+            Some(&lane::BULK) if message.is_empty() => Err(Wrong::Rule("a piece of a frame is empty".to_owned())),
+            Some(&lane) if lane == lane::BULK || lane == lane::BULK_END => {
+                self.bulk.extend_from_slice(&message);
+                // An idle connection keeps no buffer.
+                Ok((lane == lane::BULK_END).then(|| std::mem::take(&mut self.bulk).freeze()))
+            }
+            Some(lane) => Err(Wrong::Rule(format!("a message begins with {lane}, which names no lane"))),
+            None => Err(Wrong::Rule("a message is empty".to_owned())),
+        }
     }
 
     async fn next(&self) -> Option<Result<Message, Error>> {
@@ -140,17 +226,19 @@ impl WsRx {
 
     async fn fail(&self, error: Error) -> LinkError {
         match error {
-            Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
-                let error = LinkError::FrameTooLarge { bytes: size, max: max_size };
-                self.refuse(CloseReason::new(CloseCode::TooLarge, error.to_string())).await;
-                error
-            }
+            Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => self.too_large(size, max_size).await,
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
                 LinkError::Lost("the connection ended without a goodbye".to_owned())
             }
             error @ (Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_)) => self.rule(error.to_string()).await,
             other => lost(other),
         }
+    }
+
+    async fn too_large(&self, bytes: usize, max: usize) -> LinkError {
+        let error = LinkError::FrameTooLarge { bytes, max };
+        self.refuse(CloseReason::new(CloseCode::TooLarge, error.to_string())).await;
+        error
     }
 
     async fn rule(&self, broken: String) -> LinkError {
@@ -163,7 +251,12 @@ impl LinkRx for WsRx {
     async fn recv(&mut self) -> Result<Received, LinkError> {
         loop {
             match self.next().await {
-                Some(Ok(Message::Binary(frame))) => return Ok(Received::Frame(frame)),
+                Some(Ok(Message::Binary(message))) => match self.frame(message) {
+                    Ok(Some(frame)) => return Ok(Received::Frame(frame)),
+                    Ok(None) => {}
+                    Err(Wrong::TooLarge(size)) => return Err(self.too_large(size, MAX_FRAME).await),
+                    Err(Wrong::Rule(broken)) => return Err(self.rule(broken).await),
+                },
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Text(_))) => {
                     return Err(self.rule("text messages are not spoken here, only binary ones".to_owned()).await);

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Callback, ErrorResponse,
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::gather::Gather;
-use super::{PATH, SUBPROTOCOL, WsLink, config, prepare};
+use super::{PATH, SUBPROTOCOL, SUBPROTOCOL_LANES, WsLink, config, prepare};
 use crate::admission::{Admit, BindError, EXPIRED, NO_CERTIFICATE, OTHER_CA, Refusal, RefusalReason};
 use crate::counters::{LinkCounters, Metered};
 use crate::identity::{NodeIdentity, PeerIdentity};
@@ -130,7 +130,8 @@ impl Handshake {
             Ok(node) => (self.admit)(node),
             Err(error) => Err(error.to_string()),
         };
-        let gate = Gate(verdict.clone());
+        let mut lanes = false;
+        let gate = Gate(verdict.clone(), &mut lanes);
         let stream = Gather::new(TlsStream::from(stream));
         let upgrade = accept_hdr_async_with_config(stream, gate, Some(config())).await;
         let node = node?;
@@ -138,15 +139,15 @@ impl Handshake {
             return Err(RefusalReason::NotAdmitted { node: node.name.to_string(), text });
         }
         let socket = upgrade.map_err(of_websocket)?;
-        Ok(WsLink::new(socket, PeerIdentity::Node(node), self.remote, counters))
+        Ok(WsLink::new(socket, lanes, PeerIdentity::Node(node), self.remote, counters))
     }
 }
 
 /// Answers the WebSocket request: refuses with the reason as text, so that a person with a wrong address or a
-/// revoked certificate reads it.
-struct Gate(Result<(), String>);
+/// revoked certificate reads it. Notes whether messages name their lane.
+struct Gate<'a>(Result<(), String>, &'a mut bool);
 
-impl Callback for Gate {
+impl Callback for Gate<'_> {
     #[allow(clippy::result_large_err, reason = "the trait's signature")]
     fn on_request(self, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
         if let Err(text) = self.0 {
@@ -155,18 +156,21 @@ impl Callback for Gate {
         if request.uri().path() != PATH {
             return Err(answer(StatusCode::NOT_FOUND, format!("the link is at {PATH}; the API is on another port")));
         }
-        if !offers_ours(request.headers()) {
+        let Some(chosen) = choose(request.headers()) else {
             let text = format!("the subprotocol {SUBPROTOCOL} must be offered (Sec-WebSocket-Protocol)");
             return Err(answer(StatusCode::BAD_REQUEST, text));
-        }
-        response.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
+        };
+        *self.1 = chosen == SUBPROTOCOL_LANES;
+        response.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(chosen));
         Ok(response)
     }
 }
 
-fn offers_ours(headers: &HeaderMap) -> bool {
+/// The best that both know.
+fn choose(headers: &HeaderMap) -> Option<&'static str> {
     let offered = headers.get_all("Sec-WebSocket-Protocol").iter().filter_map(|value| value.to_str().ok());
-    offered.flat_map(|value| value.split(',')).any(|name| name.trim() == SUBPROTOCOL)
+    let names: Vec<_> = offered.flat_map(|value| value.split(',')).map(str::trim).collect();
+    [SUBPROTOCOL_LANES, SUBPROTOCOL].into_iter().find(|ours| names.contains(ours))
 }
 
 fn answer(status: StatusCode, text: String) -> ErrorResponse {

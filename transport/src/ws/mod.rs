@@ -1,4 +1,8 @@
-//! The link over WebSocket: `wss://HUB:PORT/link`, subprotocol `tombolo.1`, one binary message a frame.
+//! The link over WebSocket: `wss://HUB:PORT/link`, subprotocol `tombolo.1-lanes`, or `tombolo.1` where either side knows no other.
+//!
+//! `tombolo.1`: one binary message a frame, in one order. `tombolo.1-lanes`: every message begins with a byte that names its lane,
+//! and a bulk frame travels in messages of at most [`PIECE`](crate::limits::PIECE), between which control goes first. Why:
+//! `docs/decisions/0012-websocket-lanes.md`.
 //!
 //! Own frames go out in fragments of [`FRAGMENT`](crate::limits::FRAGMENT), so that a connection which once
 //! carried much holds little afterwards; whole messages up to [`MAX_FRAME`] are taken from anybody. Pings are
@@ -31,8 +35,21 @@ use gather::Gather;
 /// Where the link is on its port.
 pub const PATH: &str = "/link";
 
-/// The WebSocket subprotocol that both sides must name.
+/// The WebSocket subprotocol that both sides name at least.
 pub const SUBPROTOCOL: &str = "tombolo.1";
+
+/// The one that they use where both know it.
+pub const SUBPROTOCOL_LANES: &str = "tombolo.1-lanes";
+
+/// The first byte of a message: what the rest of it is.
+mod lane {
+    /// A whole control frame.
+    pub(super) const CONTROL: u8 = 0;
+    /// A piece of a bulk frame that goes on.
+    pub(super) const BULK: u8 = 1;
+    /// The last piece of a bulk frame, or all of it.
+    pub(super) const BULK_END: u8 = 2;
+}
 
 type Socket = WebSocketStream<Gather<TlsStream<Metered<TcpStream>>>>;
 
@@ -52,11 +69,13 @@ pub struct WsLink {
     peer: PeerIdentity,
     remote: SocketAddr,
     counters: Arc<LinkCounters>,
+    /// Messages name their lane.
+    lanes: bool,
 }
 
 impl WsLink {
-    fn new(socket: Socket, peer: PeerIdentity, remote: SocketAddr, counters: Arc<LinkCounters>) -> Self {
-        Self { socket: Shared(Arc::new(Mutex::new(socket))), peer, remote, counters }
+    fn new(socket: Socket, lanes: bool, peer: PeerIdentity, remote: SocketAddr, counters: Arc<LinkCounters>) -> Self {
+        Self { socket: Shared(Arc::new(Mutex::new(socket))), peer, remote, counters, lanes }
     }
 }
 
@@ -87,7 +106,7 @@ impl Link for WsLink {
     }
 
     fn split(self) -> (WsTx, WsRx) {
-        (WsTx::new(self.socket.clone()), WsRx::new(self.socket))
+        (WsTx::new(self.socket.clone(), self.lanes), WsRx::new(self.socket, self.lanes))
     }
 }
 
@@ -97,8 +116,9 @@ fn config() -> WebSocketConfig {
         // Every fragment goes straight down, where they are gathered.
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER)
-        .max_message_size(Some(MAX_FRAME))
-        .max_frame_size(Some(MAX_FRAME))
+        // A frame, and the byte that names its lane.
+        .max_message_size(Some(MAX_FRAME + 1))
+        .max_frame_size(Some(MAX_FRAME + 1))
 }
 
 /// Small frames leave at once, and little waits unsent in the kernel.

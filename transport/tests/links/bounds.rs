@@ -50,6 +50,50 @@ async fn linked() -> (Foreign, AnyLink) {
     (socket.unwrap(), accepted.unwrap())
 }
 
+/// What the hub makes of these messages of a peer that names lanes.
+async fn in_lanes(messages: Vec<Vec<u8>>) -> (Result<Received, LinkError>, Foreign) {
+    let authority = Authority::new();
+    let (mut listener, server) = listen(Carrier::WebSocket, &authority);
+    let client = foreign(&server, authority.link_client(&authority.node("lyon")), "/link", Some("tombolo.1, tombolo.1-lanes"));
+    let (accepted, socket) = beside(&mut listener, client).await;
+    let (mut socket, (_tx, mut rx)) = (socket.unwrap(), accepted.unwrap().split());
+    let sends = async {
+        for message in messages {
+            // A hub that has ended it takes no more.
+            let _ = socket.send(Message::Binary(message.into())).await;
+        }
+        socket
+    };
+    let (received, socket) = tokio::join!(rx.recv(), sends);
+    (received, socket)
+}
+
+#[tokio::test]
+async fn a_bulk_frame_in_pieces_lets_control_through_and_is_whole() {
+    let (first, _) = in_lanes(vec![vec![1, 7, 8], vec![0, 5], vec![2, 9]]).await;
+    assert_eq!(first.unwrap(), Received::Frame(Bytes::from_static(&[5])));
+    let (whole, _) = in_lanes(vec![vec![1, 7, 8], vec![1, 9], vec![2]]).await;
+    assert_eq!(whole.unwrap(), Received::Frame(Bytes::from_static(&[7, 8, 9])));
+    let (empty, _) = in_lanes(vec![vec![2]]).await;
+    assert_eq!(empty.unwrap(), Received::Frame(Bytes::new()));
+}
+
+#[tokio::test]
+async fn what_names_no_lane_is_refused_with_a_reason() {
+    for (bad, told) in [(vec![3, 1], "names no lane"), (vec![], "empty"), (vec![1], "empty")] {
+        let (received, socket) = in_lanes(vec![bad]).await;
+        assert!(matches!(&received, Err(LinkError::Protocol(text)) if text.contains(told)), "{received:?}");
+        assert_eq!(close_code(socket).await.0, WsCode::Protocol);
+    }
+}
+
+#[tokio::test]
+async fn pieces_cannot_pass_the_bound_together() {
+    let piece = || [&[1][..], &vec![0; MAX_FRAME / 2 + 1]].concat();
+    let (received, _) = in_lanes(vec![piece(), piece()]).await;
+    assert!(matches!(received, Err(LinkError::FrameTooLarge { max: MAX_FRAME, .. })), "{received:?}");
+}
+
 /// Reads up to the hub's goodbye, then goes away.
 async fn close_code(mut socket: Foreign) -> (WsCode, String) {
     loop {

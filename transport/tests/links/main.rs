@@ -1,6 +1,7 @@
 //! Links over real loopback sockets, with certificates made for the occasion.
 #![allow(clippy::unwrap_used)]
 
+mod ahead;
 mod authority;
 mod bounds;
 mod deadlines;
