@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use proto::traffic::{Cause, Traffic};
+
 /// Which hub shows a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
@@ -87,10 +89,14 @@ metrics! {
     NODE_CONFLICTS "tombolo_node_conflicts_open" Cloud Gauge ["node"] "Open conflicts from the node's writes.";
     NODE_SENT "tombolo_node_sent_bytes_total" Cloud Counter ["node"] "Bytes sent to the node since the hub started.";
     NODE_RECEIVED "tombolo_node_received_bytes_total" Cloud Counter ["node"] "Bytes received from the node since the hub started.";
+    NODE_BYTES "tombolo_node_bytes_total" Cloud Counter ["node" "cause" "direction"] "Bytes between the hub and the node since the hub started, by what they were spent on and direction (sent, received).";
     LINK_UP "tombolo_link_up" Edge Gauge [] "1 while there is a session with the cloud.";
     LINK_RTT "tombolo_link_rtt_seconds" Edge Gauge [] "The last round trip on the link.";
     LINK_SENT "tombolo_link_sent_bytes_total" Edge Counter [] "Bytes sent on the link since the start.";
     LINK_RECEIVED "tombolo_link_received_bytes_total" Edge Counter [] "Bytes received on the link since the start.";
+    LINK_BYTES "tombolo_link_bytes_total" Edge Counter ["cause" "direction"] "Bytes on the link since the start, by what they were spent on and direction (sent, received).";
+    LINK_DAY_BYTES "tombolo_link_day_bytes" Edge Gauge [] "Bytes on the link on the present day (UTC, the cloud's time), both directions.";
+    LINK_DAY_LIMIT "tombolo_link_day_limit_bytes" Edge Gauge [] "Bytes a day after which only control and writes pass; left out where there is no limit.";
     CURSOR "tombolo_sync_cursor" Edge Gauge [] "The revision that this node has reached.";
     LAG "tombolo_sync_lag_records" Edge Gauge [] "Records between the cursor and the head, as far as known.";
     OUTBOX_WRITES "tombolo_outbox_writes" Edge Gauge [] "Writes without an outcome.";
@@ -128,6 +134,17 @@ impl MetricsWriter {
         }
         // Writing into a String cannot fail.
         let _ = writeln!(text, " {value}");
+    }
+
+    /// Adds a figure for each cause and direction; `labels` go before them.
+    pub fn traffic(&mut self, metric: &Metric, labels: &[&str], traffic: &Traffic) {
+        for (direction, causes) in [("sent", &traffic.sent), ("received", &traffic.received)] {
+            for cause in Cause::ALL {
+                let labels: Vec<_> = labels.iter().copied().chain([cause.as_str(), direction]).collect();
+                #[allow(clippy::cast_precision_loss)] // figures for graphs
+                self.sample(metric, &labels, causes.get(cause) as f64);
+            }
+        }
     }
 
     /// The whole text; metrics without a figure are left out.

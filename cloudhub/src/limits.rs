@@ -103,6 +103,8 @@ pub const TIDY_LATEST: Duration = Duration::from_secs(3_600);
 pub const REOPEN_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How often what is learned about nodes is saved: one transaction for the whole fleet.
 pub const SAVE_PAUSE: Duration = Duration::from_secs(3);
+/// How often the hub looks whether another day has begun, for what it shows of bytes.
+pub const DAY_LOOK: Duration = Duration::from_secs(10);
 /// Events of nodes that wait to be saved; the newest are dropped above it, and the log has them all.
 pub const EVENTS_WAITING: usize = 4_096;
 /// Nodes in one job that saves what was learned: keeps the transaction short.

@@ -49,6 +49,9 @@ pub struct LinkConfig {
     pub quic_port: Option<Port>,
     /// Bytes are paid for: fewer of them, slower to notice a dead link.
     pub metered: bool,
+    /// Bytes of both directions in a day (UTC), after which only control and writes pass; absent: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daily_limit: Option<ByteSize>,
     /// What the link runs over.
     pub transport: Transport,
 }
@@ -198,6 +201,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "link.servers", variable: "EDGEHUB_LINK_SERVERS", kind: Kind::List },
     Setting { key: "link.quic_port", variable: "EDGEHUB_LINK_QUIC_PORT", kind: Kind::Text },
     Setting { key: "link.metered", variable: "EDGEHUB_LINK_METERED", kind: Kind::Switch },
+    Setting { key: "link.daily_limit", variable: "EDGEHUB_LINK_DAILY_LIMIT", kind: Kind::Text },
     Setting { key: "link.transport", variable: "EDGEHUB_LINK_TRANSPORT", kind: Kind::Text },
     Setting { key: "join.server", variable: "EDGEHUB_JOIN_SERVER", kind: Kind::Text },
     Setting { key: "join.token_file", variable: "EDGEHUB_JOIN_TOKEN_FILE", kind: Kind::Text },

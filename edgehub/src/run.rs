@@ -20,7 +20,7 @@ use crate::clock::SystemClock;
 use crate::config::{RunConfig, Tokens, is_open};
 use crate::identity::{Identity, build_date, certificate_time};
 use crate::join::{join_now, make_folder};
-use crate::link::{self, Board, Linker, Verification};
+use crate::link::{self, Board, Linker, Verification, Volume};
 use crate::local::{Access, LocalHub, Tally, Turns};
 use crate::renew;
 use crate::reserve::{self, NodeDisk};
@@ -61,6 +61,7 @@ struct Node {
     store: Metamanager,
     board: Arc<Board>,
     verification: Arc<Verification>,
+    volume: Arc<Volume>,
     name: Arc<OnceLock<NodeName>>,
     outbox_grew: Arc<Notify>,
     clock: SystemClock,
@@ -102,6 +103,7 @@ impl Node {
         let node = Self {
             board: Arc::new(Board::new(clock.now().wall_ms)),
             verification: Arc::new(Verification::new(Arc::clone(&outbox_grew))),
+            volume: Arc::new(Volume::open(&data, config.link.daily_limit.map(|limit| limit.0), clock.now())),
             name: Arc::clone(&name),
             outbox_grew,
             clock,
@@ -115,6 +117,7 @@ impl Node {
             node: name,
             board: Arc::clone(&node.board),
             verification: Arc::clone(&node.verification),
+            volume: Arc::clone(&node.volume),
             answered: answers,
             changes,
             clock,
@@ -184,6 +187,7 @@ impl Node {
             store: self.store,
             board: self.board,
             verification: self.verification,
+            volume: self.volume,
             outbox_grew: self.outbox_grew,
             metered: self.config.link.metered,
             clock: self.clock,

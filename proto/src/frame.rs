@@ -225,6 +225,8 @@ pub struct Hello {
     pub previous: Option<DatabaseId>,
     /// The place among those who wait for their turn, as the newest [`Refuse`] gave it; empty: none.
     pub ticket: Vec<u8>,
+    /// The session begins paused, as if [`Frame::Nack`] had followed. A hub that does not know it hears of it by that frame.
+    pub paused: Option<Reason>,
 }
 
 /// The cloud's answer when the session may begin.

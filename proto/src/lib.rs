@@ -5,7 +5,8 @@
 //! value), [`definition`], [`index`] and [`schema`] (what an operator declared about a collection), [`op`] and [`build`] (what a write
 //! says, and how a request becomes one), [`overlay`] (pending ops over base), [`resolve`] (what resolving a conflict makes of
 //! its record), [`list`] (which records, in which order, read from which index), [`wire`] and [`frame`] (bytes),
-//! [`repeat`] (what a request was answered), [`clock`], [`session`] (both ends of the link as state machines).
+//! [`repeat`] (what a request was answered), [`clock`], [`session`] (both ends of the link as state machines), [`traffic`] (what its bytes
+//! are spent on).
 #![no_std]
 
 extern crate alloc;
@@ -32,4 +33,5 @@ pub mod repeat;
 pub mod resolve;
 pub mod schema;
 pub mod session;
+pub mod traffic;
 pub mod wire;

@@ -176,6 +176,7 @@ fn hello(words: &Words) -> Hello {
         report: Report::default(),
         previous: None,
         ticket: Vec::new(),
+        paused: None,
     }
 }
 
@@ -254,10 +255,10 @@ impl Stage {
     fn deliver(&mut self) {
         let (up, down) = (std::mem::take(&mut self.up), std::mem::take(&mut self.down));
         for frame in up {
-            self.cloud.iter_mut().for_each(|cloud| cloud.receive(self.now_ms, &frame.encode()));
+            self.cloud.iter_mut().for_each(|cloud| _ = cloud.receive(self.now_ms, &frame.encode()));
         }
         for frame in down {
-            self.edge.iter_mut().for_each(|edge| edge.receive(self.now_ms, &frame.encode()));
+            self.edge.iter_mut().for_each(|edge| _ = edge.receive(self.now_ms, &frame.encode()));
         }
     }
 
@@ -272,13 +273,15 @@ impl Stage {
         let edge = self.edge.as_mut().unwrap();
         match verb.as_str() {
             "verify" => assert!(edge.verify()),
-            "gets" => edge.receive(self.now_ms, &frame(words)),
+            "gets" => _ = edge.receive(self.now_ms, &frame(words)),
             "bytes" => edge.bytes(words.numbers()[0]),
             "adopted" => edge.adopted(self.now_ms, durable(words)),
             "applied" => edge.applied(self.now_ms, durable(words)),
             "full" => edge.apply_failed(self.now_ms, ApplyFailure::DiskFull, "400 MiB free"),
             "broken" => edge.apply_failed(self.now_ms, ApplyFailure::Broken, "edge.db: I/O error"),
             "can-store" => edge.can_store(),
+            "limited" => edge.set_limit(Some("100 of 100 bytes")),
+            "unlimited" => edge.set_limit(None),
             "outbox" => edge.outbox(words.numbers().into_iter().map(write).collect(), words.flag("more")),
             "changed" => edge.outbox_changed(),
             "report" => edge.set_report(Report { outbox_writes: words.numbers()[0], ..Report::default() }),
@@ -296,7 +299,7 @@ impl Stage {
         }
         let cloud = self.cloud.as_mut().unwrap();
         match verb.as_str() {
-            "gets" => cloud.receive(self.now_ms, &frame(words)),
+            "gets" => _ = cloud.receive(self.now_ms, &frame(words)),
             "bytes" => cloud.bytes(words.numbers()[0]),
             "admitted" => cloud.admitted(
                 self.now_ms,

@@ -137,12 +137,12 @@ fn ticket() -> impl Strategy<Value = Vec<u8>> {
 fn hello() -> impl Strategy<Value = Hello> {
     let who = (any::<(u32, u32)>(), vec(text(), 0..3), any::<[u8; 16]>(), any::<u64>(), epochs());
     let where_it_stands = (option::of(cursor()), any::<[u8; 16]>(), vec(fill(), 0..3));
-    let before = (option::of(any::<[u8; 16]>()), ticket());
+    let before = (option::of(any::<[u8; 16]>()), ticket(), option::of(reason()));
     let outbox = (any::<u64>(), any::<u64>(), vec(any::<(u64, u64)>(), 0..3), any::<(u64, u64)>(), before);
     (who, where_it_stands, outbox, any::<u64>(), text(), any::<bool>()).prop_map(|(who, stands, outbox, now_ms, software, metered)| {
         let (versions, features, database, session, epochs) = who;
         let (cursor, grants_hash, fills) = stands;
-        let (newest_write, outbox_first, gaps, (outbox_writes, outbox_oldest_ms), (previous, ticket)) = outbox;
+        let (newest_write, outbox_first, gaps, (outbox_writes, outbox_oldest_ms), (previous, ticket, paused)) = outbox;
         Hello {
             versions,
             features,
@@ -161,6 +161,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             report: Report { outbox_writes, outbox_oldest_ms, warnings: Vec::new() },
             previous: previous.map(DatabaseId),
             ticket,
+            paused,
         }
     })
 }

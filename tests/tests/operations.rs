@@ -24,6 +24,8 @@ mod replacing;
 mod transports;
 #[path = "operations/verify.rs"]
 mod verify;
+#[path = "operations/volume.rs"]
+mod volume;
 
 use std::collections::BTreeMap;
 

@@ -36,6 +36,8 @@ mod seeds;
 mod streams;
 #[path = "schedules/versions.rs"]
 mod versions;
+#[path = "schedules/volume.rs"]
+mod volume;
 
 use tests::lab::Lab;
 use tests::lab::words::{number, put};

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::clock::Now;
+use proto::frame::Frame;
+use proto::traffic::Cause;
 use tokio::sync::{Notify, mpsc};
 
+use crate::counters::LinkCounters;
 use crate::link::{CloseCode, CloseReason, Lane, Link, LinkError, LinkRx, LinkTx, Received};
 
 /// How long a last word may take before the link is dropped without it.
@@ -19,8 +22,8 @@ pub trait Driver: Send {
 
     /// Bytes that arrived so far, also those of a frame that is not whole yet.
     fn bytes(&mut self, total: u64);
-    /// One whole frame.
-    fn frame(&mut self, now: Now, frame: &[u8]);
+    /// One whole frame. Tells what its bytes were spent on.
+    fn frame(&mut self, now: Now, frame: &[u8]) -> Cause;
     /// An answer to work that [`Driver::work`] started.
     fn event(&mut self, now: Now, event: Self::Event);
     /// Something happened elsewhere that may concern the session.
@@ -32,11 +35,26 @@ pub trait Driver: Send {
     /// When [`Driver::tick`] is due, on the monotonic clock, milliseconds.
     fn next_tick(&self) -> Option<u64>;
     /// The next control frame to send, if there is one.
-    fn poll_control(&mut self, now: Now) -> Option<Bytes>;
+    fn poll_control(&mut self, now: Now) -> Option<Outgoing>;
     /// The next bulk frame to send. Asked for only when no control frame waits.
-    fn poll_bulk(&mut self, now: Now) -> Option<Bytes>;
+    fn poll_bulk(&mut self, now: Now) -> Option<Outgoing>;
     /// Whether the session has ended; what [`Driver::poll_control`] still gives is its last word.
     fn is_over(&self) -> bool;
+}
+
+/// A frame on its way out.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// What its bytes are spent on.
+    pub cause: Cause,
+    /// The frame as the link is to carry it.
+    pub bytes: Bytes,
+}
+
+impl From<Frame> for Outgoing {
+    fn from(frame: Frame) -> Self {
+        Self { cause: frame.cause(), bytes: frame.encode().into() }
+    }
 }
 
 /// Why the pump stopped.
@@ -63,14 +81,14 @@ pub async fn pump<L: Link, D: Driver>(
     let (mut tx, mut rx) = link.split();
     loop {
         driver.work(now());
-        if let Err(error) = fill(&mut tx, driver, now()) {
+        if let Err(error) = fill(&mut tx, driver, &counters, now()) {
             return Stopped::Broken(error);
         }
         // Handing out a frame can be the end of something, too.
         driver.work(now());
         if driver.is_over() {
             drop(rx);
-            farewell(tx, driver, now).await;
+            farewell(tx, driver, &counters, now).await;
             return Stopped::Over;
         }
         let due = driver.next_tick().map(|due| Duration::from_millis(due.saturating_sub(now().mono_ms)));
@@ -78,7 +96,10 @@ pub async fn pump<L: Link, D: Driver>(
             received = rx.recv() => {
                 driver.bytes(counters.arrived());
                 match received {
-                    Ok(Received::Frame(frame)) => driver.frame(now(), &frame),
+                    Ok(Received::Frame(frame)) => {
+                        let cause = driver.frame(now(), &frame);
+                        counters.received_frame(cause, frame.len());
+                    }
                     Ok(Received::Closed(reason)) => return Stopped::Closed(reason),
                     Err(error) => return Stopped::Broken(error),
                 }
@@ -98,18 +119,25 @@ pub async fn pump<L: Link, D: Driver>(
 
 /// Hands over one frame where there is room: control first, and bulk only behind all of it. One frame at a time is asked for, so
 /// that the machine can let control overtake bulk until the last moment.
-fn fill<T: LinkTx, D: Driver>(tx: &mut T, driver: &mut D, now: Now) -> Result<(), LinkError> {
+fn fill<T: LinkTx, D: Driver>(tx: &mut T, driver: &mut D, counters: &LinkCounters, now: Now) -> Result<(), LinkError> {
     if !tx.is_free(Lane::Control) {
         return Ok(());
     }
     if let Some(frame) = driver.poll_control(now) {
-        return tx.begin(Lane::Control, frame);
+        return begin(tx, Lane::Control, frame, counters);
     }
     if tx.is_free(Lane::Bulk)
         && let Some(frame) = driver.poll_bulk(now)
     {
-        tx.begin(Lane::Bulk, frame)?;
+        begin(tx, Lane::Bulk, frame, counters)?;
     }
+    Ok(())
+}
+
+fn begin<T: LinkTx>(tx: &mut T, lane: Lane, frame: Outgoing, counters: &LinkCounters) -> Result<(), LinkError> {
+    let bytes = frame.bytes.len();
+    tx.begin(lane, frame.bytes)?;
+    counters.sent_frame(frame.cause, bytes);
     Ok(())
 }
 
@@ -122,14 +150,14 @@ async fn sleep(due: Option<Duration>) {
 
 /// What is left to say, and the end. Bulk that is still under way is of no use any more, but a transport with one stream
 /// has to finish it.
-async fn farewell<T: LinkTx, D: Driver>(mut tx: T, driver: &mut D, now: &(dyn Fn() -> Now + Send + Sync)) {
+async fn farewell<T: LinkTx, D: Driver>(mut tx: T, driver: &mut D, counters: &LinkCounters, now: &(dyn Fn() -> Now + Send + Sync)) {
     let last_words = async {
         loop {
             while !tx.is_free(Lane::Control) {
                 tx.progress().await?;
             }
             match driver.poll_control(now()) {
-                Some(frame) => tx.begin(Lane::Control, frame)?,
+                Some(frame) => begin(&mut tx, Lane::Control, frame, counters)?,
                 None => break,
             }
         }

@@ -3,13 +3,17 @@
 use serde_json::Value;
 
 use super::describe;
+use super::traffic::traffic;
 
 /// A status, or a node, whole: `sentence` first, the warnings last, each on a line of its own.
 pub fn describe_with_warnings(sentence: &str, value: &Value) -> String {
     let mut rest = value.clone();
-    let warnings = rest.as_object_mut().and_then(|members| members.remove("warnings"));
+    let mut take = |path: &str, name: &str| rest.pointer_mut(path).and_then(|at| at.as_object_mut()?.remove(name));
+    let warnings = take("", "warnings");
+    let bytes = take("", "bytes").or_else(|| take("/link", "bytes"));
     let mut text = if sentence.is_empty() { String::new() } else { format!("{sentence}\n\n") };
     text += &describe(&rest, &[]);
+    text += &bytes.as_ref().map(traffic).unwrap_or_default();
     let warnings: Vec<&str> = warnings.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();
     if warnings.is_empty() {
         return text + "\nno warnings\n";
@@ -80,5 +84,30 @@ mod tests {
         let status = json!({"name": "lyon", "warnings": ["a, b", "c"]});
         assert_eq!(describe_with_warnings("so", &status), "so\n\nname  lyon\n\nwarnings:\n  a, b\n  c\n");
         assert_eq!(describe_with_warnings("", &json!({"name": "lyon", "warnings": []})), "name  lyon\n\nno warnings\n");
+    }
+
+    #[test]
+    fn bytes_are_a_table_wherever_they_stand() {
+        let mut spent = proto::traffic::Traffic::default();
+        spent.sent.add(proto::traffic::Cause::Writes, 7);
+        spent.received.add(proto::traffic::Cause::Records, 11);
+        let bytes = crate::shapes::LinkBytes::new(crate::shapes::Time(0), spent, Some(20_783), spent, Some(100));
+        let status = json!({"link": {"state": "online", "bytes": bytes}, "warnings": []});
+        let text = describe_with_warnings("", &status);
+        let words: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let wanted = [
+            "link.state online",
+            "",
+            "bytes on the link since 1970-01-01T00:00:00.000Z; today is 2026-11-26: 18 of 100 bytes",
+            "BYTES HEARTBEAT SESSION RECORDS WRITES VERIFICATION REQUESTS OVERHEAD TOTAL",
+            "sent 0 0 0 7 0 0 0 7",
+            "received 0 0 11 0 0 0 0 11",
+            "sent today 0 0 0 7 0 0 0 7",
+            "received today 0 0 11 0 0 0 0 11",
+            "",
+            "no warnings",
+        ];
+        assert_eq!(words, wanted, "{text}");
+        assert!(describe_with_warnings("", &json!({"bytes": status["link"]["bytes"]})).contains("received today"), "a node's");
     }
 }

@@ -18,6 +18,7 @@ mod record;
 mod table;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod transfer;
 mod watch;
 mod write;

@@ -41,13 +41,15 @@ fn unit_millis(unit: &str) -> Option<u64> {
 pub struct ByteSize(pub u64);
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+/// As who sells volume counts it.
+const DECIMAL_UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
 
 impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a size; write a number of bytes, or 512MiB, 2GiB");
-        let unit = UNITS.iter().find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)));
+        let wrong = || format!("`{text}` is not a size; write a number of bytes, or 512MiB, 2GiB, 50MB");
+        let unit = UNITS.iter().chain(&DECIMAL_UNITS).find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)));
         let (number, bytes) = unit.unwrap_or((text, 1));
         let number: u64 = number.trim().parse().map_err(|_| wrong())?;
         number.checked_mul(bytes).map(ByteSize).ok_or_else(wrong)
@@ -56,7 +58,7 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS.iter().find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes)) {
+        match UNITS.iter().chain(&DECIMAL_UNITS).find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes)) {
             Some((name, bytes)) => write!(f, "{}{name}", self.0 / bytes),
             None => write!(f, "{}", self.0),
         }
@@ -176,10 +178,10 @@ mod tests {
         for (text, bytes) in [("512MiB", 536_870_912), ("1024", 1024), ("2GiB", 2_147_483_648), ("1 KiB", 1024)] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
-        for text in ["", "MiB", "1MB", "-1", "99999999999999999999", "18446744073709551615GiB"] {
+        for text in ["", "MiB", "-1", "99999999999999999999", "18446744073709551615GiB"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
-        for text in ["512MiB", "1000", "3GiB", "0"] {
+        for text in ["512MiB", "1001", "3GiB", "0", "50MB", "1kB"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }
     }

@@ -12,6 +12,7 @@ mod query;
 mod record;
 mod status;
 mod time;
+mod traffic;
 mod verify;
 mod write;
 
@@ -29,5 +30,6 @@ pub use status::{
     HubCertificates, LastSeen, LinkState, LinkStatus, NamedNodes, NodeCounts, OpenConflicts, OutboxStatus, SyncState,
 };
 pub use time::Time;
+pub use traffic::{CauseBytes, DAY_MS, DayBytes, LinkBytes};
 pub use verify::{Repaired, Verified, VerifyRequest};
 pub use write::{ImportSummary, UnknownState, Write, WriteOp, WriteOpKind, WriteState};

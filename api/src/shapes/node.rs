@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{OpenConflicts, SyncState, Time};
+use super::{LinkBytes, OpenConflicts, SyncState, Time};
 
 /// Whether a node is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -69,6 +69,8 @@ pub struct Node {
     pub outbox: NodeOutbox,
     /// Its open conflicts.
     pub conflicts: OpenConflicts,
+    /// What passed between the hub and it.
+    pub bytes: LinkBytes,
     /// What an operator should know.
     pub warnings: Vec<String>,
 }

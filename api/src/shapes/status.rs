@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Time;
+use super::{LinkBytes, Time};
 
 /// Whether everything has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -82,6 +82,8 @@ pub struct LinkStatus {
     pub rtt_ms: Option<u64>,
     /// Why the last try failed.
     pub last_error: Option<String>,
+    /// What passed on it.
+    pub bytes: LinkBytes,
 }
 
 /// What came down, as the edge sees it.
@@ -173,6 +175,8 @@ pub struct CloudStatus {
     pub nodes: NodeCounts,
     /// What people should decide.
     pub conflicts: OpenConflicts,
+    /// What passed between the hub and all nodes.
+    pub bytes: LinkBytes,
     /// Where it listens, by what: `api`, `websocket`.
     pub listen: std::collections::BTreeMap<String, String>,
     /// The hub's time.
@@ -214,7 +218,7 @@ pub struct FleetStatus {
     pub in_sync: u64,
     /// Records are missing there, online or not.
     pub behind: u64,
-    /// Online and taking nothing: the disk there is full.
+    /// Online and taking no records: the disk there is full, or its daily limit is reached.
     pub paused: u64,
     /// Not let in when they came last.
     pub refused: u64,

@@ -290,6 +290,7 @@ fn hello(node: &str) -> Job {
         report: Default::default(),
         previous: None,
         ticket: Vec::new(),
+        paused: None,
     };
     let node = NodeName::parse(node).unwrap();
     Job::Admit(Box::new(AdmitJob { node, serial: None, hello: Box::new(hello), live: None, address: String::new(), transport: "memory" }))

@@ -16,12 +16,13 @@ impl Fleet {
     /// Of all nodes, in name order.
     pub(super) fn of<'a>(nodes: impl Iterator<Item = &'a Seen>, now_ms: u64) -> Self {
         let mut status = FleetStatus::default();
-        let (mut refused, mut paused) = (NamedNodes::default(), NamedNodes::default());
+        let [mut refused, mut paused, mut limited] = [const { NamedNodes { count: 0, nodes: Vec::new() } }; 3];
         for seen in nodes.filter(|seen| !seen.row.revoked) {
             let (state, reason, sync) = seen.state();
             match (reason, sync) {
                 (Some(NodeReason::RefusedCopiedDatabase | NodeReason::RefusedVersion), _) => name(&mut refused, seen),
                 (_, SyncState::InSync) => status.in_sync += 1,
+                (Some(NodeReason::PausedDailyLimit), _) => name(&mut limited, seen),
                 (_, SyncState::Blocked) => name(&mut paused, seen),
                 _ if state == NodeState::Online || seen.behind > 0 => status.behind += 1,
                 _ if seen.presence.refused.is_some() => name(&mut refused, seen),
@@ -29,7 +30,7 @@ impl Fleet {
             }
             count(&mut status, seen, now_ms);
         }
-        (status.refused, status.paused) = (refused.count, paused.count);
+        (status.refused, status.paused) = (refused.count, paused.count + limited.count);
         let mut warnings = Vec::new();
         let mut say = |nodes: &NamedNodes, text: &dyn Fn(String) -> String| {
             if nodes.count > 0 {
@@ -39,6 +40,7 @@ impl Fleet {
         say(&status.unselected, &|names| format!("no collection selects {names}: cloudhub node label, or the collection's nodes"));
         say(&refused, &|names| format!("refused when they came last: {names}; cloudhub node events NAME tells why"));
         say(&paused, &|names| format!("nothing more is taken by {names}: no room on the disk there"));
+        say(&limited, &|names| format!("no more records are taken today by {names}: the daily limit there is reached"));
         say(&status.behind_long, &|names| format!("behind for long: {names}; cloudhub node show NAME says why"));
         say(&status.warned, &|names| format!("warnings about {names}: cloudhub node show NAME"));
         Self { status, warnings }

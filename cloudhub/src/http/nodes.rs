@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use api::hub::{Origin, PageToken};
 use api::problem::Problem;
-use api::shapes::{Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, OpenConflicts, SyncState, Time};
+use api::shapes::{Certificate, LinkBytes, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, OpenConflicts, SyncState, Time};
 use proto::frame::Report;
 use proto::ids::{DatabaseId, Position, Revision};
 use proto::names::NodeName;
 use proto::session::Mode;
+use proto::session::handshake::DAILY_LIMIT;
 use transport::identity::Serial;
 
 use super::warnings::warnings;
@@ -56,6 +57,7 @@ impl Seen {
             return (NodeState::Offline, Some(reason), SyncState::Offline);
         };
         let (reason, sync) = match view {
+            View { paused: Some(code), .. } if code == DAILY_LIMIT => (Some(NodeReason::PausedDailyLimit), SyncState::Blocked),
             View { mode: Mode::Paused, .. } | View { paused: Some(_), .. } => (Some(NodeReason::PausedDiskFull), SyncState::Blocked),
             View { in_sync: true, .. } => (None, SyncState::InSync),
             View { fills, .. } if !fills.is_empty() => (Some(NodeReason::Snapshot), SyncState::Syncing),
@@ -75,10 +77,11 @@ impl Seen {
         open(&self.presence)
     }
 
-    fn shape(self, head: Revision, now_ms: u64) -> Node {
+    fn shape(self, head: Revision, now_ms: u64, since_ms: u64, day: u64) -> Node {
         let (state, reason, sync) = self.state();
         let warnings = warnings(&self, now_ms);
         let report = self.report().clone();
+        let passed = self.presence.passed;
         let live = open(&self.presence);
         let verified_ms = live.and_then(|(_, view)| view.verified_ms).or(self.row.verified_ms);
         let cursor = live.map_or(self.row.cursor, |(_, view)| acked(view, self.row.cursor));
@@ -103,6 +106,7 @@ impl Seen {
             },
             outbox: NodeOutbox { writes: report.outbox_writes, oldest_at: Some(Time(report.outbox_oldest_ms)).filter(|time| time.0 > 0) },
             conflicts: OpenConflicts { open: self.row.conflicts_open },
+            bytes: LinkBytes::new(Time(since_ms), passed.traffic, Some(day), passed.today(), None),
             warnings,
             labels: self.row.labels,
         }
@@ -135,7 +139,8 @@ impl CloudHub {
         };
         let (seen, more, head) = self.read(read).await?;
         let now_ms = self.clock.wall_ms();
-        let nodes: Vec<_> = seen.into_iter().map(|seen| seen.shape(head, now_ms)).collect();
+        let day = self.registry.day(now_ms);
+        let nodes: Vec<_> = seen.into_iter().map(|seen| seen.shape(head, now_ms, self.started_ms, day)).collect();
         let next = nodes.last().filter(|_| more).map(|node| PageToken::of_text(&node.name));
         Ok((nodes, next))
     }
@@ -147,7 +152,8 @@ impl CloudHub {
             Ok(Some((Seen::of(row, &registry, store)?, store.head()?)))
         };
         let (seen, head) = self.read(read).await?.ok_or_else(|| no_node(name))?;
-        Ok(seen.shape(head, self.clock.wall_ms()))
+        let now_ms = self.clock.wall_ms();
+        Ok(seen.shape(head, now_ms, self.started_ms, self.registry.day(now_ms)))
     }
 
     pub(super) async fn events(&self, name: &NodeName) -> Result<Vec<NodeEvent>, Problem> {

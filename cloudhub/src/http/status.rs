@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 
 use api::metrics::{self as m, MetricsWriter};
 use api::problem::Problem;
-use api::shapes::{CloudStatus, DatabaseStatus, DiskStatus, HubCertificates, NodeCounts, OpenConflicts, Time};
+use api::shapes::{CloudStatus, DatabaseStatus, DiskStatus, HubCertificates, LinkBytes, NodeCounts, OpenConflicts, Time};
 use proto::names::NodeName;
 use proto::op::Verdict;
+use proto::traffic::Traffic;
 use transport::identity::CertificateFacts;
 
 use super::CloudHub;
@@ -18,7 +19,7 @@ use super::warnings::warnings;
 use crate::clock::{millis, since_1970};
 use crate::disk::Space;
 use crate::limits::{CA_SHORT, CERTIFICATE_SHORT, METRICS_BEHIND, PAGE_ROWS};
-use crate::peers::Registry;
+use crate::peers::{Passed, Registry};
 use crate::store::{Figures, StoreError, StoreRead};
 
 impl CloudHub {
@@ -34,6 +35,9 @@ impl CloudHub {
         let space = Space::of(&self.data);
         let certificates = self.certificates();
         let fleet = Fleet::of(nodes.iter().map(|(seen, _)| seen), self.clock.wall_ms());
+        let day = self.registry.day(self.clock.wall_ms());
+        let sum =
+            |of: &dyn Fn(&Passed) -> Traffic| nodes.iter().fold(Traffic::default(), |sum, (seen, _)| sum.plus(&of(&seen.presence.passed)));
         let mut warnings = Vec::new();
         if space.is_some_and(Space::refuses_writes) {
             warnings.push(format!("the disk of {} is nearly full: writes are refused until there is room", self.data.display()));
@@ -50,6 +54,7 @@ impl CloudHub {
             records,
             nodes: self.counts(&figures),
             conflicts: OpenConflicts { open: figures.conflicts_open },
+            bytes: LinkBytes::new(Time(self.started_ms), sum(&|passed| passed.traffic), Some(day), sum(&Passed::today), None),
             listen: self.listen.clone(),
             now: Time(self.clock.wall_ms()),
             disk: DiskStatus { free_bytes: space.map(|space| space.free) },
@@ -155,8 +160,11 @@ impl CloudHub {
             }
             figure(&m::NODE_OUTBOX, name, seen.report().outbox_writes);
             figure(&m::NODE_CONFLICTS, name, seen.row.conflicts_open);
-            figure(&m::NODE_SENT, name, seen.presence.traffic.sent);
-            figure(&m::NODE_RECEIVED, name, seen.presence.traffic.received);
+            figure(&m::NODE_SENT, name, seen.presence.passed.sent);
+            figure(&m::NODE_RECEIVED, name, seen.presence.passed.received);
+        }
+        for (seen, _) in &nodes {
+            out.traffic(&m::NODE_BYTES, &[seen.row.name.as_str()], &seen.presence.passed.traffic);
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use proto::clock::Now;
 use proto::frame::{Batch, Hello, NumberedWrite, Reason};
 use proto::ids::Revision;
@@ -10,10 +9,11 @@ use proto::op::Hash;
 use proto::session::End;
 use proto::session::cloud::{Admission, Ahead, CloudSession, Effect, Scan};
 use proto::session::handshake::{FEATURE_REPAIR, FEATURE_TICKET};
+use proto::traffic::Cause;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use transport::identity::Serial;
-use transport::pump::Driver;
+use transport::pump::{Driver, Outgoing};
 
 use super::Peers;
 use super::live::Live;
@@ -389,8 +389,8 @@ impl Driver for CloudDriver {
         self.session.bytes(total);
     }
 
-    fn frame(&mut self, now: Now, frame: &[u8]) {
-        self.session.receive(now.mono_ms, frame);
+    fn frame(&mut self, now: Now, frame: &[u8]) -> Cause {
+        self.session.receive(now.mono_ms, frame)
     }
 
     fn event(&mut self, now: Now, event: Event) {
@@ -445,12 +445,12 @@ impl Driver for CloudDriver {
         [self.session.next_tick(), turn].into_iter().flatten().min()
     }
 
-    fn poll_control(&mut self, now: Now) -> Option<Bytes> {
-        self.session.poll_control(now).map(|frame| frame.encode().into())
+    fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
+        self.session.poll_control(now).map(Outgoing::from)
     }
 
-    fn poll_bulk(&mut self, now: Now) -> Option<Bytes> {
-        self.session.poll_bulk(now).map(|frame| frame.encode().into())
+    fn poll_bulk(&mut self, now: Now) -> Option<Outgoing> {
+        self.session.poll_bulk(now).map(Outgoing::from)
     }
 
     fn is_over(&self) -> bool {

@@ -28,12 +28,12 @@ use transport::pump::{Stopped, pump};
 
 use crate::clock::SystemClock;
 use crate::engine::Engine;
-use crate::limits::SESSIONS_END;
+use crate::limits::{DAY_LOOK, SESSIONS_END};
 use driver::{CloudDriver, EVENTS};
 pub use gate::{Gate, GateConfig, GateCounts};
 pub use ledger::Ledger;
 pub use live::{Ending, Live, View};
-pub use registry::{Checks, Presence, Registry, Traffic};
+pub use registry::{Checks, Passed, Presence, Registry};
 pub use turns::{Pace, TurnCounts};
 pub use verify::{Checked, Difference};
 
@@ -57,8 +57,10 @@ impl Peers {
     /// [`SESSIONS_END`] at most.
     pub async fn accept(self: Arc<Self>, mut listener: AnyListener, mut stop: watch::Receiver<bool>) {
         let mut sessions = JoinSet::new();
+        let mut clock = tokio::time::interval(DAY_LOOK);
         loop {
             tokio::select! {
+                _ = clock.tick() => drop(self.registry.day(self.clock.wall_ms())),
                 accepted = listener.accept() => match accepted {
                     Ok(link) => {
                         sessions.spawn(Arc::clone(&self).session(link));

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use api::shapes::DAY_MS;
 use proto::frame::{Grants, Share};
 use proto::ids::DatabaseId;
 use proto::names::NodeName;
+use proto::traffic::Traffic;
 use transport::counters::LinkCounters;
 use transport::link::TransportKind;
 
@@ -27,7 +29,9 @@ struct Inside {
     shares: BTreeMap<Arc<Share>, BTreeSet<u64>>,
     refused: BTreeMap<NodeName, String>,
     /// Bytes that went through connections that are over.
-    past: BTreeMap<NodeName, Traffic>,
+    past: BTreeMap<NodeName, Passed>,
+    /// The present day in UTC, counted from 1970.
+    day: u64,
     checks: Checks,
     closed: bool,
 }
@@ -52,17 +56,27 @@ struct Admitted {
 
 /// Bytes between the hub and a node since the hub's start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
+pub struct Passed {
     /// To the node.
     pub sent: u64,
     /// From the node.
     pub received: u64,
+    /// What they were spent on.
+    pub traffic: Traffic,
+    /// What of that was before the present day.
+    dawn: Traffic,
 }
 
-impl Traffic {
-    fn add(&mut self, counters: &LinkCounters) {
+impl Passed {
+    fn add(&mut self, counters: &LinkCounters, traffic: &Traffic) {
         self.sent += counters.sent();
         self.received += counters.received();
+        self.traffic = self.traffic.plus(traffic);
+    }
+
+    /// What passed on the present day.
+    pub fn today(&self) -> Traffic {
+        self.traffic.since(&self.dawn)
     }
 }
 
@@ -73,8 +87,8 @@ pub struct Presence {
     pub live: Option<(Arc<Live>, View)>,
     /// The code of its last refusal, if it was not admitted since.
     pub refused: Option<String>,
-    /// What it sent and got.
-    pub traffic: Traffic,
+    /// What passed.
+    pub passed: Passed,
 }
 
 impl Presence {
@@ -135,7 +149,7 @@ impl Registry {
         live.over();
         let mut inside = self.lock();
         inside.connections.remove(&live.id);
-        inside.past.entry(live.node.clone()).or_default().add(&live.counters);
+        inside.past.entry(live.node.clone()).or_default().add(&live.counters, &live.counters.final_traffic());
         if inside.nodes.get(&live.node).is_some_and(|admitted| admitted.id == live.id) {
             inside.drop_node(&live.node);
         }
@@ -173,11 +187,23 @@ impl Registry {
     pub fn presence(&self, node: &NodeName) -> Presence {
         let inside = self.lock();
         let live = inside.nodes.get(node).and_then(|admitted| inside.connections.get(&admitted.id));
-        let mut traffic = inside.past.get(node).copied().unwrap_or_default();
-        if let Some(live) = live {
-            traffic.add(&live.counters);
+        let passed = inside.passed(node);
+        Presence { live: live.map(|live| (Arc::clone(live), live.view())), refused: inside.refused.get(node).cloned(), passed }
+    }
+
+    /// Looks whether another day has begun (UTC, by the hub's clock); the present one, counted from 1970.
+    pub fn day(&self, now_ms: u64) -> u64 {
+        let day = now_ms / DAY_MS;
+        let mut inside = self.lock();
+        let known = std::mem::replace(&mut inside.day, day);
+        if known != day && known > 0 {
+            let nodes: BTreeSet<_> = inside.past.keys().chain(inside.nodes.keys()).cloned().collect();
+            for node in nodes {
+                let dawn = inside.passed(&node).traffic;
+                inside.past.entry(node).or_default().dawn = dawn;
+            }
         }
-        Presence { live: live.map(|live| (Arc::clone(live), live.view())), refused: inside.refused.get(node).cloned(), traffic }
+        day
     }
 
     /// Something was found out by digests.
@@ -199,6 +225,15 @@ impl Registry {
 }
 
 impl Inside {
+    /// What passed between the hub and a node, by connections that are over and by the admitted one.
+    fn passed(&self, node: &NodeName) -> Passed {
+        let mut passed = self.past.get(node).copied().unwrap_or_default();
+        if let Some(live) = self.nodes.get(node).and_then(|admitted| self.connections.get(&admitted.id)) {
+            passed.add(&live.counters, &live.counters.traffic());
+        }
+        passed
+    }
+
     /// Takes a node's rights away; its connection's id.
     fn drop_node(&mut self, node: &NodeName) -> Option<u64> {
         let admitted = self.nodes.remove(node)?;

@@ -157,6 +157,7 @@ impl Memory {
             report: Default::default(),
             previous: None,
             ticket: self.ticket.clone(),
+            paused: None,
         }
     }
 
@@ -253,7 +254,9 @@ impl Session {
                 return;
             }
             match self.rx.recv().await {
-                Ok(Received::Frame(frame)) => self.session.receive(now, &frame),
+                Ok(Received::Frame(frame)) => {
+                    self.session.receive(now, &frame);
+                }
                 Ok(Received::Closed(_)) | Err(_) => self.over = true,
             }
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use api::cli::{CliError, Console};
-use api::config::{ConfigError, Document, Layers};
+use api::config::{ByteSize, ConfigError, Document, Layers};
 use api::logging::{self, LogFormat, LogLevel};
 use clap::Args;
 
@@ -23,6 +23,12 @@ pub(super) struct RunArgs {
     /// What the link runs over [default: auto]
     #[arg(long, value_enum, value_name = "TRANSPORT")]
     transport: Option<Transport>,
+    /// Bytes are paid for: WebSocket only, and far fewer pings
+    #[arg(long)]
+    metered: bool,
+    /// What may pass on the link in a day before records wait for the next, e.g. 50MB
+    #[arg(long, value_name = "SIZE")]
+    daily_limit: Option<ByteSize>,
     /// text for people, json for collectors [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -79,6 +85,8 @@ impl RunArgs {
         let listen: Vec<String> = self.listen.iter().map(SocketAddr::to_string).collect();
         layers.flag("listen", "--listen", Some(listen).filter(|addresses| !addresses.is_empty()));
         layers.flag("link.transport", "--transport", self.transport.map(|transport| transport.to_string()));
+        layers.flag("link.metered", "--metered", self.metered.then_some(true));
+        layers.flag("link.daily_limit", "--daily-limit", self.daily_limit.map(|limit| limit.to_string()));
         layers.flag("log.format", "--log-format", self.log_format.map(|format| format.to_string()));
         layers.flag("log.level", "--log-level", self.log_level.map(|level| level.to_string()));
         Ok(layers)

@@ -80,6 +80,9 @@ fn state(status: &EdgeStatus) -> Check {
         SyncState::Blocked => {
             let advice = match reason {
                 "paused-disk-full" => "see the disk check",
+                "paused-daily-limit" => {
+                    "records go on at midnight (UTC); to have them sooner raise daily_limit under [link] and restart edgehub"
+                }
                 _ => "install the newest edgehub; see: edgehub status",
             };
             Check::failed(NAME, format!("online over {over}, but it does not get further: {reason}"), advice)

@@ -4,20 +4,22 @@
 use std::sync::Arc;
 
 use api::shapes::LinkState;
-use bytes::Bytes;
 use metamanager::{Adopted, Applied, ApplyError, Checked, Metamanager, OutboxPart, ReadError, StoreError};
 use proto::clock::Now;
 use proto::frame::{Hello, Report};
 use proto::ids::Position;
 use proto::session::End;
 use proto::session::edge::{ApplyFailure, Durable, EdgeSession, Effect};
+use proto::traffic::Cause;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use transport::link::TransportKind;
-use transport::pump::Driver;
+use transport::pump::{Driver, Outgoing};
 
+use super::Linker;
 use super::board::Board;
 use super::verification::Verification;
+use super::volume::Volume;
 
 /// How often a node whose disk was full looks again, milliseconds (design §5, NACK).
 const LOOK_AGAIN_MS: u64 = 30_000;
@@ -42,6 +44,7 @@ pub(super) struct EdgeDriver {
     store: Metamanager,
     board: Arc<Board>,
     verification: Arc<Verification>,
+    volume: Arc<Volume>,
     answers: mpsc::Sender<Event>,
     transport: TransportKind,
     look_again: Option<u64>,
@@ -53,19 +56,22 @@ pub(super) struct EdgeDriver {
 }
 
 impl EdgeDriver {
-    pub(super) fn new(
-        now: Now,
-        hello: Hello,
-        store: Metamanager,
-        board: Arc<Board>,
-        verification: Arc<Verification>,
-        answers: mpsc::Sender<Event>,
-        transport: TransportKind,
-    ) -> Self {
-        let session = EdgeSession::new(now.mono_ms, hello);
-        let report_due = now.mono_ms + REPORT_MS;
-        let (look_again, end, copied) = (None, None, None);
-        Self { session, store, board, verification, answers, transport, look_again, report_due, end, opened: false, copied }
+    pub(super) fn new(linker: &Linker, hello: Hello, answers: mpsc::Sender<Event>, transport: TransportKind) -> Self {
+        let now = linker.now();
+        Self {
+            session: EdgeSession::new(now.mono_ms, hello),
+            store: linker.store.clone(),
+            board: Arc::clone(&linker.board),
+            verification: Arc::clone(&linker.verification),
+            volume: Arc::clone(&linker.volume),
+            answers,
+            transport,
+            look_again: None,
+            report_due: now.mono_ms + REPORT_MS,
+            end: None,
+            opened: false,
+            copied: None,
+        }
     }
 
     /// How it ended, once it has.
@@ -88,6 +94,7 @@ impl EdgeDriver {
         match effect {
             Effect::Adopt(welcome) => {
                 self.board.update(|view| view.head = Some(welcome.head.0));
+                self.volume.told(welcome.now_ms, now);
                 let answer = self.answer(Event::Adopted);
                 let adopt = move |store: &mut metamanager::Store, now| {
                     store.observe_cloud_time(welcome.now_ms)?;
@@ -108,6 +115,7 @@ impl EdgeDriver {
                 tokio::task::spawn_blocking(move || answer(store.read(|reader| reader.outbox_after(after, max_bytes))));
             }
             Effect::Clock { rtt_ms, cloud_ms } => {
+                self.volume.told(cloud_ms, now);
                 let offset = i64::try_from(cloud_ms).unwrap_or(i64::MAX).saturating_sub(i64::try_from(now.wall_ms).unwrap_or(i64::MAX));
                 self.board.update(|view| {
                     view.rtt_ms = Some(rtt_ms);
@@ -164,6 +172,17 @@ impl EdgeDriver {
         }
     }
 
+    /// What the day's limit asks for.
+    fn look_at_volume(&mut self, now: Now) {
+        let look = self.volume.look(now);
+        if look.save {
+            let volume = Arc::clone(&self.volume);
+            tokio::task::spawn_blocking(move || volume.save(now));
+        }
+        let used_up = if look.used_up { self.volume.used_up() } else { None };
+        self.session.set_limit(used_up.as_deref());
+    }
+
     /// Reads the records in the background: that takes as long as it takes, and nothing waits for it.
     fn check(&self) {
         let answer = self.answer(Event::Checked);
@@ -198,8 +217,8 @@ impl Driver for EdgeDriver {
         self.session.bytes(total);
     }
 
-    fn frame(&mut self, now: Now, frame: &[u8]) {
-        self.session.receive(now.mono_ms, frame);
+    fn frame(&mut self, now: Now, frame: &[u8]) -> Cause {
+        self.session.receive(now.mono_ms, frame)
     }
 
     fn event(&mut self, now: Now, event: Event) {
@@ -271,6 +290,7 @@ impl Driver for EdgeDriver {
     }
 
     fn work(&mut self, now: Now) {
+        self.look_at_volume(now);
         while let Some(effect) = self.session.poll_effect() {
             self.start(effect, now);
         }
@@ -280,12 +300,12 @@ impl Driver for EdgeDriver {
         [self.session.next_tick(), self.look_again, Some(self.report_due)].into_iter().flatten().min()
     }
 
-    fn poll_control(&mut self, now: Now) -> Option<Bytes> {
-        self.session.poll_control(now.mono_ms).map(|frame| frame.encode().into())
+    fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
+        self.session.poll_control(now.mono_ms).map(Outgoing::from)
     }
 
-    fn poll_bulk(&mut self, _now: Now) -> Option<Bytes> {
-        self.session.poll_bulk().map(|frame| frame.encode().into())
+    fn poll_bulk(&mut self, _now: Now) -> Option<Outgoing> {
+        self.session.poll_bulk().map(Outgoing::from)
     }
 
     fn is_over(&self) -> bool {

@@ -2,15 +2,17 @@
 //!
 //! `ways` knows the addresses and the order of transports, `race` decides between two of them, `connect` carries that out;
 //! `driver` runs a session, `backoff` decides when to try again, `network` sees when that may be sooner, `board` is what
-//! everyone else sees of it, and `verification` is how somebody else asks whether all of it is here.
+//! everyone else sees of it, `volume` (and `days`, its pure part) counts what passes, and `verification` is how somebody else asks whether all of it is here.
 
 mod backoff;
 mod board;
 mod connect;
+mod days;
 mod driver;
 mod network;
 mod race;
 mod verification;
+mod volume;
 mod ways;
 
 use std::path::PathBuf;
@@ -20,8 +22,9 @@ use std::time::Duration;
 use api::shapes::LinkState;
 use metamanager::Metamanager;
 use proto::clock::Now;
-use proto::frame::Hello;
+use proto::frame::{Hello, Reason};
 use proto::session::End;
+use proto::session::handshake::DAILY_LIMIT;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -34,9 +37,11 @@ use crate::config::Transport;
 use backoff::{Backoff, in_turn};
 pub use board::{Board, LinkView};
 use connect::Dialler;
+pub use days::Days;
 use driver::{EVENTS, EdgeDriver};
 use network::Network;
 pub use verification::{News, Verification};
+pub use volume::{Passed, Volume};
 pub(crate) use ways::{Server, Way, servers};
 
 /// How often the network is looked at while the link waits for its next try.
@@ -58,6 +63,8 @@ pub struct Linker {
     pub board: Arc<Board>,
     /// Who wants to know whether everything is here.
     pub verification: Arc<Verification>,
+    /// What has passed.
+    pub volume: Arc<Volume>,
     /// Rung after each local write.
     pub outbox_grew: Arc<Notify>,
     /// Bytes are paid for: fewer pings, a dead link is noticed later.
@@ -127,6 +134,13 @@ impl Linker {
             }
         }
         self.board.enter(LinkState::Offline, self.now().wall_ms);
+        self.save_volume().await;
+    }
+
+    /// Writes down what has passed.
+    async fn save_volume(&self) {
+        let (volume, clock) = (Arc::clone(&self.volume), self.clock);
+        let _saved = tokio::task::spawn_blocking(move || volume.save(clock.now())).await;
     }
 
     /// Shows how a try went; returns the wait before the next one, and whether the hub asked for it.
@@ -207,14 +221,19 @@ impl Linker {
         let kind = link.transport();
         let remote = link.remote();
         let (answers, mut events) = mpsc::channel(EVENTS);
-        let (board, verification) = (Arc::clone(&self.board), Arc::clone(&self.verification));
-        let mut driver = EdgeDriver::new(self.now(), hello, self.store.clone(), board, verification, answers, kind);
+        self.volume.begin(link.counters());
+        let mut driver = EdgeDriver::new(self, hello, answers, kind);
         let clock = self.clock;
         let now = move || clock.now();
         let stopped = tokio::select! {
-            stopped = pump(link, &mut driver, &mut events, &self.outbox_grew, &now) => stopped,
-            _ = stop.changed() => return Try::Ended("edgehub stops".into()),
+            stopped = pump(link, &mut driver, &mut events, &self.outbox_grew, &now) => Some(stopped),
+            _ = stop.changed() => None,
         };
+        let save = self.volume.end(self.now());
+        let Some(stopped) = stopped else { return Try::Ended("edgehub stops".into()) };
+        if save {
+            self.save_volume().await;
+        }
         if driver.was_open() {
             info!(%remote, "the session has ended");
         }
@@ -244,6 +263,7 @@ impl Linker {
             report: facts.report,
             previous: facts.previous,
             ticket: ticket.to_vec(),
+            paused: self.volume.used_up().map(|detail| Reason { code: DAILY_LIMIT.into(), detail }),
         })
     }
 

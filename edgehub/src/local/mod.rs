@@ -40,7 +40,7 @@ pub use access::Access;
 pub use query::Turns;
 
 use crate::clock::SystemClock;
-use crate::link::{Board, Verification};
+use crate::link::{Board, Verification, Volume};
 
 /// Everything that an answer may need.
 pub struct LocalHub {
@@ -52,6 +52,8 @@ pub struct LocalHub {
     pub board: Arc<Board>,
     /// How to ask whether everything is here.
     pub verification: Arc<Verification>,
+    /// What has passed on the link.
+    pub volume: Arc<Volume>,
     /// Rung when writes got their outcomes.
     pub answered: Receiver<()>,
     /// Rung when readers may see something otherwise than before.

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use api::metrics::{self as m, MetricsWriter};
 use api::problem::Problem;
 use api::shapes::{
-    ClockSource, ClockStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, LinkState, LinkStatus, OpenConflicts, OutboxStatus,
-    SyncState, Time, unselected,
+    ClockSource, ClockStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, LinkBytes, LinkState, LinkStatus, OpenConflicts,
+    OutboxStatus, SyncState, Time, unselected,
 };
 use metamanager::{Disk, Reader, Status, SystemDisk};
 use proto::op::Verdict;
@@ -18,7 +18,9 @@ impl LocalHub {
     pub(super) fn present_status(&self) -> Result<EdgeStatus, Problem> {
         let status = self.store.read(Reader::status).map_err(shape::read_problem)?;
         let link = self.board.view();
-        let (state, reason) = sync_state(&status, &link);
+        let passed = self.volume.passed(self.clock.now());
+        let used_up = self.volume.used_up();
+        let (state, reason) = sync_state(&status, &link, used_up.is_some());
         Ok(EdgeStatus {
             node: self.node.get().map(ToString::to_string),
             database_id: status.database.to_string(),
@@ -38,13 +40,14 @@ impl LocalHub {
             conflicts: OpenConflicts { open: status.conflicts_open },
             clock: self.clock_status(&link),
             disk: DiskStatus { free_bytes: SystemDisk.space(&self.data).map(|space| space.free) },
-            warnings: self.warnings(&status),
+            warnings: self.warnings(&status, used_up),
             link: LinkStatus {
                 state: link.state,
                 transport: link.transport.map(|kind| kind.to_string()),
                 since: Some(Time(link.since_ms)),
                 rtt_ms: link.rtt_ms,
                 last_error: link.last_error,
+                bytes: LinkBytes::new(Time(passed.since_ms), passed.all, passed.day, passed.today, passed.limit),
             },
         })
     }
@@ -60,7 +63,7 @@ impl LocalHub {
         ClockStatus { now: Time(stored.max(now.wall_ms)), offset_ms: link.offset_ms, source }
     }
 
-    fn warnings(&self, status: &Status) -> Vec<String> {
+    fn warnings(&self, status: &Status, used_up: Option<String>) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.node.get().is_none() {
             warnings.push("this node has not joined a cloud".to_owned());
@@ -68,6 +71,9 @@ impl LocalHub {
         if status.cursor.is_some() && !status.is_selected() {
             warnings.push(unselected(&status.labels.clone().unwrap_or_default()));
         }
+        warnings.extend(used_up.map(|text| {
+            format!("the daily limit of the link is reached: {text}, writes and their outcomes go on; see [link] daily_limit")
+        }));
         if let Some(first) = status.blocked.first() {
             let metamanager::Blocked { collection, key, revision, why, .. } = first;
             let count = status.blocked_count;
@@ -97,7 +103,7 @@ impl LocalHub {
         gauge(&m::OUTBOX_BYTES, &[], status.outbox_bytes);
         gauge(&m::CONFLICTS_OPEN, &[], status.conflicts_open);
         gauge(&m::CURSOR, &[], cursor(&status).unwrap_or(0));
-        if sync_state(&status, &link).0 == SyncState::InSync {
+        if sync_state(&status, &link, self.volume.used_up().is_some()).0 == SyncState::InSync {
             gauge(&m::LAG, &[], 0);
         }
         for collection in &status.collections {
@@ -110,6 +116,14 @@ impl LocalHub {
         if let Some(space) = SystemDisk.space(&self.data) {
             gauge(&m::DISK_FREE, &[], space.free);
         }
+        let passed = self.volume.passed(self.clock.now());
+        gauge(&m::LINK_SENT, &[], passed.all.sent.total());
+        gauge(&m::LINK_RECEIVED, &[], passed.all.received.total());
+        gauge(&m::LINK_DAY_BYTES, &[], passed.today.total());
+        if let Some(limit) = passed.limit {
+            gauge(&m::LINK_DAY_LIMIT, &[], limit);
+        }
+        out.traffic(&m::LINK_BYTES, &[], &passed.all);
         #[allow(clippy::cast_precision_loss)]
         if let Some(rtt) = link.rtt_ms {
             out.sample(&m::LINK_RTT, &[], rtt as f64 / 1000.0);
@@ -143,12 +157,15 @@ fn refused(code: Option<&str>) -> String {
     }
 }
 
-fn sync_state(status: &Status, link: &LinkView) -> (SyncState, Option<String>) {
+fn sync_state(status: &Status, link: &LinkView, used_up: bool) -> (SyncState, Option<String>) {
     if link.state != LinkState::Online {
         return (SyncState::Offline, Some(refused(link.refused.as_deref())));
     }
     if link.paused {
         return (SyncState::Blocked, Some("paused-disk-full".into()));
+    }
+    if used_up {
+        return (SyncState::Blocked, Some("paused-daily-limit".into()));
     }
     if status.blocked_count > 0 {
         return (SyncState::Blocked, Some(format!("{} records cannot be stored", status.blocked_count)));

@@ -64,6 +64,9 @@ impl LocalHub {
             if let Some(verified) = self.agreed(&news, asked_ms, collection)? {
                 return Ok(verified);
             }
+            if self.volume.used_up().is_some() {
+                break "the daily limit of the link is reached; the comparison goes on at midnight (UTC), or with a higher daily_limit";
+            }
             if news.unable {
                 break "the hub is older than this node and cannot compare";
             }

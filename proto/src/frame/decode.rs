@@ -31,7 +31,7 @@ impl Frame {
             Body::Batch(batch) => Self::Batch(decode_batch(batch)?),
             Body::Ack(ack) => Self::Ack(Ack { cursor: position(ack.cursor)?, fills: list(ack.fills, fill)?, answered: ack.answered }),
             Body::Received(received) => Self::Received { bytes: received.bytes },
-            Body::Nack(nack) => Self::Nack(Reason { code: nack.code, detail: nack.detail }),
+            Body::Nack(reason) => Self::Nack(nack(reason)),
             Body::Ready(_) => Self::Ready,
             Body::Writes(writes) => Self::Writes(writes.writes.into_iter().map(numbered).collect::<Result<_, _>>()?),
             Body::Taken(taken) => Self::Taken { number: taken.number },
@@ -160,7 +160,12 @@ fn decode_hello(hello: wire::Hello) -> Result<Hello, Malformed> {
         report: Report { outbox_writes: hello.outbox_writes, outbox_oldest_ms: hello.outbox_oldest_ms, warnings: Vec::new() },
         previous: if hello.previous.is_empty() { None } else { Some(DatabaseId(bytes16("previous", hello.previous)?)) },
         ticket: ticket(hello.ticket),
+        paused: hello.paused.map(nack),
     })
+}
+
+fn nack(nack: wire::Nack) -> Reason {
+    Reason { code: nack.code, detail: nack.detail }
 }
 
 fn decode_welcome(welcome: wire::Welcome) -> Result<Welcome, Malformed> {

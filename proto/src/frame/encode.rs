@@ -31,7 +31,7 @@ impl Frame {
                 Body::Ack(wire::Ack { cursor: Some(position(cursor)), fills: fills.iter().map(fill).collect(), answered: *answered })
             }
             Self::Received { bytes } => Body::Received(wire::Received { bytes: *bytes }),
-            Self::Nack(Reason { code, detail }) => Body::Nack(wire::Nack { code: code.clone(), detail: detail.clone() }),
+            Self::Nack(reason) => Body::Nack(nack(reason)),
             Self::Ready => Body::Ready(wire::Ready {}),
             Self::Writes(writes) => Body::Writes(wire::Writes { writes: writes.iter().map(numbered).collect() }),
             Self::Taken { number } => Body::Taken(wire::Taken { number: *number }),
@@ -167,7 +167,12 @@ fn encode_hello(hello: &Hello) -> wire::Hello {
         outbox_oldest_ms: hello.report.outbox_oldest_ms,
         previous: hello.previous.map(|id| id.0.to_vec()).unwrap_or_default(),
         ticket: hello.ticket.clone(),
+        paused: hello.paused.as_ref().map(nack),
     }
+}
+
+fn nack(reason: &Reason) -> wire::Nack {
+    wire::Nack { code: reason.code.clone(), detail: reason.detail.clone() }
 }
 
 fn encode_welcome(welcome: &Welcome) -> wire::Welcome {

@@ -18,6 +18,7 @@ use crate::clock::Now;
 use crate::frame::{Ack, Batch, Compared, Frame, Hello, NumberedWrite, Reason, Refuse, Welcome};
 use crate::ids::Revision;
 use crate::limits::{HANDSHAKE_MS, PING_METERED_MS, PING_MS, RECEIVED_MS, SILENCE_METERED_MS, SILENCE_MS};
+use crate::traffic::Cause;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -37,6 +38,7 @@ struct Greeting {
     version: u32,
     features: Vec<String>,
     metered: bool,
+    paused: Option<Reason>,
     newest_write: u64,
     outbox_first: u64,
     gaps: Vec<(u64, u64)>,
@@ -77,19 +79,22 @@ impl CloudSession {
         }
     }
 
-    /// One whole frame came.
-    pub fn receive(&mut self, now_ms: u64, bytes: &[u8]) {
+    /// One whole frame came. Tells what its bytes were spent on.
+    pub fn receive(&mut self, now_ms: u64, bytes: &[u8]) -> Cause {
         if self.is_closed() {
-            return;
+            return Cause::Session;
         }
         self.now_ms = now_ms;
         self.liveness.frame(now_ms);
         self.busy_ms = now_ms + self.silence_ms / 2;
-        let done = match Frame::decode(bytes) {
+        let frame = Frame::decode(bytes);
+        let cause = frame.as_ref().map_or(Cause::Session, Frame::cause);
+        let done = match frame {
             Ok(frame) => self.frame(frame),
             Err(error) => Err(Breach::new("malformed", error.to_string())),
         };
         self.settle(done);
+        cause
     }
 
     /// How many bytes the link has brought so far; a frame that is still coming counts.
@@ -108,7 +113,7 @@ impl CloudSession {
         self.session = session;
         self.silence_ms = silence_ms.into();
         let repairs = greeting.features.iter().any(|name| name == FEATURE_REPAIR);
-        self.follower = Follower::new(cursor.position.clone(), told, repairs, answer_first);
+        self.follower = Follower::new(cursor.position.clone(), told, repairs, answer_first, greeting.paused);
         let answered = if greeting.outbox_first == 0 { greeting.newest_write } else { greeting.outbox_first - 1 };
         self.uptake = Uptake::new(taken, answered, greeting.gaps);
         let (version, features) = (greeting.version, greeting.features);
@@ -334,6 +339,7 @@ impl CloudSession {
             version,
             features: common_features(&hello.features),
             metered: hello.metered,
+            paused: hello.paused.clone(),
             newest_write: hello.newest_write,
             outbox_first: hello.outbox_first,
             gaps: hello.gaps.clone(),

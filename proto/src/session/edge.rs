@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::edge_down::Intake;
 use super::edge_up::Upload;
-use super::handshake::{FEATURE_REPAIR, FEATURES, VERSIONS};
+use super::handshake::{DAILY_LIMIT, DISK_FULL, FEATURE_REPAIR, FEATURES, VERSIONS};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
@@ -16,6 +16,7 @@ use crate::frame::{Ack, Batch, Compared, Fill, Frame, Hello, NumberedWrite, Reas
 use crate::ids::Position;
 use crate::limits::{HANDSHAKE_MS, PING_MS, PING_MS_MIN, RECEIVED_MS, SILENCE_MS};
 use crate::names::{CollectionName, Key};
+use crate::traffic::Cause;
 
 /// What the edge's shell is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +90,10 @@ pub struct EdgeSession {
     effects: VecDeque<Effect>,
     liveness: Liveness,
     intake: Intake,
+    /// As much has passed today as may, in words.
+    limit: Option<Reason>,
+    /// Hello said that it is so.
+    began_paused: bool,
     upload: Upload,
     committed_session: u64,
     session: u64,
@@ -112,13 +117,18 @@ impl EdgeSession {
         hello.features = FEATURES.iter().map(ToString::to_string).collect();
         let mut outgoing = Outgoing::default();
         let (committed_session, said) = (hello.session, hello.report.clone());
+        let mut intake = Intake::default();
+        intake.limit(hello.paused.is_some());
+        let limit = hello.paused.clone();
         outgoing.push(Frame::Hello(hello));
         Self {
             phase: Phase::Greeting,
             outgoing,
             effects: VecDeque::new(),
             liveness: Liveness::new(now_ms),
-            intake: Intake::default(),
+            intake,
+            began_paused: limit.is_some(),
+            limit,
             upload: Upload::default(),
             committed_session,
             session: 0,
@@ -135,13 +145,15 @@ impl EdgeSession {
         }
     }
 
-    /// One whole frame came.
-    pub fn receive(&mut self, now_ms: u64, bytes: &[u8]) {
+    /// One whole frame came. Tells what its bytes were spent on.
+    pub fn receive(&mut self, now_ms: u64, bytes: &[u8]) -> Cause {
         if self.is_closed() {
-            return;
+            return Cause::Session;
         }
         self.liveness.frame(now_ms);
-        let done = match Frame::decode(bytes) {
+        let frame = Frame::decode(bytes);
+        let cause = frame.as_ref().map_or(Cause::Session, Frame::cause);
+        let done = match frame {
             Ok(frame) => self.frame(now_ms, frame),
             Err(error) => Err(Breach::new("malformed", error.to_string())),
         };
@@ -153,6 +165,7 @@ impl EdgeSession {
         if idle && self.intake.is_applying() {
             self.next_received = now_ms + RECEIVED_MS;
         }
+        cause
     }
 
     /// How many bytes the link has brought so far; a frame that is still coming counts.
@@ -173,6 +186,10 @@ impl EdgeSession {
         self.upload.start(self.taken);
         self.outgoing.push(Frame::Started { session: self.session });
         self.say(durable);
+        if self.limit.is_some() || self.began_paused {
+            // The day may have ended between Hello and now; and an older hub did not read there.
+            self.say_limit();
+        }
         self.tick(now_ms);
     }
 
@@ -182,7 +199,7 @@ impl EdgeSession {
             return;
         }
         if self.intake.applied(durable.cursor.clone()) {
-            self.outgoing.push(Frame::Ready);
+            self.say_limit();
         }
         self.say(durable);
         self.next_received = now_ms + RECEIVED_MS;
@@ -197,7 +214,7 @@ impl EdgeSession {
         match failure {
             ApplyFailure::DiskFull => {
                 self.intake.pause();
-                self.outgoing.push(Frame::Nack(Reason { code: "disk_full".to_string(), detail: detail.to_string() }));
+                self.nack(DISK_FULL, detail);
                 self.next_received = now_ms + RECEIVED_MS;
             }
             ApplyFailure::Broken => self.close("store", detail),
@@ -207,8 +224,25 @@ impl EdgeSession {
     /// There is room again.
     pub fn can_store(&mut self) {
         if self.phase == Phase::Open && self.intake.resume() {
-            self.outgoing.push(Frame::Ready);
+            self.say_limit();
         }
+    }
+
+    /// As much has passed today as may, for which reason: nothing but control and writes is to come until this is said with none.
+    pub fn set_limit(&mut self, detail: Option<&str>) {
+        if self.limit.is_some() == detail.is_some() {
+            return;
+        }
+        self.limit = detail.map(|detail| Reason { code: DAILY_LIMIT.to_string(), detail: detail.to_string() });
+        self.intake.limit(self.limit.is_some());
+        if self.phase != Phase::Open {
+            return;
+        }
+        if self.limit.is_none() && self.intake.is_paused() {
+            // What the hub believes is true no more: by this it asks for room again.
+            return self.nack(DISK_FULL, "");
+        }
+        self.say_limit();
     }
 
     /// What the outbox holds, in number order, and whether there is more.
@@ -329,6 +363,15 @@ impl EdgeSession {
     /// The protocol version that was agreed on; 0 before.
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    fn nack(&mut self, code: &str, detail: &str) {
+        self.outgoing.push(Frame::Nack(Reason { code: code.to_string(), detail: detail.to_string() }));
+    }
+
+    /// The disk holds nothing up (any more): whether the day's limit does.
+    fn say_limit(&mut self) {
+        self.outgoing.push(self.limit.clone().map_or(Frame::Ready, Frame::Nack));
     }
 
     /// Says what is durable, and what follows from it.

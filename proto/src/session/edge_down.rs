@@ -29,6 +29,8 @@ pub(super) struct Intake {
     applying_grants: Option<Grants>,
     carried: Option<Grants>,
     paused: bool,
+    /// As much has passed today as may: what comes still is taken, because it is paid for.
+    limited: bool,
     /// Something was dropped: only a new scan from the last ACK can go on.
     broken: bool,
 }
@@ -52,6 +54,10 @@ impl Intake {
     pub(super) fn batch(&mut self, mut batch: Batch) -> Result<(), Breach> {
         if batch.through < batch.from {
             return Err(Breach::new("out_of_order", "a batch that ends before it begins"));
+        }
+        if self.limited && !self.paused && asks(&batch) {
+            // An older hub wants to know whether there is room. There is, and that is not what this edge waits for.
+            return Ok(());
         }
         if self.paused && !asks(&batch) && !batch.is_ahead() {
             self.carry(batch.grants);
@@ -136,6 +142,11 @@ impl Intake {
     /// The store can again. Tells whether it could not before.
     pub(super) fn resume(&mut self) -> bool {
         core::mem::take(&mut self.paused)
+    }
+
+    /// As much has passed today as may, or no longer.
+    pub(super) fn limit(&mut self, limited: bool) {
+        self.limited = limited;
     }
 
     fn drop_queue(&mut self) {

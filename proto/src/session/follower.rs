@@ -8,6 +8,7 @@ use super::Breach;
 use super::ahead::Lead;
 use super::checks::Checks;
 use super::cloud::{Ahead, Scan};
+use super::handshake::DAILY_LIMIT;
 use super::inflight::{Covered, InFlight};
 use crate::frame::{Ack, Batch, Fill, RangeSums, Reason, Share};
 use crate::ids::{Position, Revision};
@@ -27,7 +28,7 @@ pub enum Mode {
     Probe,
     /// As the window allows.
     Replicate,
-    /// The edge cannot store: only outcomes go on, and what those writes touched.
+    /// The edge cannot take records: only outcomes go on, and what those writes touched.
     Paused,
     /// Outcomes go first, and some writes have none yet.
     Answering,
@@ -74,9 +75,10 @@ pub(super) struct Follower {
 impl Follower {
     /// The stream begins at `cursor`; the edge knows the grants of revision `told`. `repairs`: it can compare digests, ask for
     /// records, and take outcomes ahead of the stream. Writes up to `answer_first` have their outcomes before all else.
-    pub(super) fn new(cursor: Position, told: Revision, repairs: bool, answer_first: u64) -> Self {
+    /// `paused`: why the edge takes no records from the beginning, if it does not.
+    pub(super) fn new(cursor: Position, told: Revision, repairs: bool, answer_first: u64, paused: Option<Reason>) -> Self {
         let answer_first = if repairs { answer_first } else { 0 };
-        Self { highest: cursor, told, answer_first, checks: Checks::new(repairs), ..Self::default() }
+        Self { highest: cursor, told, answer_first, paused, checks: Checks::new(repairs), ..Self::default() }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -165,6 +167,9 @@ impl Follower {
             self.mode = Mode::Replicate;
             self.lead = None;
             self.more = true;
+            if let Some(reason) = self.paused.take() {
+                self.pause(reason, None);
+            }
         }
     }
 
@@ -278,31 +283,47 @@ impl Follower {
         self.progress_ms = now_ms;
     }
 
-    /// The edge cannot store: what is on its way is lost.
+    /// The edge takes no records. Where its disk is full, what is on its way is lost, and it is asked now and then; a daily limit it
+    /// knows the end of itself, and it takes what is on its way.
     pub(super) fn nack(&mut self, reason: Reason, now_ms: u64) -> Result<(), Breach> {
         if self.mode == Mode::Waiting {
             return Err(Breach::new("unexpected", "Nack before the first ACK"));
         }
+        if reason.code != DAILY_LIMIT {
+            self.pause(reason, Some(now_ms + ASK_MS));
+        } else if self.mode == Mode::Answering {
+            // Outcomes pass; the pause begins behind them.
+            self.paused = Some(reason);
+        } else if self.paused.as_ref().is_none_or(|known| known.code != reason.code) {
+            self.pause(reason, None);
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, reason: Reason, ask_ms: Option<u64>) {
         match &mut self.lead {
-            Some(lead) if self.mode == Mode::Paused => lead.refused(self.acked.revision),
+            Some(lead) if self.mode == Mode::Paused && ask_ms.is_some() => lead.refused(self.acked.revision),
             _ => self.lead = self.checks.enabled().then(|| Lead::paused(self.acked.revision)),
         }
         self.mode = Mode::Paused;
         self.paused = Some(reason);
-        self.ask_ms = Some(now_ms + ASK_MS);
+        self.ask_ms = ask_ms;
         self.start_at_ack();
-        Ok(())
     }
 
-    /// The edge can store again.
+    /// The edge takes records again.
     pub(super) fn ready(&mut self, now_ms: u64) {
+        self.paused = None;
         if self.mode == Mode::Paused {
             self.mode = Mode::Probe;
             self.lead = None;
-            self.paused = None;
             self.ask_ms = None;
             self.ask = false;
             self.progress_ms = now_ms;
+            if self.acked > self.sent {
+                // It took what was on its way when it said so.
+                self.start_at_ack();
+            }
         }
     }
 
@@ -360,6 +381,12 @@ impl Follower {
         self.checks.begin(now_ms);
         self.start_at_ack();
         self.lead = (self.answer_first > 0).then(Lead::answers);
+        if self.mode != Mode::Answering
+            && let Some(reason) = self.paused.take()
+        {
+            let ask_ms = (reason.code != DAILY_LIMIT).then_some(now_ms + ASK_MS);
+            self.pause(reason, ask_ms);
+        }
     }
 
     /// Shares whose back-fill the edge may have open.

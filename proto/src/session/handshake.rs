@@ -18,6 +18,12 @@ pub const FEATURE_REPAIR: &str = "repair";
 /// Who is told to wait comes back with its ticket, so that it may be told to wait for longer than five seconds.
 pub const FEATURE_TICKET: &str = "ticket";
 
+/// Nack: the edge's disk is full. What is on its way is lost; the cloud asks now and then whether there is room.
+pub const DISK_FULL: &str = "disk_full";
+
+/// Nack: as much has passed today as may. What is on its way is taken still; the edge says by itself when it is over.
+pub const DAILY_LIMIT: &str = "daily_limit";
+
 /// The highest version that both ranges hold.
 pub(super) fn common_version(ours: (u32, u32), theirs: (u32, u32)) -> Option<u32> {
     let highest = ours.1.min(theirs.1);

@@ -99,6 +99,9 @@ pub struct Hello {
     /// as it came with the newest Refuse; empty: none
     #[prost(bytes = "vec", tag = "19")]
     pub ticket: ::prost::alloc::vec::Vec<u8>,
+    /// the session begins with this pause
+    #[prost(message, optional, tag = "20")]
+    pub paused: ::core::option::Option<Nack>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EpochStart {
@@ -438,7 +441,7 @@ pub struct Received {
     #[prost(uint64, tag = "1")]
     pub bytes: u64,
 }
-/// The edge cannot store: nothing more until Ready.
+/// The edge cannot take records (its disk, its daily limit): nothing more until Ready but what its writes need.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Nack {
     #[prost(string, tag = "1")]

@@ -56,6 +56,7 @@ impl EdgeModel {
             report: Report::default(),
             previous: None,
             ticket: Vec::new(),
+            paused: None,
         }
     }
 

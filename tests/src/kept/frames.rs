@@ -108,6 +108,7 @@ fn hello() -> Hello {
         report: Report { warnings: Vec::new(), ..report() },
         previous: None,
         ticket: Vec::new(),
+        paused: None,
     }
 }
 

@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use edgehub::link::Days;
 use metamanager::{
     Committed, Disk, Event, ListQuery, LocalRequest, LocalWrite, Options, ReadError, Reader, Space, Store, ViewRow, WriteError, WriteRef,
 };
 use proto::build::{Action, Request};
 use proto::clock::Now;
-use proto::frame::Hello;
+use proto::frame::{Frame, Hello, Reason};
 use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::json::Raw;
 use proto::names::{CollectionName, Key, NodeName};
 use proto::op::{Idempotency, Verdict};
+use proto::session::handshake::DAILY_LIMIT;
+use proto::traffic::{Cause, Traffic};
 use tempfile::TempDir;
 
 use super::cloud::WALL_MS;
@@ -61,6 +64,8 @@ pub struct Edge {
     /// Every outcome that its database made durable, in that order.
     answered: Arc<Mutex<Vec<(u64, Verdict)>>>,
     pub(super) connect_ms: u64,
+    /// What passed on its links, and how much may in a day. It outlives the process.
+    pub days: Days,
     /// Nothing was put back or copied: records never go back, and each write has one outcome.
     pub watched: bool,
     /// Every increment on [`TALLY`] that was answered with 2xx.
@@ -94,6 +99,7 @@ impl Edge {
             wall_ms: WALL_MS,
             answered: Arc::default(),
             connect_ms: 0,
+            days: Days::new(None),
             watched: true,
             promised: Vec::new(),
             open: Vec::new(),
@@ -213,7 +219,28 @@ impl Edge {
             report: facts.report,
             previous: facts.previous,
             ticket: Vec::new(),
+            paused: self.used_up(now_ms).map(|detail| Reason { code: DAILY_LIMIT.to_owned(), detail: detail.to_owned() }),
         }
+    }
+
+    /// That nothing but control and writes should come, if it is so now.
+    pub(super) fn used_up(&mut self, now_ms: u64) -> Option<&'static str> {
+        self.days.turn(now_ms);
+        self.days.is_used_up(0).then_some("the daily limit is reached")
+    }
+
+    /// A frame went up.
+    pub(super) fn sent(&mut self, frame: &Frame, bytes: usize, now_ms: u64) {
+        let mut traffic = Traffic::default();
+        traffic.sent.add(frame.cause(), bytes as u64);
+        self.days.book(&traffic, now_ms);
+    }
+
+    /// A frame came down.
+    pub(super) fn received(&mut self, cause: Cause, bytes: usize, now_ms: u64) {
+        let mut traffic = Traffic::default();
+        traffic.received.add(cause, bytes as u64);
+        self.days.book(&traffic, now_ms);
     }
 
     pub(super) fn write(

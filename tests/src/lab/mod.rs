@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use cloudhub::store::{Job, Peer, Refused, Seen, Touched, Written};
+use edgehub::link::Days;
 use metamanager::{Committed, LocalRequest, WriteError};
 use proto::frame::{Frame, Share};
 use proto::ids::{DatabaseId, Position};
@@ -198,6 +199,14 @@ impl Lab {
     pub fn fill_disk(&mut self, node: usize, full: bool) {
         self.note(&format!("disk of {} {}", self.edges[node].name, if full { "full" } else { "free" }));
         self.edges[node].fill_disk(full);
+    }
+
+    /// How many bytes may pass on a node's links in a day from now on; what passed today counts.
+    pub fn limit(&mut self, node: usize, limit: Option<u64>) {
+        self.note(&format!("limit of {} {limit:?}", self.edges[node].name));
+        let days = Days::new(limit).with_text(&self.edges[node].days.to_text()).unwrap();
+        self.edges[node].days = days;
+        self.drain();
     }
 
     /// Takes a node in; its place in [`Lab::edges`].

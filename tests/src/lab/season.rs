@@ -45,6 +45,7 @@ pub fn run(seed: u64) -> Lab {
         lab.pass(if dice.one_in(20) { pause * 200 } else { pause });
     }
     (0..lab.edges.len()).for_each(|node| lab.fill_disk(node, false));
+    (0..lab.edges.len()).for_each(|node| lab.limit(node, None));
     (0..lab.edges.len()).filter(|node| !lab.edges[*node].online).collect::<Vec<_>>().into_iter().for_each(|node| lab.online(node, true));
     lab.converge(600_000);
     lab
@@ -136,7 +137,7 @@ fn move_or_sell(dice: &mut Dice) -> LocalRequest {
 
 fn step(lab: &mut Lab, dice: &mut Dice) {
     let node = dice.below(NODES.len() as u64) as usize;
-    match dice.below(25) {
+    match dice.below(26) {
         0 => lab.cut(node),
         1 => lab.half_open(node),
         2 => lab.freeze(node, dice.below(3_000)),
@@ -148,6 +149,7 @@ fn step(lab: &mut Lab, dice: &mut Dice) {
         5 => lab.kill(if dice.one_in(3) { Side::Cloud } else { Side::Edge(node) }),
         6 if dice.one_in(2) => lab.label(NODES[node].0, "site", dice.pick(&SITES)),
         24 => lab.fill_disk(node, dice.one_in(2)),
+        25 => lab.limit(node, dice.one_in(2).then_some(1 + 2_000 * dice.below(20))),
         // What a side refuses at once is no promise.
         7..=14 => drop(lab.try_in_cloud(write(dice, NODES.len()))),
         _ => drop(lab.try_write(node, write(dice, node))),

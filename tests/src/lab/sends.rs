@@ -27,7 +27,8 @@ impl Lab {
                 let wire = &mut self.wires[at];
                 if let (Some(bytes), Some(edge)) = (wire.down.arrive(now_ms), &mut wire.edge) {
                     edge.bytes(wire.down.counted(now_ms));
-                    edge.receive(now_ms, &bytes);
+                    let cause = edge.receive(now_ms, &bytes);
+                    self.edges[wire.node].received(cause, bytes.len(), now_ms);
                 }
             }
             Turn::EdgeTick(at) => {
@@ -71,13 +72,15 @@ impl Lab {
         let (now_ms, says) = (self.now_ms, self.edge_says);
         let wire = &mut self.wires[at];
         let Some(session) = &mut wire.edge else { return false };
+        session.set_limit(self.edges[wire.node].used_up(now_ms));
         if let Some(effect) = session.poll_effect() {
             self.edge_effect(at, effect);
             return true;
         }
         let Some(frame) = (wire.up.free_ms() <= now_ms).then(|| session.poll_send(now_ms)).flatten() else { return false };
-        let (id, name, bytes) = (wire.id, frame.name(), says(frame));
+        let (id, name, bytes) = (wire.id, frame.name(), says(frame.clone()));
         let line = format!("edge {id} says {name} {:02x?}", &hash(&bytes)[..4]);
+        self.edges[wire.node].sent(&frame, bytes.len(), now_ms);
         wire.up.send(now_ms, bytes);
         self.note(&line);
         true

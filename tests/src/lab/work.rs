@@ -40,10 +40,13 @@ impl Lab {
     pub(super) fn edge_effect(&mut self, at: usize, effect: edge::Effect) {
         let side = Side::Edge(self.wires[at].node);
         match effect {
-            edge::Effect::Adopt(welcome) => self.job(at, side, Job::Adopt(*welcome)),
+            edge::Effect::Adopt(welcome) => {
+                self.edges[self.wires[at].node].days.told(welcome.now_ms, self.now_ms);
+                self.job(at, side, Job::Adopt(*welcome));
+            }
             edge::Effect::Apply(batches) => self.job(at, side, Job::Apply(batches)),
             edge::Effect::ReadOutbox { after, max_bytes } => self.job(at, side, Job::Read(after, max_bytes)),
-            edge::Effect::Clock { .. } => {}
+            edge::Effect::Clock { cloud_ms, .. } => self.edges[self.wires[at].node].days.told(cloud_ms, self.now_ms),
             edge::Effect::Closed(end) => {
                 let node = self.wires[at].node;
                 self.last_word(at, true);

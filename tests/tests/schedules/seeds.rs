@@ -11,7 +11,7 @@ use super::shop;
 /// How many seeds are tried, unless `TOMBOLO_SEEDS` says otherwise.
 const SEEDS: u64 = 90;
 /// What so many histories must have met, or they prove less than they seem to.
-const MET: [&str; 17] = [
+const MET: [&str; 18] = [
     "applied",
     "merged",
     "flagged bound",
@@ -28,6 +28,7 @@ const MET: [&str; 17] = [
     "cut",
     "full",
     "label",
+    "limit",
     "replaced",
 ];
 

@@ -66,7 +66,7 @@ impl<const HEADER: usize> Reader<HEADER> {
                 Ok(0) => return Poll::Ready(Step::Torn),
                 Ok(bytes) => {
                     self.have += bytes;
-                    counters.add_arrived(bytes);
+                    counters.add_framing(bytes);
                 }
                 Err(error) => return Poll::Ready(ended(&error)),
             }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode as WsCode, Data, OpCode};
 
 use super::{Shared, lane};
+use crate::counters::LinkCounters;
 use crate::limits::{FRAGMENT, GOODBYE, GOODBYE_BYTES, MAX_FRAME, PIECE};
 use crate::link::{CloseCode, CloseReason, Lane, LinkError, LinkRx, LinkTx, Received, check_size};
 use crate::tls::TlsProblem;
@@ -156,13 +158,14 @@ enum Wrong {
 pub struct WsRx {
     socket: Shared,
     lanes: bool,
+    counters: Arc<LinkCounters>,
     /// What has come of a bulk frame.
     bulk: BytesMut,
 }
 
 impl WsRx {
-    pub(super) fn new(socket: Shared, lanes: bool) -> Self {
-        Self { socket, lanes, bulk: BytesMut::new() }
+    pub(super) fn new(socket: Shared, counters: Arc<LinkCounters>, lanes: bool) -> Self {
+        Self { socket, lanes, counters, bulk: BytesMut::new() }
     }
 
     /// A whole frame, if this message ends one.
@@ -251,12 +254,16 @@ impl LinkRx for WsRx {
     async fn recv(&mut self) -> Result<Received, LinkError> {
         loop {
             match self.next().await {
-                Some(Ok(Message::Binary(message))) => match self.frame(message) {
-                    Ok(Some(frame)) => return Ok(Received::Frame(frame)),
-                    Ok(None) => {}
-                    Err(Wrong::TooLarge(size)) => return Err(self.too_large(size, MAX_FRAME).await),
-                    Err(Wrong::Rule(broken)) => return Err(self.rule(broken).await),
-                },
+                Some(Ok(Message::Binary(message))) => {
+                    let frame = self.frame(message);
+                    self.counters.hold(self.bulk.len());
+                    match frame {
+                        Ok(Some(frame)) => return Ok(Received::Frame(frame)),
+                        Ok(None) => {}
+                        Err(Wrong::TooLarge(size)) => return Err(self.too_large(size, MAX_FRAME).await),
+                        Err(Wrong::Rule(broken)) => return Err(self.rule(broken).await),
+                    }
+                }
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Text(_))) => {
                     return Err(self.rule("text messages are not spoken here, only binary ones".to_owned()).await);

@@ -106,7 +106,7 @@ impl Link for WsLink {
     }
 
     fn split(self) -> (WsTx, WsRx) {
-        (WsTx::new(self.socket.clone(), self.lanes), WsRx::new(self.socket, self.lanes))
+        (WsTx::new(self.socket.clone(), self.lanes), WsRx::new(self.socket, self.counters, self.lanes))
     }
 }
 

@@ -9,6 +9,7 @@ use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::json::{Raw, Value, merge_patch};
 use proto::list::{Plan, Position};
 use proto::names::{CollectionName, Key, NodeName};
+use proto::traffic::Traffic;
 use tokio::sync::Notify;
 use transport::join::{JoinRequest, JoinResponse, RenewRequest, Servers};
 
@@ -449,6 +450,7 @@ fn lyon(labels: BTreeMap<String, String>) -> Node {
         sync: NodeSync { state: SyncState::InSync, cursor: Some(1), head: 1, lag_records: 0, verified_at: None },
         outbox: NodeOutbox::default(),
         conflicts: OpenConflicts::default(),
+        bytes: LinkBytes::new(Time(0), Traffic::default(), None, Traffic::default(), None),
         warnings: vec![],
     }
 }

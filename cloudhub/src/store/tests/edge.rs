@@ -85,6 +85,7 @@ impl Edge {
             report: Report::default(),
             previous: None,
             ticket: Vec::new(),
+            paused: None,
         }
     }
 
