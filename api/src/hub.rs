@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::device::Twin;
 use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::json::Value;
 use proto::names::{CollectionName, Key, NodeName};
@@ -88,6 +89,20 @@ pub trait Hub: Send + Sync + 'static {
 
     /// One conflict row. Errors: `not_found`.
     fn conflict(&self, id: &str) -> impl Future<Output = Result<ConflictRow, Problem>> + Send;
+
+    /// The node that this hub is; none: it is the cloud.
+    fn own_node(&self) -> Option<NodeName> {
+        None
+    }
+
+    /// What time it is, milliseconds since 1970.
+    fn now_ms(&self) -> u64;
+
+    /// A device's twin with what waits to become a part of its record; none: the record says all, or there is none.
+    fn twin(&self, device: &Key) -> impl Future<Output = Result<Option<Twin>, Problem>> + Send {
+        let _ = device;
+        async { Ok(None) }
+    }
 
     /// What the hub is doing.
     fn status(&self) -> impl Future<Output = Result<Self::Status, Problem>> + Send;

@@ -12,6 +12,7 @@ mod shapes;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
+use crate::http::devices::{declared, models, twins};
 use crate::http::{access, bulk, cloud as cloud_paths, collections, conflicts, edge as edge_paths, observe, records, watch, writes};
 use crate::shapes::{CloudStatus, EdgeStatus};
 
@@ -21,7 +22,8 @@ use crate::shapes::{CloudStatus, EdgeStatus};
     paths(
         access::list, access::create, access::revoke, collections::list, collections::show, records::list, records::create, records::read, records::replace,
         records::merge, records::remove, records::increment, bulk::import, bulk::export, writes::commit, writes::list,
-        writes::show, writes::resend, writes::discard, conflicts::list, conflicts::show, conflicts::resolve, watch::watch, observe::status,
+        writes::show, writes::resend, writes::discard, conflicts::list, conflicts::show, conflicts::resolve, models::list, models::show, models::put, models::remove,
+        declared::list, declared::show, declared::put, declared::remove, twins::show, twins::desire, watch::watch, observe::status,
         observe::healthz, observe::readyz,
         observe::metrics, observe::openapi,
     ),

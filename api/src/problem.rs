@@ -59,6 +59,7 @@ codes! {
     Guard "guard" 409 "Guarded" "A guarded value is not what the write needs it to be.";
     InProgress "in_progress" 409 "In progress" "The write has no outcome yet.";
     NotOpen "not_open" 409 "Not open" "The conflict is not open, or the write is not one that can be sent again.";
+    InUse "in_use" 409 "In use" "Something that is there needs it.";
     NameTaken "name_taken" 409 "Name taken" "Another node has this name.";
     NodeOffline "node_offline" 409 "Node offline" "The node has no session, so it cannot be asked.";
     NodeTooOld "node_too_old" 409 "Node too old" "The node's software cannot do this.";

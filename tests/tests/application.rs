@@ -11,6 +11,8 @@ mod conflicts;
 mod contract;
 #[path = "application/described.rs"]
 mod described;
+#[path = "application/devices.rs"]
+mod devices;
 #[path = "application/fields.rs"]
 mod fields;
 #[path = "application/lists.rs"]

@@ -42,6 +42,11 @@ struct Place {
 }
 
 impl Watch {
+    /// Of these collections.
+    pub(super) fn of(collections: &[&str], since: Option<String>, output: OutputArgs) -> Self {
+        Self { collections: collections.iter().map(|name| (*name).to_owned()).collect(), since, output }
+    }
+
     /// Prints events until a signal, a refusal, or the end of whoever reads them.
     pub(super) async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
         let mut signals = Signals::listen()?;

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::hub::{MutationAnswer, OpResult, PageToken};
+use crate::hub::{Etag, MutationAnswer, OpResult, PageToken};
 use crate::problem::{Code, Problem};
 use crate::shapes::{Object, Record, RecordFields, Write};
 
@@ -47,8 +47,13 @@ pub(crate) fn with_fields(fields: &RecordFields) -> Response {
     tagged(json_bytes(StatusCode::OK, body), &fields.record)
 }
 
-fn tagged(mut response: Response, record: &Record) -> Response {
-    if let Ok(tag) = HeaderValue::try_from(record.etag().to_string()) {
+fn tagged(response: Response, record: &Record) -> Response {
+    with_tag(response, &record.etag())
+}
+
+/// Puts a version's tag on an answer.
+pub(crate) fn with_tag(mut response: Response, tag: &Etag) -> Response {
+    if let Ok(tag) = HeaderValue::try_from(tag.to_string()) {
         response.headers_mut().insert(ETAG, tag);
     }
     response

@@ -132,6 +132,8 @@ pub(crate) fn keeps_key(path: &str) -> bool {
     matches!(under("/v1/collections/").as_deref(), Some([_, "records", ..]))
         || matches!(under("/v1/writes").as_deref(), Some([""] | ["", _, "resend"]))
         || matches!(under("/v1/conflicts/").as_deref(), Some([_, "resolve"]))
+        || matches!(under("/v1/device-models/").as_deref(), Some([_]))
+        || matches!(under("/v1/devices/").as_deref(), Some([_] | [_, "twin"]))
 }
 
 /// A promise that cannot be kept is not taken: where keys are not kept, a repeat would be done twice.

@@ -11,6 +11,7 @@ pub(crate) mod bulk;
 pub mod cloud;
 pub(crate) mod collections;
 pub(crate) mod conflicts;
+pub(crate) mod devices;
 pub mod edge;
 mod files;
 mod front;
@@ -142,6 +143,11 @@ pub(crate) fn shared<H: Watched>() -> Routes<H> {
         .add("/v1/conflicts", get(conflicts::list::<H>))
         .add("/v1/conflicts/{id}", get(conflicts::show::<H>))
         .add("/v1/conflicts/{id}/resolve", post(conflicts::resolve::<H>))
+        .add("/v1/device-models", get(devices::models::list::<H>))
+        .add("/v1/device-models/{id}", get(devices::models::show::<H>).put(devices::models::put::<H>).delete(devices::models::remove::<H>))
+        .add("/v1/devices", get(devices::declared::list::<H>))
+        .add("/v1/devices/{id}", get(devices::declared::show::<H>).put(devices::declared::put::<H>).delete(devices::declared::remove::<H>))
+        .add("/v1/devices/{id}/twin", get(devices::twins::show::<H>).patch(devices::twins::desire::<H>))
         .add("/v1/access-tokens", get(access::list::<H>).post(access::create::<H>))
         .add("/v1/access-tokens/{id}", axum::routing::delete(access::revoke::<H>))
         .add("/v1/watch", get(watch::watch::<H>))

@@ -11,6 +11,8 @@ pub(super) const COLLECTION: &str = "^_?[a-z][a-z0-9_-]{0,61}$";
 pub(super) const NODE: &str = "^(?!cloud$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
 /// No control characters, and neither `.` nor `..`.
 pub(super) const KEY: &str = r"^(?!\.{1,2}$)[^\u0000-\u001f\u007f-\u009f]+$";
+/// One or two levels of an MQTT topic.
+const DEVICE: &str = r"^(?!\.{1,2}(/|$))[^\u0000-\u001f\u007f-\u009f/+#]{1,128}(/(?!\.{1,2}$)[^\u0000-\u001f\u007f-\u009f/+#]{1,128})?$";
 /// Headers lose the blanks at their ends on the way.
 const ACTOR: &str = "^[!-~]([ -~]{0,126}[!-~])?$";
 /// An Idempotency-Key.
@@ -45,6 +47,8 @@ fn schema(name: &str, called: Called<'_>) -> Option<Value> {
         "key" if called.path.ends_with("/records") => json!({"type": "array", "items": key(), "maxItems": LIST_KEYS}),
         "key" if called.path.ends_with("/import") => json!({"type": "string", "pattern": "^[^/]+(/[^/]+)*$"}),
         "key" => key(),
+        "id" if called.path.starts_with("/v1/devices") => json!({"type": "string", "pattern": DEVICE}),
+        "id" if called.path.starts_with("/v1/device-models") => key(),
         "id" => json!({"type": "string", "minLength": 1}),
         "limit" => json!({"type": "integer", "minimum": 1, "maximum": PAGE, "default": PAGE_DEFAULT}),
         // More is taken for as much as there is.
@@ -55,6 +59,8 @@ fn schema(name: &str, called: Called<'_>) -> Option<Value> {
         "state" if called.path == "/v1/conflicts" => {
             json!({"type": "string", "enum": ["open", "auto", "resolved", "all"], "default": "open"})
         }
+        "state" if called.path == "/v1/devices" => json!({"type": "string"}),
+        "node" => json!({"type": "string"}),
         "state" => json!({"type": "string", "enum": ["pending", "applied", "merged", "flagged", "rejected", "lost", "all"]}),
         _ => return None,
     })
@@ -79,7 +85,7 @@ fn headers(called: Called<'_>) -> Vec<Value> {
         let wait = format!("`wait=N`: answer when the outcome is known, after N seconds ({} at most) at the latest", WAIT.as_secs());
         taken.push(header("Prefer", &wait, text()));
     }
-    if called.mutates() && called.path.contains("/records/{key}") {
+    if called.mutates() && (called.path.contains("/records/{key}") || called.path.starts_with("/v1/device")) {
         let tags = json!({"type": "string", "pattern": TAGS});
         taken.push(header("If-Match", "Only when the record is one of these versions, as `ETag` had them; `*`: when there is one", tags));
         let none = json!({"type": "string", "const": "*"});

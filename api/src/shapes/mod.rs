@@ -5,6 +5,7 @@
 
 mod admin;
 mod conflict;
+mod device;
 mod from_op;
 mod json_text;
 mod node;
@@ -18,6 +19,8 @@ mod write;
 
 pub use admin::{AccessToken, AccessTokenRequest, AppliedCollection, JoinToken, JoinTokenRequest, NewAccessToken, NewJoinToken};
 pub use conflict::{Conflict, ConflictField, ConflictKind, ConflictLoser, ConflictState};
+pub(crate) use device::{DeviceBody, ModelBody};
+pub use device::{DeviceModel, DeviceShown, TwinShown};
 pub use json_text::RawJson;
 pub(crate) use json_text::{Object, quote};
 pub use node::{

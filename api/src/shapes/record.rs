@@ -129,7 +129,7 @@ impl Record {
 }
 
 impl RecordSync {
-    fn write_json(&self, out: &mut Vec<u8>) {
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
         let mut object = Object::new(out);
         object.raw("state", if self.pending.is_empty() { "\"clean\"" } else { "\"pending\"" });
         object.list("pending", &self.pending, quote_plain);

@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::cli::{
-    AccessVerb, CliError, ConflictVerb, Console, OutputArgs, RecordVerb, WriteShow, block_on, describe_with_warnings, finish, parse,
+    AccessVerb, CliError, ConflictVerb, Console, DeviceVerb, OutputArgs, RecordVerb, WriteShow, block_on, describe_with_warnings, finish,
+    parse,
 };
 use api::client::Request;
 use clap::{Parser, Subcommand};
@@ -117,6 +118,13 @@ enum Ask {
         #[command(subcommand)]
         verb: ConflictVerb,
     },
+    /// Devices: what is desired of them, and what they report
+    Device {
+        #[command(flatten)]
+        hub: HubArgs,
+        #[command(subcommand)]
+        verb: DeviceVerb,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -158,6 +166,7 @@ impl Ask {
             Ask::Record { hub, verb } => verb.run(&hub.client(data)?, console).await,
             Ask::Write { hub, verb: WriteVerb::Show(show) } => show.run(&hub.client(data)?, console).await,
             Ask::Conflict { hub, verb } => verb.run(&hub.client(data)?, console).await,
+            Ask::Device { hub, verb } => verb.run(&hub.client(data)?, console).await,
         }
     }
 }

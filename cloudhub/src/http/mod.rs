@@ -137,6 +137,10 @@ impl Hub for CloudHub {
         self.record_fields(collection, key).await
     }
 
+    fn now_ms(&self) -> u64 {
+        self.clock.wall_ms()
+    }
+
     async fn mutate(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {
         self.commit(request).await
     }

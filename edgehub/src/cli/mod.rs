@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::cli::{
-    AccessVerb, CliError, ConflictVerb, Console, OutputArgs, Page, RecordVerb, WaitArgs, WriteDiscard, WriteResend, WriteShow, WritesList,
-    block_on, describe_with_warnings, finish, how_far, parse,
+    AccessVerb, CliError, ConflictVerb, Console, DeviceVerb, OutputArgs, Page, RecordVerb, WaitArgs, WriteDiscard, WriteResend, WriteShow,
+    WritesList, block_on, describe_with_warnings, finish, how_far, parse,
 };
 use api::client::{Client, Request};
 use clap::{Parser, Subcommand};
@@ -89,6 +89,9 @@ enum Ask {
     /// Conflicts: values that lost, and bounds that were passed
     #[command(subcommand)]
     Conflict(ConflictVerb),
+    /// Devices of this node: what is desired of them, and what they report
+    #[command(subcommand)]
+    Device(DeviceVerb),
 }
 
 #[derive(Debug, Subcommand)]
@@ -163,6 +166,7 @@ impl Ask {
             Ask::Write(WriteVerb::Discard(discard)) => discard.run(client, console).await,
             Ask::Outbox(OutboxVerb::List { page, output }) => WritesList::outbox(page, output).run(client, console).await,
             Ask::Conflict(verb) => verb.run(client, console).await,
+            Ask::Device(verb) => verb.run(client, console).await,
         }
     }
 }

@@ -32,6 +32,7 @@ use api::shapes::{
 };
 use api::watch::{Watch, WatchFrom, WatchStep, Watched};
 use metamanager::{Metamanager, Reader};
+use proto::device::Twin;
 use proto::ids::WriteId;
 use proto::names::{CollectionName, Key, NodeName};
 use tokio::sync::watch::Receiver;
@@ -135,6 +136,18 @@ impl Hub for LocalHub {
 
     async fn get_with_fields(&self, collection: &CollectionName, key: &Key, base: bool) -> Result<RecordFields, Problem> {
         self.record_fields(collection, key, base)
+    }
+
+    fn own_node(&self) -> Option<NodeName> {
+        self.node.get().cloned()
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.now().wall_ms
+    }
+
+    async fn twin(&self, device: &Key) -> Result<Option<Twin>, Problem> {
+        self.store.read(|reader| reader.twin(device)).map_err(shape::read_problem)
     }
 
     async fn mutate(&self, request: MutationRequest) -> Result<MutationAnswer, Problem> {

@@ -35,6 +35,20 @@ name = "prices"
 edge = "read-only"
 "#;
 
+const DEVICES: &str = r#"
+[[model]]
+name = "thermostat"
+properties = { temp = { type = "float" }, target = { type = "int", access = "read-write", default = 20 } }
+[[device]]
+id = "cellar"
+model = "thermostat"
+node = "lyon"
+[[device]]
+id = "default/cellar"
+model = "thermostat"
+node = "lyon"
+"#;
+
 /// A cloud, a node that runs, and one that may be lost.
 fn world() -> World {
     let world = World::new(&[("lyon", &["role=shop"])]);
@@ -44,6 +58,9 @@ fn world() -> World {
         world.cloud.cli(&["record", "put", "notes", key, r#"{"text":"x"}"#]).done();
     }
     world.cloud.cli(&["record", "increment", "products", "2", "UnitsInStock=-50"]).done();
+    let file = world.folder().join("devices.toml");
+    std::fs::write(&file, DEVICES).unwrap();
+    world.cloud.cli(&["device", "apply", "-f", file.to_str().unwrap()]).done();
     drop(world.join("paris", &["role=shop"]));
     world.settle();
     world

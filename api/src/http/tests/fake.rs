@@ -149,6 +149,10 @@ impl State {
 impl Hub for FakeHub {
     type Status = BTreeMap<&'static str, u64>;
 
+    fn now_ms(&self) -> u64 {
+        1_795_166_400_000
+    }
+
     async fn authorize(&self, credentials: Credentials<'_>) -> Result<Caller, Problem> {
         let named = |name: &str, role, collections: Option<&str>| Caller {
             name: Some(name.into()),
