@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::Settings;
 use super::cloud_write::change;
-use super::delay::Line;
 use super::file::EdgeFile;
 use super::report::{Bound, Figure, Runs, Unit};
-use super::stage::{COLLECTION, Stage, offline, product};
+use super::stage::{self, COLLECTION, Stage, offline, product};
 
 const RECORDS: usize = 10_000;
 const CHANGED: usize = 1_000;
@@ -15,7 +14,7 @@ const WRITERS: usize = 4;
 
 pub(super) fn run(settings: Settings) -> Vec<Figure> {
     let stage = Stage::with(RECORDS);
-    let line = Line::to(stage.world.cloud.ws, Duration::ZERO);
+    let line = stage::path_to(stage.world.cloud.ws, Duration::ZERO);
     let edge = stage.settled_through("lyon", line.address());
     let returned = |change: &dyn Fn(usize) -> u64, run| {
         line.cut();
@@ -23,7 +22,7 @@ pub(super) fn run(settings: Settings) -> Vec<Figure> {
         let newest = change(run);
         line.mend();
         EdgeFile::open(&edge.data).wait("the changes at the edge", |at| at.cursor >= newest && at.filling == 0);
-        line.carried().expect("a connection").elapsed().as_secs_f64()
+        line.reached().expect("a connection").elapsed().as_secs_f64()
     };
     let single = Runs::of(settings.runs, |run| returned(&|run| change(&stage, WRITERS, CHANGED, run), run));
     let whole = Runs::of(settings.runs, |run| returned(&|run| import(&stage, run), run));

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::delay::Line;
 use super::file::EdgeFile;
 use super::machine::Meter;
 use super::report::{Bound, Figure, Runs, Unit, rate};
@@ -40,7 +39,7 @@ pub(super) fn run(settings: Settings) -> Vec<Figure> {
 /// How long a node that has just joined needs.
 fn fresh(stage: &Stage, name: &str, one_way: Duration) -> Duration {
     let mut edge = stage.node(name);
-    let line = (!one_way.is_zero()).then(|| Line::to(stage.world.cloud.ws, one_way));
+    let line = (!one_way.is_zero()).then(|| stage::path_to(stage.world.cloud.ws, one_way));
     if let Some(line) = &line {
         stage::route(&edge, line.address());
     }

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Settings;
-use super::delay::Line;
 use super::report::{Figure, Latencies, Unit};
-use super::stage::{Stage, key, path, scatter};
+use super::stage::{self, Stage, key, path, scatter};
 use crate::http::Client;
 
 const RECORDS: usize = 1_000;
@@ -14,7 +13,7 @@ const READS: usize = 200;
 pub(super) fn run(_: Settings) -> Vec<Figure> {
     let stage = Stage::with(RECORDS);
     let edge = stage.settled("lyon");
-    let line = Line::to(stage.world.cloud.api, Duration::from_millis(25));
+    let line = stage::path_to(stage.world.cloud.api, Duration::from_millis(25));
     let token = std::fs::read_to_string(stage.world.cloud.data.join("admin.token")).expect("the admin token");
     let ca = stage.world.cloud.data.join("pki/ca.crt");
     let far = read(&mut Client::tls(line.address(), &ca, token.trim()));

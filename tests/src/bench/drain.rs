@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::Settings;
-use super::delay::Line;
 use super::file::EdgeFile;
 use super::load::{self, Until};
 use super::machine::Meter;
 use super::report::{Bound, Figure, Runs, Unit, rate};
-use super::stage::{Stage, offline};
+use super::stage::{self, Stage, offline};
 
 const RECORDS: usize = 1_000;
 const MANY: usize = 20_000;
@@ -18,7 +17,7 @@ const CLIENTS: usize = 32;
 
 pub(super) fn run(settings: Settings) -> Vec<Figure> {
     let mut stage = Stage::with(RECORDS);
-    let line = Line::to(stage.world.cloud.ws, Duration::ZERO);
+    let line = stage::path_to(stage.world.cloud.ws, Duration::ZERO);
     let mut edge = stage.settled_through("lyon", line.address());
     let processes = [("cloud", stage.world.cloud.process().id()), ("edge", edge.process().id())];
     let mut first = 1_000_000;
@@ -33,7 +32,7 @@ pub(super) fn run(settings: Settings) -> Vec<Figure> {
         let meter = Meter::start(&processes);
         line.mend();
         file.wait("an empty outbox", |at| at.outbox == 0);
-        let took = line.carried().expect("a connection").elapsed();
+        let took = line.reached().expect("a connection").elapsed();
         *costs = meter.each(writes);
         took
     };

@@ -51,6 +51,11 @@ impl Meter {
     }
 }
 
+/// Processor time that a process has used so far, user and kernel, seconds.
+pub fn seconds(pid: u32) -> f64 {
+    ticks_of(pid) / TICKS
+}
+
 fn ticks_of(pid: u32) -> f64 {
     Stat::of(&pid.to_string()).map_or(0.0, |stat| stat.own)
 }

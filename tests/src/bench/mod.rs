@@ -1,6 +1,6 @@
 //! `make bench`: the figures of design §10, taken from the built programs and from the edge library.
 //!
-//! [`stage`] sets up a hub with products, [`load`] is the HTTP load, [`delay`] the distance, [`file`](mod@file) looks
+//! [`stage`] sets up a hub with products, [`load`] is the HTTP load, [`crate::cut`] the distance, [`file`](mod@file) looks
 //! into an edge database without asking its hub, [`machine`] reads what the kernel counts, [`report`] prints. Each other
 //! module is one benchmark, or a few that need the same preparation.
 
@@ -8,15 +8,16 @@ mod away;
 mod catch_up;
 mod cloud_read;
 mod cloud_write;
-pub mod delay;
 mod disk;
 mod drain;
 pub mod file;
+pub mod fleet;
 mod idle;
 mod library;
 pub mod load;
 pub mod machine;
 mod memory;
+mod networks;
 pub mod pace;
 mod pages;
 mod reads;
@@ -31,7 +32,7 @@ use report::Figure;
 /// What the person at the keyboard chose.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// The long form: a million writes in the outbox, five minutes of an idle link.
+    /// The long form: a million writes in the outbox, ten minutes of an idle link.
     pub full: bool,
     /// How often what is cheap is repeated; the median counts.
     pub runs: usize,
@@ -64,6 +65,16 @@ pub const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "memory", about: "resident memory of both hubs, idle and connected, 10,000 records", run: memory::run },
     Benchmark { name: "start", about: "start of edgehub to the first answer, link down, empty and large outbox", run: start::run },
     Benchmark { name: "disk", about: "bytes written to disk per local write, grouped by 10", run: disk::run },
-    Benchmark { name: "idle", about: "bytes on the wire of an idle link", run: idle::run },
+    Benchmark { name: "idle", about: "bytes on the wire of an idle link, over each transport and metered", run: idle::run },
+    Benchmark {
+        name: "networks",
+        about: "catch-up and single writes at 0, 50, 300 ms and 0, 2, 10 % loss over both transports, some minutes (--full: half an hour)",
+        run: networks::run,
+    },
+    Benchmark {
+        name: "fleet",
+        about: "memory and time of a hub with 2,000 nodes of each transport (--full: 19,000 and 20,000)",
+        run: fleet::run,
+    },
     Benchmark { name: "sizes", about: "sizes of the binaries that `make dist` ships", run: sizes::run },
 ];

@@ -23,8 +23,3 @@ pub fn poll<T>(what: &str, pace: Duration, mut ask: impl FnMut() -> Option<T>) -
 pub fn pause(span: Duration) {
     std::thread::sleep(span);
 }
-
-/// Sleeps until `due`; returns at once when that is over.
-pub fn sleep_until(due: Instant) {
-    std::thread::sleep(due.saturating_duration_since(Instant::now()));
-}

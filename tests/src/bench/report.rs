@@ -22,6 +22,10 @@ pub enum Unit {
     Seconds,
     /// Mebibytes.
     MiB,
+    /// Kibibytes.
+    KiB,
+    /// Hundredths.
+    Percent,
     /// Bytes.
     Bytes,
     /// Bytes a second.
@@ -64,6 +68,8 @@ impl Unit {
             Self::Milliseconds => format!("{number} ms"),
             Self::Seconds => format!("{number} s"),
             Self::MiB => format!("{number} MiB"),
+            Self::KiB => format!("{number} KiB"),
+            Self::Percent => format!("{number} %"),
             Self::Bytes => format!("{number} bytes"),
             Self::BytesPerSecond => format!("{number} bytes/s"),
         }

@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::cut::{Carried, Cut, Weather};
 use crate::shops::{Edge, World};
 
 /// The collection that all benchmarks use.
 pub const COLLECTION: &str = "products";
 /// Bytes of a record's value.
 pub const VALUE_BYTES: usize = 400;
+
+/// Bytes on the way of a benchmark's path: a bound that is not reached at the rates of these benchmarks.
+pub(super) const ON_THE_WAY: usize = 64 << 20;
 
 /// What is defined at the beginning.
 pub const DEFINITION: &str = r#"
@@ -106,11 +110,34 @@ impl Stage {
     }
 }
 
+/// A path to a TCP port of a hub that only takes its time, and holds as much as a stream has on its way.
+pub fn path_to(target: SocketAddr, one_way: Duration) -> Cut {
+    let weather = Weather { buffer: ON_THE_WAY, ..Weather::far(one_way) };
+    Cut::to(Carried::Tcp, target, weather, 1).expect("a free port")
+}
+
 /// Makes a node that does not run reach its hub through `address`.
 pub fn route(edge: &Edge, address: SocketAddr) {
+    rewrite(edge, format!("servers = [\"{address}\"]"));
+}
+
+/// The same for both transports.
+pub fn route_both(edge: &Edge, websocket: SocketAddr, quic: SocketAddr) {
+    assert_eq!(websocket.ip(), quic.ip(), "one host with two ports");
+    rewrite(edge, format!("servers = [\"{websocket}\"]\nquic_port = {}", quic.port()));
+}
+
+/// Adds a line to the `[link]` of a node that does not run.
+pub fn add_link(edge: &Edge, line: &str) {
     let file = edge.data.join("edgehub.toml");
     let text = std::fs::read_to_string(&file).expect("what the join wrote");
-    let line = format!("servers = [\"{address}\"]");
+    let begins = text.find("\nservers").expect("where its hub is") + 1;
+    std::fs::write(&file, format!("{}{line}\n{}", &text[..begins], &text[begins..])).expect("a scratch file");
+}
+
+fn rewrite(edge: &Edge, line: String) {
+    let file = edge.data.join("edgehub.toml");
+    let text = std::fs::read_to_string(&file).expect("what the join wrote");
     let lines: Vec<&str> = text.lines().map(|old| if old.starts_with("servers") { line.as_str() } else { old }).collect();
     assert!(lines.contains(&line.as_str()), "no servers in {}:\n{text}", file.display());
     std::fs::write(&file, lines.join("\n") + "\n").expect("a scratch file");

@@ -8,7 +8,14 @@ use tests::bench::report::{Figure, table};
 use tests::bench::{BENCHMARKS, Benchmark, Settings};
 
 fn main() -> ExitCode {
-    let chosen = match Chosen::parse(std::env::args().skip(1)) {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [crew, orders] = args.as_slice()
+        && crew == "--crew"
+    {
+        tests::bench::fleet::crew::run(orders);
+        return ExitCode::SUCCESS;
+    }
+    let chosen = match Chosen::parse(args.into_iter()) {
         Ok(Some(chosen)) => chosen,
         Ok(None) => {
             println!("{}", help());
@@ -87,7 +94,7 @@ fn help() -> String {
     format!(
         "bench [NAME]... [--runs N] [--full]\n\nWithout a name: all of them.\n\n{list}\n  \
          --runs N     how often what is cheap is repeated; the median counts (3)\n  \
-         --full       a million writes in the outbox of `start`, five minutes of `idle`\n\n\
+         --full       a million writes in the outbox of `start`, ten minutes of `idle`,\n               longer cells of `networks`, 39,000 nodes of `fleet`\n\n\
          It needs the hubs of the same profile: cargo build --release -p cloudhub -p edgehub"
     )
 }

@@ -22,7 +22,7 @@ struct Arguments {
     /// UDP, likewise
     #[arg(long, value_name = "LISTEN=TARGET", value_parser = pair)]
     udp: Vec<(SocketAddr, SocketAddr)>,
-    /// What the path does, both ways: latency=150ms jitter=20ms loss=5% duplicate=1% reorder=1% bandwidth=64kbit buffer=65536
+    /// What the path does, both ways: latency=150ms jitter=20ms loss=5% duplicate=1% reorder=1% bandwidth=64kbit buffer=65536 congestion=true
     #[arg(long, value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// Up for so long in every period, a silent black hole for the rest

@@ -1,12 +1,13 @@
 //! When what is sent arrives: one direction of one connection, pure and the same for the same seed.
 
+use super::sender::Sender;
 use super::weather::{MILLION, Weather};
 use crate::lab::dice::Dice;
 
 /// What a stream is cut into, as TCP does on Ethernet.
-const SEGMENT: usize = 1_448;
+pub(super) const SEGMENT: usize = 1_448;
 /// TCP's shortest wait until it sends again what nobody acknowledged, microseconds (RFC 6298 as Linux has it).
-const RETRANSMIT_US: u64 = 200_000;
+pub(super) const RETRANSMIT_US: u64 = 200_000;
 /// How often in a row a segment is lost at most: a stream goes on at the end.
 const LOSSES: u32 = 8;
 
@@ -18,6 +19,7 @@ pub(super) struct Lane {
     free: u64,
     /// When the last one that kept the order arrives.
     last: u64,
+    sender: Sender,
 }
 
 impl Lane {
@@ -25,7 +27,7 @@ impl Lane {
     pub(super) fn new(seed: u64, connection: u64, down: bool) -> Self {
         let mut dice = Dice::new(seed ^ connection.wrapping_mul(2).wrapping_add(u64::from(down)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         dice.roll();
-        Self { dice, free: 0, last: 0 }
+        Self { dice, free: 0, last: 0, sender: Sender::default() }
     }
 
     /// When a datagram arrives: never, once, or twice.
@@ -49,19 +51,29 @@ impl Lane {
         if twice { vec![arrives, arrives + 1_000] } else { vec![arrives] }
     }
 
+    /// How much of a stream may be sent now, at most `most`; or when to ask again.
+    pub(super) fn room(&mut self, weather: &Weather, now: u64, most: usize) -> Result<usize, u64> {
+        if weather.congestion { self.sender.room(now, 2 * weather.latency.as_micros() as u64, most) } else { Ok(most) }
+    }
+
     /// When a piece of a stream arrives. What is lost is sent again, and what follows waits for it; that a sender slows down
-    /// for it is not part of this.
+    /// for it is up to [`Lane::room`].
     pub(super) fn piece(&mut self, weather: &Weather, now: u64, bytes: usize) -> u64 {
         let leaves = self.leave(weather, now, bytes);
         let round_trip = 2 * weather.latency.as_micros() as u64;
-        let mut again = 0;
+        let (mut again, mut most) = (0, 0);
         for _ in 0..bytes.div_ceil(SEGMENT) {
             let losses = (0..LOSSES).take_while(|_| self.chance(weather.loss)).count() as u32;
             // The first time the receiver's duplicate acknowledgements tell, then only the timer does, doubled each time.
             let wait = if losses == 0 { 0 } else { round_trip + (2_u64.pow(losses - 1) - 1) * RETRANSMIT_US.max(round_trip) };
             again = again.max(wait);
+            most = most.max(losses);
         }
-        self.last = self.last.max(leaves + self.travel(weather) + again);
+        let arrives = leaves + self.travel(weather) + again;
+        if weather.congestion {
+            self.sender.sent(leaves, bytes, arrives + round_trip / 2, most, round_trip);
+        }
+        self.last = self.last.max(arrives);
         self.last
     }
 
@@ -101,6 +113,7 @@ mod tests {
         reorder: 0,
         bandwidth: None,
         buffer: 64 * 1024,
+        congestion: false,
     };
 
     fn fates(weather: &Weather, seed: u64) -> Vec<Vec<u64>> {

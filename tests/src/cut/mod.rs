@@ -4,12 +4,14 @@
 //! reset in the middle of a frame, clients whose address changes. What happens to the n-th packet of the n-th connection
 //! follows from the seed; `lane` decides it, `tcp` and `udp` carry it out. By hand: `cargo run -p tests --bin cut -- --help`.
 //!
-//! What it is not: both ends of a TCP connection see a near peer, so slow start and congestion control are not part of it;
-//! a lost segment costs the time until it is sent again. A black hole holds what a stream carries until it is mended, as
+//! What it is not: both ends of a TCP connection see a near peer, so a lost segment costs the time until it is sent again, and
+//! slow start and congestion control are part of it only where they are asked for, as `sender` models them. Datagrams meet the
+//! real thing: whoever sends them sees the path as it is. A black hole holds what a stream carries until it is mended, as
 //! retransmission would, and swallows datagrams.
 
 mod lane;
 mod road;
+mod sender;
 mod tcp;
 mod udp;
 mod weather;
@@ -17,6 +19,7 @@ mod weather;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use road::Road;
 use tokio::runtime::Runtime;
@@ -86,6 +89,7 @@ impl Cut {
 
     /// Takes back a cut and black holes.
     pub fn mend(&self) {
+        self.road.unreached();
         self.road.change(|rules| (rules.cut, rules.hole) = (false, [false; 2]));
     }
 
@@ -97,6 +101,11 @@ impl Cut {
     /// Clients come from other addresses from now on, as after a new lease or a forgotten mapping. For datagrams only.
     pub fn move_clients(&self) {
         self.road.change(|rules| rules.moved += 1);
+    }
+
+    /// When the first connection since the last [`Cut::mend`] came.
+    pub fn reached(&self) -> Option<Instant> {
+        self.road.reached().map(tokio::time::Instant::into_std)
     }
 
     /// What was carried so far.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::weather::Weather;
 
@@ -58,6 +58,7 @@ pub(super) struct Road {
     begun: Instant,
     seed: u64,
     connections: AtomicU64,
+    reached: Mutex<Option<Instant>>,
 }
 
 impl Road {
@@ -70,6 +71,7 @@ impl Road {
             begun: Instant::now(),
             seed,
             connections: AtomicU64::new(0),
+            reached: Mutex::default(),
         }
     }
 
@@ -80,6 +82,20 @@ impl Road {
     pub(super) fn change(&self, change: impl FnOnce(&mut Rules)) {
         change(&mut self.rules());
         self.changed.send_replace(());
+    }
+
+    /// The next connection is the first one again.
+    pub(super) fn unreached(&self) {
+        *self.first() = None;
+    }
+
+    /// When the first connection came.
+    pub(super) fn reached(&self) -> Option<Instant> {
+        *self.first()
+    }
+
+    fn first(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -93,6 +109,7 @@ impl Road {
     /// A new connection: its number and what its lanes are made from.
     pub(super) fn connection(&self) -> (u64, u64) {
         self.count(|counts| counts.connections += 1);
+        self.first().get_or_insert_with(Instant::now);
         (self.seed, self.connections.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -101,8 +118,15 @@ impl Road {
         self.begun.elapsed().as_micros() as u64
     }
 
-    pub(super) fn instant(&self, at: u64) -> Instant {
+    fn instant(&self, at: u64) -> Instant {
         self.begun + Duration::from_micros(at)
+    }
+
+    /// Waits until then; not at all where that is over: a timer alone costs a millisecond.
+    pub(super) async fn due(&self, at: u64) {
+        if at > self.now() {
+            sleep_until(self.instant(at)).await;
+        }
     }
 
     /// Waits until the rules are as wanted.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::sleep_until;
 
 use super::lane::Lane;
 use super::road::{Road, Way};
@@ -89,6 +88,13 @@ async fn take(
     loop {
         let weather = road.rules().weather[way.index()];
         let size = if weather.bandwidth.is_some() { NARROW_CHUNK } else { CHUNK };
+        let size = match lane.room(&weather, road.now(), size) {
+            Ok(size) => size,
+            Err(later) => {
+                road.due(later).await;
+                continue;
+            }
+        };
         let Ok(mut permits) = room.acquire_many(size as u32).await else { return Err(End::Reset) };
         match from.read(&mut chunk[..size]).await {
             Ok(0) => return Ok(()),
@@ -114,7 +120,7 @@ async fn give(
     mut to: impl AsyncWrite + Unpin,
 ) -> Result<(), End> {
     while let Some((at, bytes)) = receiver.recv().await {
-        sleep_until(road.instant(at)).await;
+        road.due(at).await;
         road.until(|rules| !rules.hole[way.index()]).await;
         let last = road.until_reset(way, bytes.len());
         to.write_all(&bytes[..last.unwrap_or(bytes.len())]).await.map_err(|_| End::Reset)?;

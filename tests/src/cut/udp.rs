@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
 
 use super::lane::Lane;
 use super::road::{Road, Way};
@@ -138,7 +137,7 @@ async fn deliver(road: Arc<Road>, way: Way, mut queue: mpsc::Receiver<Late>, soc
                 }
                 None => return,
             },
-            () = sleep_until(road.instant(due.unwrap_or(0))), if due.is_some() => {
+            () = road.due(due.unwrap_or(0)), if due.is_some() => {
                 let Some(Reverse((_, _, bytes))) = waiting.pop() else { continue };
                 let swallowed = {
                     let rules = road.rules();

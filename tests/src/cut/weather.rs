@@ -23,13 +23,24 @@ pub struct Weather {
     pub reorder: u64,
     /// Bits a second; none: as fast as it gets.
     pub bandwidth: Option<u64>,
-    /// Bytes that wait in front of the path.
+    /// Bytes that wait in front of the path, and of a stream also those on it.
     pub buffer: usize,
+    /// Whether who sends a stream begins slowly and steps back for what is lost, as TCP does on a real path.
+    pub congestion: bool,
 }
 
 impl Default for Weather {
     fn default() -> Self {
-        Self { latency: Duration::ZERO, jitter: Duration::ZERO, loss: 0, duplicate: 0, reorder: 0, bandwidth: None, buffer: BUFFER }
+        Self {
+            latency: Duration::ZERO,
+            jitter: Duration::ZERO,
+            loss: 0,
+            duplicate: 0,
+            reorder: 0,
+            bandwidth: None,
+            buffer: BUFFER,
+            congestion: false,
+        }
     }
 }
 
@@ -50,7 +61,8 @@ impl Weather {
             "reorder" => self.reorder = share(text)?,
             "bandwidth" => self.bandwidth = bits(text)?,
             "buffer" => self.buffer = text.parse().map_err(|_| format!("{text:?} is no number of bytes"))?,
-            _ => return Err(format!("{name:?} is none of latency, jitter, loss, duplicate, reorder, bandwidth, buffer")),
+            "congestion" => self.congestion = text.parse().map_err(|_| format!("{text:?} is neither true nor false"))?,
+            _ => return Err(format!("{name:?} is none of latency, jitter, loss, duplicate, reorder, bandwidth, buffer, congestion")),
         }
         Ok(())
     }
@@ -117,7 +129,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let mut weather = Weather::default();
-        for (name, text) in [("latency", "150"), ("latency", "ms"), ("loss", "5"), ("loss", "101%"), ("bandwidth", "x"), ("wind", "1")] {
+        for (name, text) in
+            [("latency", "150"), ("latency", "ms"), ("loss", "5"), ("loss", "101%"), ("bandwidth", "x"), ("congestion", "1"), ("wind", "1")]
+        {
             assert!(!weather.set(name, text).unwrap_err().is_empty(), "{name} {text}");
         }
         assert_eq!(weather, Weather::default());
