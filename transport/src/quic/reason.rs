@@ -9,7 +9,7 @@ use crate::admission::{EXPIRED, NO_CERTIFICATE, OTHER_CA, RefusalReason};
 use crate::dial::ConnectReason;
 use crate::limits::REFUSAL_TEXT;
 use crate::link::{CloseCode, CloseReason, LinkError};
-use crate::tls::TlsProblem;
+use crate::tls::{SIGNED_ITSELF, TlsProblem};
 
 /// A goodbye; `None` where the peer's process dropped the link without one (code 0).
 pub(super) fn goodbye(close: &ApplicationClose) -> Option<CloseReason> {
@@ -45,6 +45,7 @@ pub(super) fn of_connect(error: &ConnectionError) -> ConnectReason {
         ConnectionError::TransportError(own) => match alert(own.code) {
             Some(AlertDescription::UnknownCA | AlertDescription::DecryptError) => ConnectReason::Tls(TlsProblem::OtherCa),
             Some(AlertDescription::CertificateExpired) => ConnectReason::Tls(TlsProblem::Expired { not_after: None }),
+            Some(_) if own.reason.contains(SIGNED_ITSELF) => ConnectReason::Tls(TlsProblem::OtherCa),
             Some(_) => ConnectReason::Tls(TlsProblem::Other(own.reason.clone())),
             None => ConnectReason::Quic(own.to_string()),
         },

@@ -32,6 +32,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub use pem::{Credentials, PemError, certificates};
+pub(crate) use problem::SIGNED_ITSELF;
 pub use problem::TlsProblem;
 pub use shown::{Shown, check_node_chain, looking_client_config};
 use verify::HubVerifier;

@@ -7,6 +7,9 @@ use rustls::{AlertDescription, CertificateError, Error};
 
 use super::verify::{NodeForHub, PinMismatch};
 
+/// Webpki's word for a certificate that signed itself, for which rustls has no variant: a proxy or another device answers.
+pub(crate) const SIGNED_ITSELF: &str = "CaUsedAsEndEntity";
+
 /// Why a handshake with a hub failed, as far as it concerns certificates, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsProblem {
@@ -78,6 +81,7 @@ impl TlsProblem {
     fn of_certificate(error: &CertificateError) -> Self {
         match error {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::OtherCa,
+            CertificateError::Other(other) if other.0.to_string() == SIGNED_ITSELF => Self::OtherCa,
             CertificateError::Expired => Self::Expired { not_after: None },
             CertificateError::ExpiredContext { not_after, .. } => {
                 Self::Expired { not_after: Some(UNIX_EPOCH + Duration::from_secs(not_after.as_secs())) }

@@ -70,6 +70,15 @@ impl Authority {
         self.issue(CertificateParams::new(vec![]).unwrap(), ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// What a proxy or a device makes for itself: one certificate, signed by its own key, that may sign others.
+    pub(crate) fn of_a_device() -> Credentials {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Credentials { chain: vec![certificate], key: key.serialize_der().try_into().unwrap() }
+    }
+
     fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Credentials {
         let key = KeyPair::generate().unwrap();
         params.extended_key_usages = vec![usage];

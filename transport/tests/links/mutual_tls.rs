@@ -117,6 +117,12 @@ async fn the_edge_names_what_is_wrong_with_the_hub(carrier: Carrier) {
     assert!(matches!(seen, RefusalReason::Tls(_)), "{seen}");
     assert!(told.to_string().contains("issued by another CA than the one trusted here"), "{told}");
 
+    // Found by hand with a proxy that opens TLS: rustls has no word for a certificate that signed itself.
+    let device = link_server_config(&Authority::of_a_device(), &authority.cas(), clock(today())).unwrap();
+    let (mut listener, server) = listen_with(carrier, Arc::new(Swap::new(device)), Arc::new(|_| Ok(())));
+    let (_, told) = beside(&mut listener, carrier.connect(&server, authority.link_client(&own))).await;
+    assert!(matches!(told.unwrap_err().reason, ConnectReason::Tls(TlsProblem::OtherCa)));
+
     let later = link_client_config(&own, &authority.cas(), clock(today() + 100 * DAY)).unwrap();
     let (_, told) = refused(carrier, &authority, later).await;
     assert!(matches!(told.reason, ConnectReason::Tls(TlsProblem::Expired { .. })), "{told}");
