@@ -13,6 +13,7 @@ mod dns;
 mod link;
 mod port;
 mod probe;
+mod quic;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,7 @@ pub async fn examine(patient: Patient) -> Report {
         clock::judge(&clocks),
         dns::judge(&probes),
         port::judge(&probes),
+        quic::judge(&config.link, &probes),
         certificate::judge(&own, &probes, judged_at),
         disk::judge(&disk),
         database::judge(&stored, sound.ok().as_ref()),

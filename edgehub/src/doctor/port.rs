@@ -39,9 +39,11 @@ fn one(probe: &Probe) -> Check {
         Role::Link => ("link", LINK, &probe.server),
         Role::Api => ("API", API, &probe.server),
     };
-    let Some(trouble) = &probe.trouble else {
-        return Check::ok(NAME, format!("{what} {server} answers ({} ms)", probe.took.as_millis()));
+    let answers = || {
+        let through = probe.through.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
+        Check::ok(NAME, format!("{what} {server} answers{through} ({} ms)", probe.took.as_millis()))
     };
+    let Some(trouble) = &probe.trouble else { return answers() };
     let failed = |found: String, advice: String| Check::failed(NAME, found, advice);
     match trouble {
         Trouble::Silent(step) => failed(
@@ -59,6 +61,10 @@ fn one(probe: &Probe) -> Check {
             ),
         ),
         Trouble::Unresolved(_) => failed(format!("{what} {server}: its name cannot be resolved"), "see the dns check".into()),
+        Trouble::Proxy(reason) => failed(
+            format!("{what} {server} cannot be reached: {reason}"),
+            "ask who runs the proxy, or reach the hub past it (NO_PROXY); HTTPS_PROXY must be set for the service, not only here".into(),
+        ),
         Trouble::Unreachable(reason) => failed(
             format!("{what} {server} cannot be reached: {reason}"),
             "look at cable, Wi-Fi and the way out (ip route); is the address right?".into(),
@@ -81,7 +87,7 @@ fn one(probe: &Probe) -> Check {
             format!("look at the port: the {what} is {usual} ({})", setting(probe.role)),
         ),
         // The port is the right one; what it says about certificates is the certificate check's.
-        Trouble::Tls(_) | Trouble::Said { .. } => Check::ok(NAME, format!("{what} {server} answers ({} ms)", probe.took.as_millis())),
+        Trouble::Tls(_) | Trouble::Said { .. } => answers(),
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) enum Role {
 /// Where the hub should be, and how it is spoken to.
 pub(super) struct Hub {
     links: Vec<HostPort>,
+    quic: Vec<HostPort>,
     way: Way,
     apis: Vec<HostPort>,
     link_tls: Option<Arc<ClientConfig>>,
@@ -60,6 +61,8 @@ pub(super) enum Trouble {
     Unresolved(String),
     /// No way leads there.
     Unreachable(String),
+    /// The proxy on the way opens none.
+    Proxy(String),
     /// Certificates, or no TLS at all.
     Tls(TlsProblem),
     /// The other side said no, in words.
@@ -95,7 +98,7 @@ impl From<ConnectError> for Trouble {
             ConnectReason::Refused { status, text } => Self::Said { status, text },
             ConnectReason::NotAdmitted(text) => Self::Said { status: 403, text },
             ConnectReason::WebSocket(text) | ConnectReason::Quic(text) => Self::Foreign(text),
-            proxy @ ConnectReason::Proxy { .. } => Self::Unreachable(proxy.to_string()),
+            proxy @ ConnectReason::Proxy { .. } => Self::Proxy(proxy.to_string()),
         }
     }
 }
@@ -105,6 +108,8 @@ impl From<ConnectError> for Trouble {
 pub(super) struct Probe {
     pub(super) role: Role,
     pub(super) server: HostPort,
+    /// The proxy on the way.
+    pub(super) through: Option<HostPort>,
     pub(super) took: Duration,
     pub(super) trouble: Option<Trouble>,
     /// The certificate that it showed, where that was looked at.
@@ -126,6 +131,8 @@ pub(super) struct Lookup {
 pub(super) struct Probes {
     pub(super) lookups: Vec<Lookup>,
     pub(super) links: Vec<Probe>,
+    /// Where QUIC is tried beside the links.
+    pub(super) quic: Vec<Probe>,
     pub(super) apis: Vec<Probe>,
 }
 
@@ -154,7 +161,9 @@ impl Hub {
         let written = |server: &api::config::HostPort, port: u16| HostPort { host: server.host.clone(), port: server.port.unwrap_or(port) };
         // TCP says more of what is wrong than UDP does: QUIC only where nothing else is to be used.
         let way = if config.link.transport == Transport::Quic { Way::Quic } else { Way::WebSocket };
-        let links = link::servers(&config.link, &told).iter().take(SERVERS).filter_map(|server| server.at(way).cloned()).collect();
+        let servers = link::servers(&config.link, &told);
+        let at = |way| servers.iter().take(SERVERS).filter_map(|server| server.at(way).cloned()).collect();
+        let beside = config.link.transport == Transport::Auto && !config.link.metered && identity.is_some();
         let apis = match (&config.join.server, identity) {
             (Some(server), None) => vec![written(server, API_PORT)],
             _ => parse(&told.api, API_PORT),
@@ -165,7 +174,8 @@ impl Hub {
             (None, None) => None,
         };
         Self {
-            links,
+            links: at(way),
+            quic: if beside { at(Way::Quic) } else { Vec::new() },
             way,
             apis,
             link_tls: identity.and_then(|identity| identity.link_tls(Arc::clone(&clock)).ok()),
@@ -178,28 +188,31 @@ impl Hub {
     pub(super) async fn probe(&self) -> Probes {
         let names: BTreeSet<&str> = self.links.iter().chain(&self.apis).map(|server| server.host.as_str()).collect();
         let names = names.into_iter().filter(|host| host.parse::<IpAddr>().is_err());
-        let (lookups, links, apis) = tokio::join!(
+        let (lookups, links, quic, apis) = tokio::join!(
             join_all(names.map(resolve)),
-            join_all(self.links.iter().map(|server| self.one(Role::Link, server))),
-            join_all(self.apis.iter().map(|server| self.one(Role::Api, server))),
+            join_all(self.links.iter().map(|server| self.one(Role::Link, self.way, server))),
+            join_all(self.quic.iter().map(|server| self.one(Role::Link, Way::Quic, server))),
+            join_all(self.apis.iter().map(|server| self.one(Role::Api, Way::WebSocket, server))),
         );
-        Probes { lookups, links, apis }
+        Probes { lookups, links, quic, apis }
     }
 
-    async fn link(&self, server: &HostPort, tls: Arc<ClientConfig>) -> Result<(), Trouble> {
-        let connected = match self.way {
+    async fn link(way: Way, server: &HostPort, tls: Arc<ClientConfig>) -> Result<(), Trouble> {
+        let connected = match way {
             Way::Quic => transport::quic::connect(server, tls).await.map(drop),
             Way::WebSocket => transport::ws::connect_through(server, tls, proxy_to(server)?.as_ref()).await.map(drop),
         };
         connected.map_err(Trouble::from)
     }
 
-    async fn one(&self, role: Role, server: &HostPort) -> Probe {
-        let mut probe = Probe { role, server: server.clone(), took: Duration::ZERO, trouble: None, shown: None, hub_ms: None };
+    async fn one(&self, role: Role, way: Way, server: &HostPort) -> Probe {
+        let proxy = if way == Way::Quic { None } else { proxy_to(server).ok().flatten() };
+        let through = proxy.map(|proxy| proxy.at);
+        let mut probe = Probe { role, server: server.clone(), through, took: Duration::ZERO, trouble: None, shown: None, hub_ms: None };
         let begun = Instant::now();
         let asked = timeout(PATIENCE, async {
             let result = match (role, &self.link_tls, &self.api_tls) {
-                (Role::Link, Some(tls), _) => self.link(server, Arc::clone(tls)).await,
+                (Role::Link, Some(tls), _) => Self::link(way, server, Arc::clone(tls)).await,
                 (Role::Api, _, Some(tls)) => https(server, Arc::clone(tls)).await.map(|found| {
                     probe.shown = found.shown;
                     probe.hub_ms = found.hub_ms;
@@ -245,7 +258,7 @@ struct Found {
 }
 
 fn proxy_to(server: &HostPort) -> Result<Option<Proxy>, Trouble> {
-    Proxy::of_environment(server).map_err(|error| Trouble::Unreachable(error.to_string()))
+    Proxy::of_environment(server).map_err(|error| Trouble::Proxy(error.to_string()))
 }
 
 async fn dial(server: &HostPort, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Trouble> {

@@ -30,7 +30,7 @@ fn server(text: &str) -> HostPort {
 
 fn probe(role: Role, trouble: Option<Trouble>) -> Probe {
     let server = server(if role == Role::Link { "hub:10000" } else { "hub:10002" });
-    Probe { role, server, took: Duration::from_millis(3), trouble, shown: None, hub_ms: None }
+    Probe { role, server, through: None, took: Duration::from_millis(3), trouble, shown: None, hub_ms: None }
 }
 
 fn link(trouble: Trouble) -> Probes {
@@ -75,6 +75,7 @@ fn ports() {
     is(&port::judge(&link(Trouble::Refused)), Verdict::Failed, &["connection refused", "start cloudhub"]);
     is(&port::judge(&link(Trouble::Silent("connecting"))), Verdict::Failed, &["does not answer within 5 s", "firewall"]);
     is(&port::judge(&link(Trouble::Tls(TlsProblem::NotTls))), Verdict::Failed, &["does not speak TLS", "proxy"]);
+    is(&port::judge(&link(Trouble::Proxy("the proxy wall:3128 wants a user".into()))), Verdict::Failed, &["wall:3128", "HTTPS_PROXY"]);
     let said = |status, text: &str| Trouble::Said { status, text: text.into() };
     is(&port::judge(&link(said(404, "no such path"))), Verdict::Failed, &["is the hub's API, not the link", "mixed up", "10000"]);
     is(&port::judge(&link(said(502, "bad gateway"))), Verdict::Failed, &["proxy is in between"]);
@@ -87,6 +88,24 @@ fn ports() {
     is(&port::judge(&joining), Verdict::Failed, &["is the link, not the API"]);
     let two = Probes { links: vec![probe(Role::Link, Some(Trouble::Refused)), probe(Role::Link, None)], ..Probes::default() };
     is(&port::judge(&two), Verdict::Warning, &["nothing listens"]);
+}
+
+#[test]
+fn udp() {
+    use crate::config::{LinkConfig, Transport};
+    let judge = |link: &LinkConfig, trouble| quic::judge(link, &Probes { quic: vec![probe(Role::Link, trouble)], ..Probes::default() });
+    let auto = LinkConfig::default();
+    is(&judge(&auto, None), Verdict::Ok, &["answers over UDP (3 ms)"]);
+    is(&judge(&auto, Some(Trouble::Tls(TlsProblem::OtherCa))), Verdict::Ok, &[]);
+    is(&judge(&auto, Some(Trouble::Silent("QUIC handshake"))), Verdict::Warning, &["nothing comes back", "UDP port 10000", "WebSocket"]);
+    is(&quic::judge(&auto, &Probes::default()), Verdict::Skipped, &["no QUIC port"]);
+    for transport in [Transport::Quic, Transport::Websocket] {
+        is(&judge(&LinkConfig { transport, ..LinkConfig::default() }, Some(Trouble::Refused)), Verdict::Skipped, &[]);
+    }
+    is(&judge(&LinkConfig { metered: true, ..LinkConfig::default() }, None), Verdict::Skipped, &["metered"]);
+    let through = Probe { through: Some(server("wall:3128")), ..probe(Role::Link, None) };
+    let probes = Probes { links: vec![through], apis: vec![probe(Role::Api, None)], ..Probes::default() };
+    is(&port::judge(&probes), Verdict::Ok, &["link hub:10000 answers through the proxy wall:3128"]);
 }
 
 #[test]
@@ -182,5 +201,5 @@ async fn a_folder_where_nothing_runs_is_examined_and_left_as_it_was() {
     let report = examine(patient).await;
     assert!(!report.ok && !Path::exists(&data));
     let names: Vec<_> = report.checks.iter().map(|check| check.name).collect();
-    assert_eq!(names, ["configuration", "clock", "dns", "port", "certificate", "disk", "database", "link", "token"]);
+    assert_eq!(names, ["configuration", "clock", "dns", "port", "quic", "certificate", "disk", "database", "link", "token"]);
 }
