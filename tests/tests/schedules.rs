@@ -6,6 +6,8 @@
 mod away;
 #[path = "schedules/bounds.rs"]
 mod bounds;
+#[path = "conversations/mod.rs"]
+mod conversations;
 #[path = "schedules/copies.rs"]
 mod copies;
 #[path = "schedules/creating.rs"]

@@ -4,11 +4,12 @@
 //! late, cut at any frame or half open; either side can lose its power at any piece of work of its store, before the
 //! commit or after it and before the answer. After every step [`check`] looks at what each node's readers see.
 //!
-//! [`cloud`] and [`edge`] hold the stores, [`road`] the links, `work` does what the hubs' drivers do, [`season`] draws
+//! [`cloud`] and [`edge`] hold the stores, [`road`] the links, [`by_hand`] those that a test carries itself, `work` does what the hubs' drivers do, [`season`] draws
 //! a whole history from a seed, [`decisions`] one of people who resolve conflicts,
 //! [`words`] are the verbs of applications.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+pub mod by_hand;
 pub mod check;
 pub mod cloud;
 pub mod decisions;
@@ -80,6 +81,8 @@ struct Wire {
     database: Option<DatabaseId>,
     /// What the cloud's session is woken for.
     shares: BTreeSet<Share>,
+    /// A test carries its frames.
+    by_hand: bool,
 }
 
 /// What happens next. One turn is one event, so that a test can step in between any two.
@@ -124,6 +127,8 @@ pub struct Lab {
     wire_count: u64,
     jobs: BTreeMap<(u64, u64), Task>,
     job_count: u64,
+    /// Databases that took another id on links of [`by_hand`].
+    renewals: u8,
 }
 
 impl Default for Lab {
@@ -152,6 +157,7 @@ impl Lab {
             wire_count: 0,
             jobs: BTreeMap::new(),
             job_count: 0,
+            renewals: 0,
         }
     }
 

@@ -57,7 +57,18 @@ impl Lab {
         let edge = Some(EdgeSession::new(now_ms, self.edges[node].hello(now_ms)));
         let (up, down) = (Pipe::new(self.road), Pipe::new(self.road));
         let cloud = Some(CloudSession::new(now_ms));
-        self.wires.push_back(Wire { id, node, up, down, edge, cloud, peer: None, database: None, shares: Default::default() });
+        self.wires.push_back(Wire {
+            id,
+            node,
+            up,
+            down,
+            edge,
+            cloud,
+            peer: None,
+            database: None,
+            shares: Default::default(),
+            by_hand: false,
+        });
     }
 
     /// Takes effects and frames out of every session until none has any.
@@ -65,7 +76,7 @@ impl Lab {
         for at in 0..self.wires.len() {
             while self.drain_edge(at) | self.drain_cloud(at) {}
         }
-        self.wires.retain(|wire| wire.edge.is_some() || wire.cloud.is_some());
+        self.wires.retain(|wire| wire.by_hand || wire.edge.is_some() || wire.cloud.is_some());
     }
 
     fn drain_edge(&mut self, at: usize) -> bool {
