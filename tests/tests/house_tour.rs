@@ -187,6 +187,52 @@ const INSTALLER: Page = Page {
     seen: &["joined", "edgehub run", "in-sync"],
 };
 
+/// A node that is in sync.
+const NETWORKS: Page = Page {
+    file: "docs/guide/networks.md",
+    given: r"
+        cloudhub serve --data cloud 2>cloud.log &
+        until cloudhub status --data cloud >/dev/null 2>&1; do sleep 0.1; done
+        export EDGEHUB_DATA=$PWD/edge
+        edgehub join --server $CLOUD_AT --token $(cloudhub token create --data cloud --node lyon)
+        edgehub run 2>edge.log &
+        until edgehub status 2>/dev/null | grep -q in-sync; do sleep 0.1; done
+        ",
+    stand_ins: &[],
+    seen: &["port           ok       link ", "quic           ok       ", "answers over UDP", "lyon is in sync", "link.transport "],
+};
+
+/// The client that was written from the protocol's pages, against the built hub: it joins, fills, writes, and goes on where it was.
+const CLIENT: Page = Page {
+    file: "docs/examples/client/README.md",
+    given: r#"
+        export CLOUDHUB_DATA=$PWD/cloud
+        cloudhub serve 2>cloud.log &
+        until cloudhub status >/dev/null 2>&1; do sleep 0.1; done
+        printf '[[collection]]\nname = "products"\n[collection.fields]\nStock = { type = "counter", min = 0 }\n' >c.toml
+        cloudhub collection apply -f c.toml
+        cloudhub record put products tea '{"Name":"Tea","Stock":3}'
+        "#,
+    stand_ins: &[("127.0.0.1:10002", "$CLOUD_AT")],
+    seen: &[
+        "joined as paris",
+        "session 1, from nothing to ",
+        "in sync at ",
+        r#"products/tea = {"Name":"Tea","Stock":3}"#,
+        "write 1 is in the outbox",
+        "write 2 is in the outbox",
+        "session 2, from ",
+        r#"products/mint = {"Name":"Mint","Stock":4}"#,
+        r#"products/tea = {"Name":"Green tea","Stock":2}"#,
+        "write 1 applied",
+        "write 2 applied",
+        "Mint",
+        "session 3, from ",
+        ", 1 records came",
+        "paris  ",
+    ],
+};
+
 /// Both machines in one folder that stands for `/`. systemd, its users and sudo are played: a unit's own command is what runs.
 const INSTALL: Page = Page {
     file: "docs/dist/INSTALL",
@@ -214,7 +260,7 @@ const INSTALL: Page = Page {
     seen: &["u edgehub", "epoch", "edgehub join --server", "joined", "database_id"],
 };
 
-const PAGES: [Page; 7] = [README, APP, OFFLINE, MIGRATING, OPERATOR, RECONCILIATION, INSTALLER];
+const PAGES: [Page; 8] = [README, APP, OFFLINE, MIGRATING, OPERATOR, RECONCILIATION, INSTALLER, NETWORKS];
 
 #[test]
 fn the_tour_runs_as_it_is_printed() {
@@ -249,6 +295,16 @@ fn the_page_about_reconciliation_runs_as_it_is_printed() {
 #[test]
 fn the_guide_for_installers_runs_as_it_is_printed() {
     INSTALLER.run();
+}
+
+#[test]
+fn the_page_about_networks_runs_as_it_is_printed() {
+    NETWORKS.run();
+}
+
+#[test]
+fn the_client_written_from_the_protocol_page_works_as_it_is_printed() {
+    CLIENT.run();
 }
 
 #[test]
