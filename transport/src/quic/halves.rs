@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quinn::{ConnectionError, RecvStream, SendStream, WriteError};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, WriteError};
 use tokio::time::timeout;
 
 use super::reader::{COUNT, LENGTH, Reader, Step};
@@ -37,14 +37,20 @@ impl LaneTx {
         self.rest.iter().all(Bytes::is_empty)
     }
 
-    /// Never ready while there is nothing to do.
-    async fn finish(&mut self) -> Result<(), WriteError> {
+    /// Never ready while there is nothing to do, and while a peer that wants no more is there.
+    async fn finish(&mut self, connection: &Connection) -> Result<(), WriteError> {
         if self.is_free() {
             return pending().await;
         }
         while !self.is_free() {
             // What the stream has taken is gone from the pieces: this may be dropped and called again.
-            self.stream.write_chunks(&mut self.rest).await?;
+            match self.stream.write_chunks(&mut self.rest).await {
+                Ok(_) => {}
+                // The peer reads no more because it ends the link, and says why where it is listened to: in the control stream, or
+                // by the connection's end.
+                Err(WriteError::Stopped(_)) => return Err(WriteError::ConnectionLost(connection.closed().await)),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -94,10 +100,11 @@ impl LinkTx for QuicTx {
     }
 
     async fn progress(&mut self) -> Result<(), LinkError> {
+        let connection = &self.shared.connection;
         let sent = tokio::select! {
             biased;
-            sent = self.control.finish() => sent,
-            sent = self.bulk.finish() => sent,
+            sent = self.control.finish(connection) => sent,
+            sent = self.bulk.finish(connection) => sent,
         };
         self.shared.count();
         sent.map_err(|error| match error {

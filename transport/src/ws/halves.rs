@@ -230,9 +230,7 @@ impl WsRx {
     async fn fail(&self, error: Error) -> LinkError {
         match error {
             Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => self.too_large(size, max_size).await,
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                LinkError::Lost("the connection ended without a goodbye".to_owned())
-            }
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => LinkError::Lost(NO_GOODBYE.to_owned()),
             error @ (Error::Protocol(_) | Error::Utf8(_) | Error::Capacity(_)) => self.rule(error.to_string()).await,
             other => lost(other),
         }
@@ -279,8 +277,13 @@ impl LinkRx for WsRx {
     }
 }
 
+/// What is said of a peer that was there and is gone.
+const NO_GOODBYE: &str = "the connection ended without a goodbye";
+
 fn lost(error: Error) -> LinkError {
     LinkError::Lost(match &error {
+        // A process that was killed, or a path that ends connections: TLS calls it an attack, and it happens every day.
+        Error::Io(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => NO_GOODBYE.to_owned(),
         Error::Io(io) => TlsProblem::of(io).map_or_else(|| io.to_string(), |problem| problem.to_string()),
         Error::AlreadyClosed | Error::ConnectionClosed | Error::Protocol(ProtocolError::SendAfterClosing) => {
             "the link has ended".to_owned()

@@ -12,6 +12,7 @@ on_both!(
     bulk_never_overtakes_control,
     a_dropped_send_does_not_garble_the_next_frame,
     what_was_sent_arrives_before_the_goodbye,
+    a_peer_that_was_killed_is_named_as_gone,
     a_vanished_peer_is_an_error_and_a_goodbye_is_not,
     many_frames_keep_their_order_both_ways,
 );
@@ -104,6 +105,38 @@ async fn what_was_sent_arrives_before_the_goodbye(carrier: Carrier) {
         assert!(matches!(from_edge.recv().await, Err(LinkError::Lost(_))), "nothing follows a goodbye");
     };
     tokio::join!(sending, receiving);
+}
+
+/// As seen when a hub ended a session during an upload: the node said "sending stopped by peer", and not why.
+#[tokio::test]
+async fn a_last_word_arrives_over_quic_at_a_side_that_is_sending() {
+    let (edge, hub) = linked(Carrier::Quic).await;
+    let ((mut up, mut from_hub), (mut down, from_edge)) = (edge.split(), hub.split());
+    up.begin(Lane::Bulk, vec![1; MAX_FRAME].into()).unwrap();
+    let sending = async { up.progress().await };
+    let ending = async move {
+        drop(from_edge);
+        // The other side knows that nothing of its frame is wanted any more, and only then hears why.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        down.send(frame("because")).await.unwrap();
+        down.close(CloseReason::new(CloseCode::Done, "")).await;
+    };
+    let hearing = async {
+        assert_eq!(from_hub.recv().await.unwrap(), Received::Frame(frame("because")));
+    };
+    tokio::select! {
+        sent = sending => panic!("{sent:?}"),
+        ((), ()) = async { tokio::join!(ending, hearing) } => {}
+    }
+}
+
+async fn a_peer_that_was_killed_is_named_as_gone(carrier: Carrier) {
+    let (edge, hub) = linked(carrier).await;
+    let (_up, mut from_hub) = edge.split();
+    // As when its process ends: nothing more is said.
+    drop(hub);
+    let told = from_hub.recv().await;
+    assert!(matches!(&told, Err(LinkError::Lost(why)) if why == "the connection ended without a goodbye"), "{told:?}");
 }
 
 async fn a_vanished_peer_is_an_error_and_a_goodbye_is_not(carrier: Carrier) {
