@@ -23,25 +23,25 @@ pub(super) fn in_turn(retry_ms: u64, random: u64) -> u64 {
 
 /// The state of the waits between tries.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     tries: u32,
     last_session_ms: Option<u64>,
 }
 
 impl Backoff {
     /// A session exists, or existed until now.
-    pub(super) fn session(&mut self, now_ms: u64) {
+    pub fn session(&mut self, now_ms: u64) {
         self.tries = 0;
         self.last_session_ms = Some(now_ms);
     }
 
     /// What was tried on another network says nothing about this one.
-    pub(super) fn network_changed(&mut self) {
+    pub fn network_changed(&mut self) {
         self.tries = 0;
     }
 
     /// The wait before the next try, milliseconds; `random` is uniform over all `u64`.
-    pub(super) fn next(&mut self, now_ms: u64, random: u64) -> u64 {
+    pub fn next(&mut self, now_ms: u64, random: u64) -> u64 {
         let recent = self.last_session_ms.is_some_and(|last| now_ms.saturating_sub(last) < RECENT_MS);
         let ceiling = if recent { RECENT_CEILING_MS } else { CEILING_MS };
         let bound = FLOOR_MS.saturating_mul(1 << self.tries.min(16)).min(ceiling);

@@ -18,6 +18,7 @@ use transport::pump::{Driver, Outgoing};
 
 use super::Linker;
 use super::board::Board;
+use super::offset::Offset;
 use super::verification::Verification;
 use super::volume::Volume;
 
@@ -47,6 +48,7 @@ pub(super) struct EdgeDriver {
     volume: Arc<Volume>,
     answers: mpsc::Sender<Event>,
     transport: TransportKind,
+    offset: Offset,
     look_again: Option<u64>,
     report_due: u64,
     end: Option<End>,
@@ -66,6 +68,7 @@ impl EdgeDriver {
             volume: Arc::clone(&linker.volume),
             answers,
             transport,
+            offset: Offset::default(),
             look_again: None,
             report_due: now.mono_ms + REPORT_MS,
             end: None,
@@ -116,10 +119,13 @@ impl EdgeDriver {
             }
             Effect::Clock { rtt_ms, cloud_ms } => {
                 self.volume.told(cloud_ms, now);
+                let better = self.offset.takes(now.mono_ms, rtt_ms);
                 let offset = i64::try_from(cloud_ms).unwrap_or(i64::MAX).saturating_sub(i64::try_from(now.wall_ms).unwrap_or(i64::MAX));
                 self.board.update(|view| {
                     view.rtt_ms = Some(rtt_ms);
-                    view.offset_ms = Some(offset);
+                    if better {
+                        view.offset_ms = Some(offset);
+                    }
                 });
             }
             Effect::Closed(end) => self.end = Some(end),

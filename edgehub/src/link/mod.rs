@@ -2,7 +2,8 @@
 //!
 //! `ways` knows the addresses and the order of transports, `race` decides between two of them, `connect` carries that out;
 //! `driver` runs a session, `backoff` decides when to try again, `network` sees when that may be sooner, `board` is what
-//! everyone else sees of it, `volume` (and `days`, its pure part) counts what passes, and `verification` is how somebody else asks whether all of it is here.
+//! everyone else sees of it, `volume` (and `days`, its pure part) counts what passes, `offset` knows how far the hub's clock is away,
+//! and `verification` is how somebody else asks whether all of it is here.
 
 mod backoff;
 mod board;
@@ -10,6 +11,7 @@ mod connect;
 mod days;
 mod driver;
 mod network;
+mod offset;
 mod race;
 mod verification;
 mod volume;
@@ -34,7 +36,8 @@ use transport::swap::Swap;
 
 use crate::clock::SystemClock;
 use crate::config::Transport;
-use backoff::{Backoff, in_turn};
+pub use backoff::Backoff;
+use backoff::in_turn;
 pub use board::{Board, LinkView};
 use connect::Dialler;
 pub use days::Days;
