@@ -70,6 +70,8 @@ pub struct Edge {
     pub api: SocketAddr,
     /// What its link runs over, from its next start on.
     pub transport: String,
+    /// Where it finds the hub, over TCP and over UDP, from its next start on; none: where the join said.
+    pub hub: Option<SocketAddr>,
     process: Option<Process>,
     /// The folder whose files it serves beside its API.
     pages: Option<PathBuf>,
@@ -267,6 +269,7 @@ impl Edge {
             pages: None,
             extra: Vec::new(),
             transport: transport(),
+            hub: None,
         }
     }
 
@@ -288,6 +291,9 @@ impl Edge {
         let mut command = command("edgehub", &["run", "--data", &data, "--listen", &api]);
         command.args(&self.extra);
         command.env("EDGEHUB_LINK_TRANSPORT", &self.transport);
+        if let Some(hub) = self.hub {
+            command.env("EDGEHUB_LINK_SERVERS", hub.to_string()).env("EDGEHUB_LINK_QUIC_PORT", hub.port().to_string());
+        }
         command.envs(self.pages.iter().map(|folder| ("EDGEHUB_API_STATIC", folder)));
         let mut process = Process::start(&self.name, command);
         process.line_with("serving");

@@ -24,6 +24,8 @@ mod large;
 mod links;
 #[path = "schedules/lists.rs"]
 mod lists;
+#[path = "schedules/outages.rs"]
+mod outages;
 #[path = "schedules/poison.rs"]
 mod poison;
 #[path = "schedules/requests.rs"]
@@ -36,6 +38,8 @@ mod schemas;
 mod seeds;
 #[path = "schedules/streams.rs"]
 mod streams;
+#[path = "schedules/timetable.rs"]
+mod timetable;
 #[path = "schedules/versions.rs"]
 mod versions;
 #[path = "schedules/volume.rs"]

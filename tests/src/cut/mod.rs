@@ -19,10 +19,12 @@ mod weather;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use road::Road;
+use road::{Road, Rules};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 
 pub use road::{Counts, Way};
 pub use weather::{Weather, duration};
@@ -90,10 +92,42 @@ impl Cut {
     /// Takes back a cut and black holes.
     pub fn mend(&self) {
         self.road.unreached();
-        self.road.change(|rules| (rules.cut, rules.hole) = (false, [false; 2]));
+        self.road.change(Rules::mend);
     }
 
-    /// Resets the connection that carries the `bytes`-th byte from now on that way, just after it.
+    /// Interrupts the path for so long, or as long as `inside` takes, and mends it. Returns when it is mended.
+    pub fn outage(&self, kind: Outage, lasts: Duration, inside: impl FnOnce()) {
+        let over = Instant::now() + lasts;
+        self.road.change(|rules| rules.interrupt(kind));
+        inside();
+        if let Some(runtime) = &self.runtime {
+            runtime.block_on(async { sleep_until(over).await });
+        }
+        self.mend();
+    }
+
+    /// From now on it is open for `up` in every `every`, beginning now, and interrupted for the rest, until [`Timetable`] is
+    /// dropped; then it is open.
+    pub fn timetable(&self, kind: Outage, up: Duration, every: Duration) -> Timetable {
+        let road = Arc::clone(&self.road);
+        let periods = async move {
+            loop {
+                road.change(Rules::mend);
+                sleep(up).await;
+                road.change(|rules| {
+                    rules.interrupt(kind);
+                    rules.periods += 1;
+                });
+                sleep(every.saturating_sub(up)).await;
+            }
+        };
+        let keeper = self.runtime.as_ref().map(|runtime| runtime.spawn(periods));
+        Timetable { road: Arc::clone(&self.road), keeper }
+    }
+
+    /// Resets the connection that carries the `bytes`-th byte from now on that way, just after it. Datagrams have no
+    /// connections that a path could reset: the one with that byte is lost, and so are all that come to its client's address
+    /// from then on; the client has another one, as when a router between them has forgotten it.
     pub fn reset_after(&self, way: Way, bytes: u64) {
         self.road.change(|rules| rules.reset_after[way.index()] = Some(bytes));
     }
@@ -104,13 +138,42 @@ impl Cut {
     }
 
     /// When the first connection since the last [`Cut::mend`] came.
-    pub fn reached(&self) -> Option<Instant> {
-        self.road.reached().map(tokio::time::Instant::into_std)
+    pub fn reached(&self) -> Option<std::time::Instant> {
+        self.road.reached().map(Instant::into_std)
     }
 
     /// What was carried so far.
     pub fn counts(&self) -> Counts {
         self.road.counts()
+    }
+}
+
+/// How a path is interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// As by [`Cut::cut`]: connections are told.
+    Cut,
+    /// As by [`Cut::hole`], both ways: nobody is told.
+    Hole,
+}
+
+/// A path that is open now and then, while this lives.
+pub struct Timetable {
+    road: Arc<Road>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Timetable {
+    /// How often it closed so far.
+    pub fn periods(&self) -> u64 {
+        self.road.rules().periods
+    }
+}
+
+impl Drop for Timetable {
+    fn drop(&mut self) {
+        self.keeper.iter().for_each(JoinHandle::abort);
+        self.road.change(Rules::mend);
     }
 }
 

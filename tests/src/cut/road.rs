@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::Outage;
 use super::weather::Weather;
 
 /// A direction.
@@ -49,6 +50,21 @@ pub(super) struct Rules {
     pub(super) cut: bool,
     pub(super) reset_after: [Option<u64>; 2],
     pub(super) moved: u64,
+    /// How often a timetable closed the path.
+    pub(super) periods: u64,
+}
+
+impl Rules {
+    pub(super) fn interrupt(&mut self, kind: Outage) {
+        match kind {
+            Outage::Cut => self.cut = true,
+            Outage::Hole => self.hole = [true; 2],
+        }
+    }
+
+    pub(super) fn mend(&mut self) {
+        (self.cut, self.hole) = (false, [false; 2]);
+    }
 }
 
 pub(super) struct Road {
@@ -63,7 +79,7 @@ pub(super) struct Road {
 
 impl Road {
     pub(super) fn new(weather: Weather, seed: u64) -> Self {
-        let rules = Rules { weather: [weather; 2], hole: [false; 2], cut: false, reset_after: [None; 2], moved: 0 };
+        let rules = Rules { weather: [weather; 2], hole: [false; 2], cut: false, reset_after: [None; 2], moved: 0, periods: 0 };
         Self {
             rules: Mutex::new(rules),
             counts: Mutex::default(),

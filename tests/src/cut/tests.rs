@@ -135,6 +135,47 @@ fn a_client_moves_and_is_answered_at_its_new_address() {
 }
 
 #[test]
+fn a_client_is_forgotten_at_a_datagram_which_is_lost() {
+    let path = Cut::to(Carried::Udp, mirror(), Weather::default(), 1).unwrap();
+    let socket = client(&path);
+    let first = ask(&socket);
+    path.reset_after(Way::Up, 3);
+    assert_eq!(ask(&socket), first);
+    assert_eq!(ask(&socket), first);
+    socket.send(b"?").unwrap();
+    crate::until::until("the third is lost", || (path.counts().resets == 1).then_some(()));
+    assert_ne!(ask(&socket), first);
+    assert_eq!((path.counts().packets[0], path.counts().dropped[0]), (4, 1));
+}
+
+#[test]
+fn a_timetable_opens_and_closes_until_it_is_dropped() {
+    let path = tcp(Weather::default());
+    let mut open = TcpStream::connect(path.address()).unwrap();
+    let timetable = path.timetable(Outage::Hole, Duration::from_millis(5), Duration::from_millis(10));
+    for _ in 0..20 {
+        open.write_all(b"a").unwrap();
+        open.read_exact(&mut [0]).unwrap();
+    }
+    crate::until::until("several periods", || (timetable.periods() >= 3).then_some(()));
+    drop(timetable);
+    open.write_all(b"a").unwrap();
+    open.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn an_outage_ends_by_itself() {
+    let path = tcp(Weather::default());
+    let mut open = TcpStream::connect(path.address()).unwrap();
+    path.outage(Outage::Hole, Duration::from_millis(3), || {});
+    open.write_all(b"a").unwrap();
+    open.read_exact(&mut [0]).unwrap();
+    path.outage(Outage::Cut, Duration::from_millis(3), || {});
+    assert!(open.read(&mut [0]).is_err());
+    assert_eq!(exchange(&path, b"after").unwrap(), b"after");
+}
+
+#[test]
 fn datagrams_are_lost_doubled_and_swallowed() {
     let lossy = Weather { loss: 500_000, duplicate: 500_000, ..Weather::default() };
     let path = Cut::to(Carried::Udp, mirror(), Weather::default(), 1).unwrap();

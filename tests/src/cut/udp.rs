@@ -143,6 +143,7 @@ async fn deliver(road: Arc<Road>, way: Way, mut queue: mpsc::Receiver<Late>, soc
                     let rules = road.rules();
                     rules.cut || rules.hole[way.index()]
                 };
+                let swallowed = swallowed || forgets(&road, way, bytes.len());
                 if swallowed {
                     road.count(|counts| counts.dropped[way.index()] += 1);
                     continue;
@@ -157,4 +158,14 @@ async fn deliver(road: Arc<Road>, way: Way, mut queue: mpsc::Receiver<Late>, soc
             }
         }
     }
+}
+
+/// Whether this datagram is the one at which the clients' addresses are forgotten.
+fn forgets(road: &Road, way: Way, bytes: usize) -> bool {
+    let last = road.until_reset(way, bytes).is_some();
+    if last {
+        road.count(|counts| counts.resets += 1);
+        road.change(|rules| rules.moved += 1);
+    }
+    last
 }

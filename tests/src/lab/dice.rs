@@ -24,6 +24,13 @@ impl Dice {
         self.roll() % bound.max(1)
     }
 
+    /// Printable text of so many bytes, without what JSON escapes, that no compression makes much smaller: a byte of it holds
+    /// 6.5 bits.
+    pub fn noise(&mut self, bytes: usize) -> String {
+        let plain = |byte| if byte == '\\' { '~' } else { byte };
+        (0..bytes).map(|_| plain(char::from(b'#' + self.below(91) as u8))).collect()
+    }
+
     /// Once in `n` rolls.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0

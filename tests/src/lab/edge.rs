@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use edgehub::link::Days;
+use edgehub::link::{Backoff, Days};
 use metamanager::{
     Committed, Disk, Event, ListQuery, LocalRequest, LocalWrite, Options, ReadError, Reader, Space, Store, ViewRow, WriteError, WriteRef,
 };
@@ -21,6 +21,7 @@ use proto::traffic::{Cause, Traffic};
 use tempfile::TempDir;
 
 use super::cloud::WALL_MS;
+use super::dice::Dice;
 use super::words::{collection, key, node};
 
 /// How many records are looked at after every step.
@@ -66,6 +67,10 @@ pub struct Edge {
     pub(super) connect_ms: u64,
     /// What passed on its links, and how much may in a day. It outlives the process.
     pub days: Days,
+    /// How long it waits between tries, and the chance in it; none: half a second.
+    pub(super) backoff: Option<(Backoff, Dice)>,
+    /// Nothing gets through to it, or from it, before.
+    pub(super) dark_until_ms: u64,
     /// Nothing was put back or copied: records never go back, and each write has one outcome.
     pub watched: bool,
     /// Every increment on [`TALLY`] that was answered with 2xx.
@@ -100,6 +105,8 @@ impl Edge {
             answered: Arc::default(),
             connect_ms: 0,
             days: Days::new(None),
+            backoff: None,
+            dark_until_ms: 0,
             watched: true,
             promised: Vec::new(),
             open: Vec::new(),

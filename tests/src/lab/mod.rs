@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use cloudhub::store::{Job, Peer, Refused, Seen, Touched, Written};
-use edgehub::link::Days;
+use edgehub::link::{Backoff, Days};
 use metamanager::{Committed, LocalRequest, WriteError};
 use proto::frame::{Frame, Share};
 use proto::ids::{DatabaseId, Position};
@@ -37,6 +37,7 @@ use proto::session::cloud::CloudSession;
 use proto::session::edge::EdgeSession;
 
 use cloud::Cloud;
+use dice::Dice;
 use edge::Edge;
 use road::{LAN, Pipe, Road};
 use work::Task;
@@ -66,6 +67,17 @@ pub struct Fault {
     pub after: u64,
     /// The next one commits, and its answer is lost; else it never happens.
     pub commits: bool,
+}
+
+/// What has come over all links so far, also what had come before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Brought {
+    /// Bytes of whole frames, up and down.
+    pub bytes: [u64; 2],
+    /// Records that nodes were to store.
+    pub records: u64,
+    /// Writes that the hub was to decide.
+    pub writes: u64,
 }
 
 /// The two ends of one link.
@@ -118,6 +130,8 @@ pub struct Lab {
     pub trace: Vec<String>,
     /// How sessions ended.
     pub ends: Vec<End>,
+    /// What the links have brought.
+    pub brought: Brought,
     /// What cloud writes put into and added to counters of [`edge::TALLY`].
     promised: Vec<(Key, i64)>,
     faults: BTreeMap<Side, Fault>,
@@ -150,6 +164,7 @@ impl Lab {
             store_ms: 2,
             trace: Vec::new(),
             ends: Vec::new(),
+            brought: Brought::default(),
             promised: Vec::new(),
             faults: BTreeMap::new(),
             acked: BTreeMap::new(),
@@ -309,8 +324,38 @@ impl Lab {
     /// A node's links break, and both ends see it.
     pub fn cut(&mut self, node: usize) {
         self.note(&format!("cut {node}"));
+        let had = self.wires.iter().any(|wire| wire.node == node && wire.edge.as_ref().is_some_and(EdgeSession::is_open));
         self.wires.retain(|wire| wire.node != node);
-        self.edges[node].connect_ms = self.now_ms + CONNECT_MS;
+        self.rest(node, had);
+    }
+
+    /// From now on a node waits between its tries as edgehub does.
+    pub fn back_off(&mut self, node: usize, seed: u64) {
+        self.edges[node].backoff = Some((Backoff::default(), Dice::new(seed)));
+    }
+
+    /// A node waits before its next try; `had`: it had a session.
+    fn rest(&mut self, node: usize, had: bool) {
+        let now_ms = self.now_ms;
+        let edge = &mut self.edges[node];
+        let wait_ms = edge.backoff.as_mut().map_or(CONNECT_MS, |(backoff, dice)| {
+            if had {
+                backoff.session(now_ms);
+            }
+            backoff.next(now_ms, dice.roll())
+        });
+        edge.connect_ms = now_ms + wait_ms;
+    }
+
+    /// A silent black hole swallows everything of a node's for a while, links that it begins meanwhile too.
+    pub fn darken(&mut self, node: usize, for_ms: u64) {
+        self.note(&format!("dark {node}"));
+        let (now_ms, until_ms) = (self.now_ms, self.now_ms + for_ms);
+        self.edges[node].dark_until_ms = until_ms;
+        for wire in self.wires.iter_mut().filter(|wire| wire.node == node) {
+            wire.up.darken(now_ms, until_ms);
+            wire.down.darken(now_ms, until_ms);
+        }
     }
 
     /// Takes a node off the network, or lets it back.

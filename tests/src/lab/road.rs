@@ -27,13 +27,15 @@ pub(super) struct Pipe {
     flights: VecDeque<Flight>,
     free_ms: u64,
     delivered: u64,
+    /// Nothing gets through before.
+    dark_until_ms: u64,
     /// Takes everything and brings nothing: half of a half-open connection.
     pub(super) dead: bool,
 }
 
 impl Pipe {
     pub(super) fn new(road: Road) -> Self {
-        Self { road, flights: VecDeque::new(), free_ms: 0, delivered: 0, dead: false }
+        Self { road, flights: VecDeque::new(), free_ms: 0, delivered: 0, dark_until_ms: 0, dead: false }
     }
 
     /// When the next frame can be sent.
@@ -43,9 +45,10 @@ impl Pipe {
 
     pub(super) fn send(&mut self, now_ms: u64, bytes: Vec<u8>) {
         let took_ms = bytes.len() as u64 * 1000 / self.road.rate;
-        self.free_ms = now_ms + took_ms;
+        let leaves_ms = now_ms.max(self.dark_until_ms);
+        self.free_ms = leaves_ms + took_ms;
         if !self.dead {
-            let begins_ms = now_ms + self.road.delay_ms;
+            let begins_ms = leaves_ms + self.road.delay_ms;
             self.flights.push_back(Flight { begins_ms, ends_ms: begins_ms + took_ms, bytes });
         }
     }
@@ -57,6 +60,17 @@ impl Pipe {
             flight.begins_ms += for_ms;
             flight.ends_ms += for_ms;
         }
+    }
+
+    /// Nothing gets through for a while: what is on its way and what is sent meanwhile comes afterwards, if anybody still waits.
+    pub(super) fn darken(&mut self, now_ms: u64, until_ms: u64) {
+        self.freeze(now_ms, until_ms.saturating_sub(now_ms));
+        self.dark_until_ms = until_ms;
+    }
+
+    /// Bytes that have come.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
     }
 
     pub(super) fn next_ms(&self) -> Option<u64> {

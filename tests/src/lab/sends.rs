@@ -18,14 +18,20 @@ impl Lab {
             Turn::Connect(node) => self.connect(node),
             Turn::Up(at) => {
                 let wire = &mut self.wires[at];
-                if let (Some(bytes), Some(cloud)) = (wire.up.arrive(now_ms), &mut wire.cloud) {
+                let before = wire.up.delivered();
+                let came = wire.up.arrive(now_ms);
+                self.brought.bytes[0] += wire.up.delivered() - before;
+                if let (Some(bytes), Some(cloud)) = (came, &mut wire.cloud) {
                     cloud.bytes(wire.up.counted(now_ms));
                     cloud.receive(now_ms, &bytes);
                 }
             }
             Turn::Down(at) => {
                 let wire = &mut self.wires[at];
-                if let (Some(bytes), Some(edge)) = (wire.down.arrive(now_ms), &mut wire.edge) {
+                let before = wire.down.delivered();
+                let came = wire.down.arrive(now_ms);
+                self.brought.bytes[1] += wire.down.delivered() - before;
+                if let (Some(bytes), Some(edge)) = (came, &mut wire.edge) {
                     edge.bytes(wire.down.counted(now_ms));
                     let cause = edge.receive(now_ms, &bytes);
                     self.edges[wire.node].received(cause, bytes.len(), now_ms);
@@ -55,7 +61,12 @@ impl Lab {
         self.note(&format!("edge {node} connects, link {id}"));
         self.edges[node].connect_ms = now_ms + CONNECT_MS;
         let edge = Some(EdgeSession::new(now_ms, self.edges[node].hello(now_ms)));
-        let (up, down) = (Pipe::new(self.road), Pipe::new(self.road));
+        let (mut up, mut down) = (Pipe::new(self.road), Pipe::new(self.road));
+        let dark_until_ms = self.edges[node].dark_until_ms;
+        if dark_until_ms > now_ms {
+            up.darken(now_ms, dark_until_ms);
+            down.darken(now_ms, dark_until_ms);
+        }
         let cloud = Some(CloudSession::new(now_ms));
         self.wires.push_back(Wire {
             id,

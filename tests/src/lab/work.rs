@@ -2,7 +2,7 @@
 
 use cloudhub::store::{AdmitJob, Admitted, Answer, Denied, Job as CloudJob, Peer, ReadAhead, Refused, ScanRequest, StoreError, StoreRead};
 use metamanager::{Adopted, Applied, ApplyError};
-use proto::frame::{Batch, Hello, NumberedWrite, Welcome};
+use proto::frame::{Batch, Entry, Hello, NumberedWrite, Welcome};
 use proto::op::Hash;
 use proto::session::End;
 use proto::session::cloud::{self, Admission, Ahead, CloudSession, Scan};
@@ -44,12 +44,20 @@ impl Lab {
                 self.edges[self.wires[at].node].days.told(welcome.now_ms, self.now_ms);
                 self.job(at, side, Job::Adopt(*welcome));
             }
-            edge::Effect::Apply(batches) => self.job(at, side, Job::Apply(batches)),
+            edge::Effect::Apply(batches) => {
+                let filled = |batch: &Batch| batch.fill.as_ref().map_or(0, |part| part.records.len());
+                let records = |batch: &Batch| batch.entries.iter().filter(|entry| matches!(entry, Entry::Record(_))).count();
+                self.brought.records += batches.iter().map(|batch| (filled(batch) + records(batch)) as u64).sum::<u64>();
+                self.job(at, side, Job::Apply(batches));
+            }
             edge::Effect::ReadOutbox { after, max_bytes } => self.job(at, side, Job::Read(after, max_bytes)),
             edge::Effect::Clock { cloud_ms, .. } => self.edges[self.wires[at].node].days.told(cloud_ms, self.now_ms),
             edge::Effect::Closed(end) => {
                 let node = self.wires[at].node;
                 self.last_word(at, true);
+                if self.edges[node].backoff.is_some() {
+                    self.rest(node, !end.refused && end.reason.code != "handshake_timeout");
+                }
                 if end.renew {
                     self.renew(node);
                 }
@@ -65,7 +73,10 @@ impl Lab {
             cloud::Effect::Scan(scan) => self.job(at, Side::Cloud, Job::Scan(scan)),
             cloud::Effect::Ahead(ahead) => self.job(at, Side::Cloud, Job::Ahead(ahead)),
             cloud::Effect::Compared { revision, differing, .. } => self.note(&format!("compared at {revision}: {differing} differ")),
-            cloud::Effect::Commit { session, writes } => self.job(at, Side::Cloud, Job::Take(session, writes)),
+            cloud::Effect::Commit { session, writes } => {
+                self.brought.writes += writes.len() as u64;
+                self.job(at, Side::Cloud, Job::Take(session, writes));
+            }
             cloud::Effect::Acked(cursor) => {
                 let node = self.wires[at].node;
                 if self.wires[at].edge.is_some() {

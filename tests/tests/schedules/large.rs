@@ -1,6 +1,7 @@
 //! Sizes at their bounds, and what cannot be stored.
 
 use tests::lab::Side;
+use tests::lab::dice::Dice;
 use tests::lab::road::Road;
 use tests::lab::words::{add, collection, create, merge, put};
 
@@ -9,6 +10,11 @@ use super::{n, shop};
 /// A value of so many bytes.
 fn padded(bytes: usize) -> String {
     format!(r#"{{"p":"{}"}}"#, "x".repeat(bytes))
+}
+
+/// The same, of bytes that no compression makes much fewer.
+fn noise(bytes: usize) -> String {
+    format!(r#"{{"p":"{}"}}"#, Dice::new(bytes as u64).noise(bytes))
 }
 
 /// `600-in-one-revision`: cut after the first 256; visible together all the same.
@@ -48,8 +54,8 @@ fn sixty_four_kbit() {
     lab.road = Road { rate: 8_000, delay_ms: 50 };
     lab.cut(0);
     lab.converge(60_000);
-    let begin = (lab.now_ms, lab.trace.len());
-    lab.in_cloud(vec![put("orders", "a", &padded(1024 * 1024 - 100))]);
+    let (begin, before) = ((lab.now_ms, lab.trace.len()), lab.brought);
+    lab.in_cloud(vec![put("orders", "a", &noise(1024 * 1024 - 100))]);
     lab.pass(1_000);
     lab.write(0, vec![add("tally", "1", "n", -1)]);
     lab.converge(200_000);
@@ -57,6 +63,27 @@ fn sixty_four_kbit() {
     assert!(lab.ends.is_empty());
     let batches = lab.trace[begin.1..].iter().filter(|line| line.contains("says Batch")).count();
     assert!(batches <= 3, "{batches} batches");
+    assert!(lab.brought.bytes[1] - before.bytes[1] < 1024 * 1024 + 10_000, "{:?}", lab.brought);
+    assert_eq!(lab.brought.records - before.records, 2);
+}
+
+/// The same up: the largest write takes 262 s, and what the node has to say meanwhile waits behind it.
+#[test]
+fn sixty_four_kbit_up() {
+    let mut lab = shop(&["lyon"]);
+    lab.road = Road { rate: 8_000, delay_ms: 50 };
+    lab.cut(0);
+    lab.converge(60_000);
+    let (begin_ms, before) = (lab.now_ms, lab.brought);
+    lab.write(0, vec![create("orders", "a", &noise(1024 * 1024 - 100)), create("orders", "b", &noise(1024 * 1024 - 200))]);
+    lab.pass(1_000);
+    lab.in_cloud(vec![add("tally", "1", "n", -1)]);
+    assert!(lab.run(400_000, |lab| lab.cloud.value("orders", "b").is_some()));
+    assert!(lab.now_ms - begin_ms > 260_000, "the link is as slow as it should be");
+    assert!(lab.ends.is_empty());
+    assert!(lab.brought.bytes[0] - before.bytes[0] < 2 * 1024 * 1024 + 10_000, "{:?}", lab.brought);
+    assert_eq!(lab.brought.writes - before.writes, 1);
+    lab.converge(400_000);
 }
 
 /// `was-4MiB`: every old value is as large as may be, and the write still fits a frame.

@@ -1,0 +1,102 @@
+//! A link that is up 10 s in every 60 s at 1 Mbit/s (guarantee 12), with back-off and session numbers as they are: each period
+//! brings the node further, and nothing that was acknowledged comes again.
+
+use tests::lab::dice::Dice;
+use tests::lab::road::Road;
+use tests::lab::words::{create, put};
+use tests::lab::{Brought, Lab};
+
+use super::shop;
+
+const MBIT: Road = Road { rate: 125_000, delay_ms: 50 };
+const UP_MS: u64 = 10_000;
+const DOWN_MS: u64 = 50_000;
+
+fn noise(seed: u64, bytes: usize) -> String {
+    format!(r#"{{"p":"{}"}}"#, Dice::new(seed).noise(bytes))
+}
+
+/// A shop in sync over such a link, which has just gone.
+fn dark(seed: u64) -> Lab {
+    let mut lab = shop(&["lyon"]);
+    lab.road = MBIT;
+    lab.back_off(0, seed);
+    lab.cut(0);
+    lab.converge(60_000);
+    lab.brought = Brought::default();
+    lab.darken(0, DOWN_MS);
+    lab
+}
+
+/// One period; what came in it.
+fn period(lab: &mut Lab) -> Brought {
+    let before = lab.brought;
+    lab.pass(DOWN_MS + UP_MS);
+    lab.darken(0, DOWN_MS);
+    let after = lab.brought;
+    let bytes = [after.bytes[0] - before.bytes[0], after.bytes[1] - before.bytes[1]];
+    Brought { bytes, records: after.records - before.records, writes: after.writes - before.writes }
+}
+
+fn cursor(lab: &mut Lab) -> proto::ids::Position {
+    lab.edges[0].reader().status().unwrap().cursor.unwrap().position
+}
+
+/// 4 MB down and 3 MB up: four windows of the largest and more, each way.
+#[test]
+fn ten_seconds_in_every_sixty_drain() {
+    for seed in 1..=3 {
+        let mut lab = dark(seed);
+        for part in 0..40 {
+            lab.in_cloud((0..100).map(|at| put("orders", &format!("{part}-{at}"), &noise(part * 100 + at, 900))).collect());
+        }
+        for at in 0..300 {
+            lab.write(0, vec![create("sales", &format!("s{at}"), &noise(at, 9_900))]);
+        }
+        let (records, writes) = (4_000 + 300, 300);
+        let (mut at, mut session, mut taken, mut periods) = (cursor(&mut lab), lab.edges[0].session(), 0, 0);
+        while taken < writes || lab.edges[0].pending() > 0 || lab.brought.records < records {
+            let came = period(&mut lab);
+            periods += 1;
+            assert!(came.records + came.writes > 0, "seed {seed}: period {periods} brought nothing: {came:?}");
+            taken += came.writes;
+            let now = cursor(&mut lab);
+            assert!(now >= at, "seed {seed}: the cursor went from {at:?} back to {now:?}");
+            at = now;
+            let number = lab.edges[0].session();
+            assert!(number > session, "seed {seed}: 50 s are longer than the silence that ends a session");
+            session = number;
+            assert!(periods < 60, "seed {seed}: {:?} after {periods} periods", lab.brought);
+        }
+        // What was durable never came again: each record once, each write once.
+        assert_eq!((lab.brought.records, lab.brought.writes), (records, writes), "seed {seed}");
+        // What was on its way when the link went is sent again: less than a window each time.
+        let needed = [3_000_000, 7_000_000];
+        for way in [0, 1] {
+            let again = lab.brought.bytes[way].saturating_sub(needed[way]);
+            assert!(again < periods * 128 * 1024 + needed[way] / 10, "seed {seed}, way {way}: {again} bytes in {periods} periods");
+        }
+        println!("seed {seed}: {periods} periods, {:?}", lab.brought);
+        lab.pass(DOWN_MS);
+        lab.converge(60_000);
+    }
+}
+
+/// The largest record there is takes 8.4 s of the ten, and whoever connects late has to wait for a better time.
+#[test]
+fn the_largest_record_passes_in_ten_seconds() {
+    for seed in 1..=3 {
+        let mut lab = dark(seed);
+        lab.in_cloud(vec![put("orders", "a", &noise(seed, 1024 * 1024 - 100))]);
+        lab.write(0, vec![create("sales", "a", &noise(seed, 1024 * 1024 - 100))]);
+        let mut periods = 0;
+        while lab.edges[0].pending() > 0 || lab.brought.records < 2 {
+            let came = period(&mut lab);
+            periods += 1;
+            println!("seed {seed}: {came:?}");
+            assert!(periods < 60, "seed {seed}: {:?}", lab.brought);
+        }
+        lab.pass(DOWN_MS);
+        lab.converge(60_000);
+    }
+}
