@@ -18,4 +18,5 @@ pub mod problem;
 mod refusals;
 pub mod reserve;
 pub mod shapes;
+mod stream;
 pub mod watch;

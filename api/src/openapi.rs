@@ -3,6 +3,9 @@
 //! What a handler alone knows stands beside it: its path, its own parameters, its body, its good answers. What follows from
 //! rules that hold for many paths is added here, once: `parameters` the bounds of what paths and queries name and the headers,
 //! `bodies` those of what is sent, `refusals` the problems by status, `shapes` what the derived schemas cannot say.
+//!
+//! A hub serves the text that was generated and committed ([`CLOUD`], [`EDGE`]): the code that generates it is ten times as long
+//! and would be shipped for this one answer. A test compares the two.
 
 mod bodies;
 mod parameters;
@@ -16,6 +19,20 @@ use crate::http::devices::{declared, models, twins};
 use crate::http::{access, bulk, cloud as cloud_paths, collections, conflicts, edge as edge_paths, observe, records, watch, writes};
 use crate::shapes::{CloudStatus, EdgeStatus};
 
+/// What cloudhub serves, but for its version.
+pub(crate) const CLOUD: &str = include_str!("openapi/cloud.json");
+
+/// What edgehub serves, but for its version.
+pub(crate) const EDGE: &str = include_str!("openapi/edge.json");
+
+/// The place of the version in a text that is kept.
+const VERSION: &str = r#""version":"""#;
+
+/// A kept description, of a hub of this version.
+pub(crate) fn of_version(kept: &str, version: &str) -> String {
+    kept.replacen(VERSION, &format!(r#""version":"{version}""#), 1)
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Tombolo", description = "Records on the cloud and at the edge: the same paths on both."),
@@ -25,7 +42,7 @@ use crate::shapes::{CloudStatus, EdgeStatus};
         writes::show, writes::resend, writes::discard, conflicts::list, conflicts::show, conflicts::resolve, models::list, models::show, models::put, models::remove,
         declared::list, declared::show, declared::put, declared::remove, twins::show, twins::desire, watch::watch, observe::status,
         observe::healthz, observe::readyz,
-        observe::metrics, observe::openapi,
+        observe::metrics, observe::description,
     ),
     components(schemas(crate::problem::ProblemBody<'static>)),
 )]
@@ -66,12 +83,12 @@ enum Side {
     Edge,
 }
 
-/// What cloudhub serves.
+/// Generates what cloudhub serves.
 pub fn cloud() -> Value {
     complete(Both::openapi().merge_from(Cloud::openapi()), Side::Cloud)
 }
 
-/// What edgehub serves.
+/// Generates what edgehub serves.
 pub fn edge() -> Value {
     complete(Both::openapi().merge_from(Edge::openapi()), Side::Edge)
 }
@@ -79,6 +96,7 @@ pub fn edge() -> Value {
 fn complete(document: utoipa::openapi::OpenApi, side: Side) -> Value {
     // A description of texts, lists and maps always serialises; an empty one would fail every test of it.
     let mut document = serde_json::to_value(document).unwrap_or_default();
+    document["info"]["version"] = "".into();
     let status = if side == Side::Cloud { "CloudStatus" } else { "EdgeStatus" };
     document["paths"]["/v1/status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"] = reference(status);
     shapes::complete(&mut document);
@@ -135,4 +153,38 @@ fn members(value: &mut Value) -> impl Iterator<Item = (&str, &mut Value)> {
 
 fn reference(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// One operation and one schema a line, so that a change of one is a difference of one line.
+    fn lines(value: &Value, deep: usize) -> String {
+        match value.as_object().filter(|_| deep < 3) {
+            Some(members) => {
+                let members: Vec<_> =
+                    members.iter().map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), lines(value, deep + 1))).collect();
+                format!("{{\n{}\n}}", members.join(",\n"))
+            }
+            None => value.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_kept_descriptions_are_what_the_code_generates() {
+        for (name, fresh) in [("cloud.json", cloud()), ("edge.json", edge())] {
+            let fresh = lines(&fresh, 0) + "\n";
+            let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/openapi").join(name);
+            if std::env::var_os("TOMBOLO_BLESS").is_some() {
+                std::fs::write(&committed, &fresh).unwrap();
+            }
+            let kept = std::fs::read_to_string(&committed).unwrap();
+            assert!(kept == fresh, "src/openapi/{name} is stale; write it anew: TOMBOLO_BLESS=1 cargo test -p api --lib openapi");
+            assert_eq!(kept.matches(VERSION).count(), 1, "one place for the version in {name}");
+        }
+    }
 }

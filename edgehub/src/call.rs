@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::client::exchange;
 use bytes::Bytes;
 use http::{Method, Request, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -77,7 +76,7 @@ pub(crate) async fn call<T: DeserializeOwned>(
     body: &impl Serialize,
 ) -> Result<T, CallError> {
     let text = serde_json::to_vec(body).map_err(|error| answer(server, error))?;
-    let (status, text) = tokio::time::timeout(DEADLINE, exchange(server, tls, path, text))
+    let (status, text) = tokio::time::timeout(DEADLINE, post(server, tls, path, text))
         .await
         .map_err(|_| unreachable(server, format!("no answer within {} s", DEADLINE.as_secs())))??;
     if status.is_success() {
@@ -93,41 +92,21 @@ struct Problem {
     detail: String,
 }
 
-async fn exchange(server: &HostPort, tls: Arc<ClientConfig>, path: &str, body: Vec<u8>) -> Result<(http::StatusCode, Bytes), CallError> {
+async fn post(server: &HostPort, tls: Arc<ClientConfig>, path: &str, body: Vec<u8>) -> Result<(http::StatusCode, Bytes), CallError> {
     let proxy = Proxy::of_environment(server).map_err(|error| unreachable(server, error))?;
     let (tcp, _) = proxy::open(server, proxy.as_ref(), Instant::now() + DEADLINE).await.map_err(|error| unreachable(server, error))?;
     let name = server.server_name().ok_or_else(|| unreachable(server, "its name is not valid"))?;
     let stream = TlsConnector::from(tls).connect(name, tcp).await.map_err(|error| broken(server, error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(server, error))?;
     let request = Request::builder()
         .method(Method::POST)
         .uri(path)
         .header(header::HOST, server.to_string())
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
+        .body(Bytes::from(body))
         .map_err(|error| unreachable(server, error))?;
-    let asked = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        Ok::<_, hyper::Error>((status, body))
-    };
-    tokio::pin!(asked);
-    let mut connection = std::pin::pin!(connection);
-    let answered = tokio::select! {
-        biased;
-        answered = &mut asked => answered,
-        ended = &mut connection => match ended {
-            Ok(()) => asked.await,
-            Err(error) => Err(error),
-        },
-    };
-    match answered {
-        Ok((status, Ok(body))) => Ok((status, body.to_bytes())),
-        Ok((_, Err(error))) => Err(answer(server, error)),
-        Err(error) => Err(hyper_problem(server, &error)),
-    }
+    let (head, body) =
+        exchange(Box::new(stream), request, Some(MAX_ANSWER)).await.map_err(|error| hyper_problem(server, &error))?;
+    Ok((head.status, body.map_err(|reason| answer(server, reason))?))
 }
 
 /// In TLS 1.3 the link port's demand for a certificate arrives only with the first read.

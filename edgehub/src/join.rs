@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub fn join(options: JoinOptions) -> anyhow::Result<Joined> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let clock: CertificateClock = Arc::new(join_time);
-    let identity = runtime.block_on(join_now(&options, &clock))?;
+    let identity = runtime.block_on(Box::pin(join_now(&options, &clock)))?;
     // Said on the command line: `edgehub run` is to know it.
     if options.transport != Transport::default() {
         config_file::write_transport(&options.data, options.transport)?;

@@ -37,11 +37,12 @@ pub fn run(config: RunConfig) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start")?;
-    let result = runtime.block_on(async {
+    // Boxed: see api's `block_on`.
+    let result = runtime.block_on(Box::pin(async {
         // A damaged database is closed, and opened again as what could be saved from it.
         while Node::start(config.clone()).await? == Ended::Damaged {}
         Ok(())
-    });
+    }));
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }

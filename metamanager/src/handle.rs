@@ -84,12 +84,11 @@ impl Metamanager {
 
     /// Commits a write; returns when it is durable.
     pub fn commit(&self, write: LocalWrite) -> Result<Committed, WriteError> {
-        let (reply, answer) = sync_channel(1);
-        let reply = Box::new(move |result| drop(reply.send(result)));
-        if self.shared.commands.send(Command::Write(write, reply)).is_err() {
+        let (reply, answer) = answer();
+        if self.shared.commands.send(Command::Write(write, Box::new(reply))).is_err() {
             return Err(Refusal::Closed.into());
         }
-        answer.recv().unwrap_or_else(|_| Err(Refusal::Closed.into()))
+        answer().unwrap_or_else(|| Err(Refusal::Closed.into()))
     }
 
     /// Commits a write and calls `reply` on the writer's thread when it is durable or refused. Never blocks: when too
@@ -120,9 +119,9 @@ impl Metamanager {
 
     /// Runs something on the writer and waits for its result; none when the database is closed.
     pub fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Store, Now) -> T + Send + 'static) -> Option<T> {
-        let (reply, answer) = sync_channel(1);
-        self.run_then(work, move |value| drop(reply.send(value)));
-        answer.recv().ok()
+        let (reply, answer) = answer();
+        self.run_then(work, reply);
+        answer()
     }
 
     pub(crate) fn was_unclean(&self) -> bool {
@@ -202,6 +201,23 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// An answer to give, and how to wait for it: none where whoever should have given it is gone. The value goes beside the channel,
+/// so that the program holds the code of one channel and not that of one for each type of answer.
+fn answer<T: Send + 'static>() -> (impl FnOnce(T) + Send + 'static, impl FnOnce() -> Option<T>) {
+    let (given, wait) = sync_channel::<()>(1);
+    let here = Arc::new(Mutex::new(None));
+    let there = Arc::clone(&here);
+    let give = move |value| {
+        *there.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        let _ = given.send(());
+    };
+    let take = move || {
+        wait.recv().ok()?;
+        here.lock().unwrap_or_else(PoisonError::into_inner).take()
+    };
+    (give, take)
 }
 
 /// The writer's life. What the connections keep of the file serves a busy node; one that is at rest for [`CALM`] gives

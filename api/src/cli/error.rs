@@ -74,7 +74,8 @@ pub fn block_on<F: Future<Output = Result<(), CliError>>>(verb: F) -> Result<(),
         .enable_all()
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
-    let result = runtime.block_on(verb);
+    // Boxed: the runtime would have a copy of the whole verb for each of its ways to poll it.
+    let result = runtime.block_on(Box::pin(verb));
     runtime.shutdown_background();
     result
 }

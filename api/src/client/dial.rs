@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use super::ClientError;
 use super::limits;
 use crate::config::HostPort;
+use crate::stream::Stream;
 
 /// Where a hub is.
 #[derive(Debug, Clone)]
@@ -25,10 +25,6 @@ pub(super) enum Place {
 
 /// The port of the cloud's API where none is named.
 pub const API_PORT: u16 = 10002;
-
-/// Any byte stream.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Place {
     /// The hub as messages name it.

@@ -39,7 +39,7 @@ async fn echo(request: http::Request<Incoming>) -> Result<Response<Full<Bytes>>,
     Ok(Response::builder().status(status).body(Full::new(text.into())).unwrap())
 }
 
-async fn serve<S: dial::Stream + 'static>(stream: S) {
+async fn serve<S: Stream + 'static>(stream: S) {
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(echo)).await;
 }
 

@@ -26,7 +26,7 @@ use crate::shapes::{AppliedCollection, JoinToken, JoinTokenRequest, NewJoinToken
 
 /// The cloud's whole API.
 pub fn router<H: CloudAdmin>(hub: Arc<H>, options: ServerOptions) -> Router {
-    cloud_routes::<H>().finish(hub, options, crate::openapi::cloud)
+    cloud_routes::<H>().finish(hub, options, crate::openapi::CLOUD)
 }
 
 pub(super) async fn whole(request: Request) -> Result<(HeaderMap, Vec<u8>), Problem> {

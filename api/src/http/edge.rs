@@ -21,7 +21,7 @@ use crate::shapes::{Object, QueryBody, Verified, VerifyRequest, quote};
 
 /// The edge's whole API.
 pub fn router<H: EdgeAdmin>(hub: Arc<H>, options: ServerOptions) -> Router {
-    edge_routes::<H>().finish(hub, options, crate::openapi::edge)
+    edge_routes::<H>().finish(hub, options, crate::openapi::EDGE)
 }
 
 /// Writes that have no outcome yet, in order.

@@ -83,7 +83,8 @@ pub struct OwnHosts {
 pub(crate) struct App<H> {
     pub(crate) hub: Arc<H>,
     pub(crate) options: ServerOptions,
-    pub(crate) describe: fn() -> serde_json::Value,
+    /// The hub's description, as it is kept.
+    pub(crate) description: &'static str,
     pub(crate) ids: headers::RequestIds,
     /// Answers by class of status, 1xx to 5xx.
     pub(crate) answered: [AtomicU64; 5],
@@ -106,11 +107,11 @@ impl<H: Hub> Routes<H> {
         self
     }
 
-    pub(crate) fn finish(self, hub: Arc<H>, options: ServerOptions, describe: fn() -> serde_json::Value) -> Router {
+    pub(crate) fn finish(self, hub: Arc<H>, options: ServerOptions, description: &'static str) -> Router {
         let app = Arc::new(App {
             hub,
             options,
-            describe,
+            description,
             ids: headers::RequestIds::new(),
             answered: Default::default(),
             watches: Default::default(),
@@ -155,7 +156,7 @@ pub(crate) fn shared<H: Watched>() -> Routes<H> {
         .add("/healthz", get(observe::healthz))
         .add("/readyz", get(observe::readyz::<H>))
         .add("/metrics", get(observe::metrics::<H>))
-        .add("/openapi.json", get(observe::openapi::<H>))
+        .add("/openapi.json", get(observe::description::<H>))
 }
 
 /// A path that the two hubs serve with different methods.

@@ -12,6 +12,7 @@ use super::answer::{self, Answer};
 use super::query::Query;
 use crate::hub::{Hub, Origin};
 use crate::metrics::{BUILD_INFO, HTTP_REQUESTS, MetricsWriter, WATCHES, WATCHES_CUT};
+use crate::openapi;
 
 /// What the hub is doing.
 #[utoipa::path(
@@ -64,8 +65,6 @@ pub(crate) async fn metrics<H: Hub>(State(app): State<Shared<H>>, _origin: Origi
     get, path = "/openapi.json", tag = "status", operation_id = "openapi",
     responses((status = 200, body = Object, description = "OpenAPI 3.1")),
 )]
-pub(crate) async fn openapi<H: Hub>(State(app): State<Shared<H>>) -> Result<Response, crate::problem::Problem> {
-    let mut described = (app.describe)();
-    described["info"]["version"] = app.options.version.into();
-    answer::json(StatusCode::OK, &described)
+pub(crate) async fn description<H: Hub>(State(app): State<Shared<H>>) -> Response {
+    answer::json_bytes(StatusCode::OK, openapi::of_version(app.description, app.options.version).into())
 }

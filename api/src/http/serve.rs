@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -23,6 +22,7 @@ use tower::Service;
 use super::stall::Stalling;
 use crate::hub::Peer;
 use crate::limits::{CONNECTIONS, DRAIN_TIME, HANDSHAKE_TIME, HEADER_BYTES, HEADER_TIME, WATCH_END};
+use crate::stream::Stream;
 
 /// Where a router is served.
 pub enum Listening {
@@ -156,10 +156,10 @@ async fn accept(listening: &Listening, room: &Arc<Semaphore>) -> io::Result<Conn
 impl Connection {
     async fn run(self, router: Router, stop: watch::Receiver<bool>) {
         match self.socket {
-            Socket::Tcp(stream) => http(stream, self.peer, router, stop).await,
-            Socket::Unix(stream) => http(stream, self.peer, router, stop).await,
+            Socket::Tcp(stream) => http(Box::new(stream), self.peer, router, stop).await,
+            Socket::Unix(stream) => http(Box::new(stream), self.peer, router, stop).await,
             Socket::Tls(stream, acceptor) => match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => http(stream, self.peer, router, stop).await,
+                Ok(Ok(stream)) => http(Box::new(stream), self.peer, router, stop).await,
                 Ok(Err(error)) => tracing::debug!(peer = ?self.peer, "TLS handshake failed: {error}"),
                 Err(_) => tracing::debug!(peer = ?self.peer, "TLS handshake took too long"),
             },
@@ -167,10 +167,7 @@ impl Connection {
     }
 }
 
-pub(super) async fn http<S>(stream: S, peer: Peer, router: Router, mut stop: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(super) async fn http(stream: Box<dyn Stream>, peer: Peer, router: Router, mut stop: watch::Receiver<bool>) {
     let stopping = Stopping { stop: stop.clone(), watched: Arc::default() };
     let watched = stopping.watched.clone();
     let service = service_fn(move |mut request: http::Request<Incoming>| {

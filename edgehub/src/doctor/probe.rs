@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use api::client::exchange;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, header};
-use http_body_util::Empty;
-use hyper_util::rt::TokioIo;
-use jiff::fmt::rfc2822::DateTimeParser;
 use rustls::ClientConfig;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -276,24 +274,13 @@ async fn https(server: &HostPort, tls: Arc<ClientConfig>) -> Result<Found, Troub
         let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
         io.map_or_else(|| Trouble::Foreign(error.to_string()), Trouble::of)
     };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let request = Request::get("/healthz").header(header::HOST, server.to_string()).body(Empty::<Bytes>::new());
+    let request = Request::get("/healthz").header(header::HOST, server.to_string()).body(Bytes::new());
     let request = request.map_err(|error| Trouble::Foreign(error.to_string()))?;
-    let mut connection = std::pin::pin!(connection);
-    let mut asked = std::pin::pin!(sender.send_request(request));
-    let response = tokio::select! {
-        biased;
-        answered = &mut asked => answered,
-        ended = &mut connection => match ended {
-            Ok(()) => asked.await,
-            Err(error) => Err(error),
-        },
-    };
-    let response = response.map_err(broken)?;
-    let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-    let hub_ms = date.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok()).map(|time| time.as_millisecond());
-    match response.status().as_u16() {
-        200 => Ok(Found { shown, hub_ms: hub_ms.and_then(|ms| u64::try_from(ms).ok()) }),
+    let (head, _) = exchange(Box::new(stream), request, None).await.map_err(broken)?;
+    let date = head.headers.get(header::DATE).and_then(|date| date.to_str().ok());
+    let hub_ms = date.and_then(|date| httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok());
+    match head.status.as_u16() {
+        200 => Ok(Found { shown, hub_ms: hub_ms.and_then(|since| u64::try_from(since.as_millis()).ok()) }),
         status => Err(Trouble::Foreign(format!("it answers HTTP {status} where a hub's API says that it lives"))),
     }
 }

@@ -194,7 +194,7 @@ async fn who_reads_nothing_is_cut_off() {
     api.hub.fill(20_000);
     let (stop, stopping) = watch::channel(false);
     let router = api.router.clone();
-    let task = tokio::spawn(super::super::serve::http(near, Peer::Unix, router, stopping));
+    let task = tokio::spawn(super::super::serve::http(Box::new(near), Peer::Unix, router, stopping));
     far.write_all(b"GET /v1/watch?since=0 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let mut start = [0; 1_000];
     far.read_exact(&mut start).await.unwrap();
