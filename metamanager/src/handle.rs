@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use proto::clock::Now;
@@ -203,21 +203,54 @@ impl Drop for Shared {
     }
 }
 
-/// An answer to give, and how to wait for it: none where whoever should have given it is gone. The value goes beside the channel,
-/// so that the program holds the code of one channel and not that of one for each type of answer.
+/// An answer to give, and how to wait for it: none where whoever should have given it is gone. (A channel would be compiled anew,
+/// in all the ways in which one can be used, for each type of answer.)
 fn answer<T: Send + 'static>() -> (impl FnOnce(T) + Send + 'static, impl FnOnce() -> Option<T>) {
-    let (given, wait) = sync_channel::<()>(1);
-    let here = Arc::new(Mutex::new(None));
-    let there = Arc::clone(&here);
-    let give = move |value| {
-        *there.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-        let _ = given.send(());
-    };
-    let take = move || {
-        wait.recv().ok()?;
-        here.lock().unwrap_or_else(PoisonError::into_inner).take()
-    };
-    (give, take)
+    let slot = Arc::new(Slot { answer: Mutex::new(Answer::Waiting), bell: Condvar::new() });
+    let giver = Giver(Arc::clone(&slot));
+    (move |value| giver.0.put(Answer::Given(value)), move || slot.take())
+}
+
+enum Answer<T> {
+    Waiting,
+    Given(T),
+    Nobody,
+}
+
+struct Slot<T> {
+    answer: Mutex<Answer<T>>,
+    bell: Condvar,
+}
+
+impl<T> Slot<T> {
+    /// The first one counts.
+    fn put(&self, answer: Answer<T>) {
+        let mut here = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*here, Answer::Waiting) {
+            *here = answer;
+            self.bell.notify_one();
+        }
+    }
+
+    fn take(&self) -> Option<T> {
+        let mut here = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        while matches!(*here, Answer::Waiting) {
+            here = self.bell.wait(here).unwrap_or_else(PoisonError::into_inner);
+        }
+        match std::mem::replace(&mut *here, Answer::Nobody) {
+            Answer::Given(value) => Some(value),
+            Answer::Waiting | Answer::Nobody => None,
+        }
+    }
+}
+
+/// Whoever should give the answer; when it goes, nobody will.
+struct Giver<T>(Arc<Slot<T>>);
+
+impl<T> Drop for Giver<T> {
+    fn drop(&mut self) {
+        self.0.put(Answer::Nobody);
+    }
 }
 
 /// The writer's life. What the connections keep of the file serves a busy node; one that is at rest for [`CALM`] gives

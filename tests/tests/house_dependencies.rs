@@ -168,7 +168,7 @@ fn the_edge_binary_has_no_server_in_it() {
 #[test]
 fn proto_stays_pure() {
     let found = compiled_into("proto");
-    for name in ["tokio", "mio", "socket2", "rusqlite", "rustls", "getrandom", "tracing", "jiff"] {
+    for name in ["tokio", "mio", "socket2", "rusqlite", "rustls", "getrandom", "tracing", "time"] {
         assert!(!found.contains(name), "proto depends on {name}");
     }
 }

@@ -13,7 +13,13 @@ use data_encoding::HEXLOWER;
 use proto::names::NodeName;
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::oid_registry::{
+    OID_X509_COMMON_NAME, OID_X509_COUNTRY_NAME, OID_X509_LOCALITY_NAME, OID_X509_ORGANIZATION_NAME, OID_X509_ORGANIZATIONAL_UNIT,
+    OID_X509_STATE_OR_PROVINCE_NAME,
+};
+use x509_parser::prelude::{GeneralName, X509Name};
+
+use crate::certificate::Certificate;
 
 const NODE_URI: &str = "urn:tombolo:node:";
 
@@ -152,18 +158,15 @@ impl CertificateFacts {
     /// # Errors
     /// [`CertificateError::Unreadable`].
     pub fn read(certificate: &CertificateDer<'_>) -> Result<Self, CertificateError> {
-        let unreadable = |error: &dyn fmt::Display| CertificateError::Unreadable(error.to_string());
-        let (_, parsed) = X509Certificate::from_der(certificate).map_err(|e| unreadable(&e))?;
-        let names = parsed.subject_alternative_name().map_err(|e| unreadable(&e))?;
-        let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+        let parts = Certificate::read(certificate).map_err(|error| CertificateError::Unreadable(error.to_string()))?;
         Ok(Self {
-            serial: Serial::new(parsed.raw_serial()),
-            issuer: parsed.issuer().to_string(),
-            not_before: at(parsed.validity().not_before.timestamp()),
-            not_after: at(parsed.validity().not_after.timestamp()),
-            hosts: names.iter().filter_map(host).collect(),
-            node: one_node(names),
-            public_key: parsed.public_key().raw.to_vec(),
+            serial: Serial::new(parts.serial),
+            issuer: in_words(&parts.issuer),
+            not_before: at(parts.validity.not_before.timestamp()),
+            not_after: at(parts.validity.not_after.timestamp()),
+            hosts: parts.names.iter().filter_map(host).collect(),
+            node: one_node(&parts.names),
+            public_key: parts.public_key.to_vec(),
         })
     }
 
@@ -184,6 +187,24 @@ impl NodeIdentity {
         let name = facts.node.ok_or(CertificateError::NoNode)?;
         Ok(Self { name, serial: facts.serial, not_after: facts.not_after })
     }
+}
+
+/// `CN=Example Root, O=Example`. The parser's own way to write a name carries a table of every identifier that was ever given out.
+fn in_words(name: &X509Name<'_>) -> String {
+    let known = [
+        (OID_X509_COMMON_NAME, "CN"),
+        (OID_X509_ORGANIZATION_NAME, "O"),
+        (OID_X509_ORGANIZATIONAL_UNIT, "OU"),
+        (OID_X509_LOCALITY_NAME, "L"),
+        (OID_X509_STATE_OR_PROVINCE_NAME, "ST"),
+        (OID_X509_COUNTRY_NAME, "C"),
+    ];
+    let parts = name.iter_attributes().map(|part| {
+        let kind = known.iter().find(|(kind, _)| kind == part.attr_type());
+        let kind = kind.map_or_else(|| part.attr_type().to_id_string(), |(_, short)| (*short).to_owned());
+        format!("{kind}={}", part.as_str().unwrap_or("?"))
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn at(seconds: i64) -> SystemTime {
@@ -249,6 +270,7 @@ mod tests {
     fn facts_are_read_and_renewal_is_due_at_two_thirds() {
         let facts = CertificateFacts::read(&certificate(&[])).unwrap();
         assert_eq!(facts.hosts.into_iter().collect::<Vec<_>>(), ["10.0.0.7", "hub.example"]);
+        assert_eq!(facts.issuer, "CN=rcgen self signed cert");
         let sixty_days = Duration::from_secs(60 * 86_400);
         let facts = CertificateFacts::read(&certificate(&[])).unwrap();
         assert_eq!(facts.renew_at(), facts.not_before + sixty_days);

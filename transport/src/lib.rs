@@ -20,6 +20,7 @@
 pub mod address;
 pub mod admission;
 pub mod any;
+mod certificate;
 pub mod counters;
 pub mod dial;
 pub mod identity;

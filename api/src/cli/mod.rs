@@ -15,6 +15,7 @@ mod in_words;
 mod input;
 mod list;
 mod pairs;
+mod progress;
 mod record;
 mod table;
 #[cfg(test)]

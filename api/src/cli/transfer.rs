@@ -1,24 +1,20 @@
 //! `record import` and `record export`: whole collections, streamed.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use http::Method;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::input::Source;
+use super::progress::Progress;
 use super::table::cell_at;
 use super::{CliError, Console, Format, OutputArgs};
 use crate::client::{Client, ClientError, Request, Upload};
-
-/// A progress bar that is redrawn more often costs more than the work.
-const REDRAW: Duration = Duration::from_millis(100);
 
 /// What an import does with a record that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -141,39 +137,4 @@ impl Export {
         std::fs::rename(&part, &file).map_err(unwritable)?;
         console.line(&format!("{records} records written to {}", file.display()))
     }
-}
-
-/// A progress bar on standard error, when that is a terminal.
-struct Progress {
-    drawn: ProgressBar,
-    moved: Arc<AtomicU64>,
-}
-
-impl Progress {
-    /// `moved` counts the bytes; `length` is where it will end, if that is known.
-    fn start(length: Option<u64>, moved: Arc<AtomicU64>) -> Self {
-        let drawn = match (std::io::stderr().is_terminal(), length) {
-            (false, _) => ProgressBar::hidden(),
-            (true, Some(length)) => ProgressBar::new(length).with_style(style("{bar:30} {bytes}/{total_bytes} {bytes_per_sec}")),
-            (true, None) => ProgressBar::new_spinner().with_style(style("{spinner} {bytes} {bytes_per_sec}")),
-        };
-        Self { drawn, moved }
-    }
-
-    /// Redraws while `work` goes on, and disappears with it.
-    async fn during<F: Future>(&self, work: F) -> F::Output {
-        let mut work = std::pin::pin!(work);
-        loop {
-            if let Ok(done) = tokio::time::timeout(REDRAW, work.as_mut()).await {
-                self.drawn.finish_and_clear();
-                return done;
-            }
-            self.drawn.set_position(self.moved.load(Ordering::Relaxed));
-            self.drawn.tick();
-        }
-    }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use jiff::Timestamp;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -15,6 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::LogFormat;
 use super::fold::{Fold, Written};
 use super::line::{Line, Words};
+use crate::shapes::Time;
 
 /// Writes events as lines, folded.
 pub(super) struct Lines {
@@ -142,7 +142,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         }
         fields.append(&mut said.fields);
         let about = event.metadata();
-        self.shared.take(Line { at: Timestamp::now(), level: *about.level(), target: about.target(), message: said.message, fields });
+        self.shared.take(Line { at: Time::now(), level: *about.level(), target: about.target(), message: said.message, fields });
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tracing::Level;
 use tracing::field::{Field, Visit};
+
+use crate::shapes::Time;
 
 /// Text for people or JSON for collectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -31,7 +32,7 @@ impl fmt::Display for LogFormat {
 /// What an event or a span says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
-    pub(super) at: Timestamp,
+    pub(super) at: Time,
     pub(super) level: Level,
     pub(super) target: &'static str,
     pub(super) message: String,
@@ -54,7 +55,7 @@ impl Line {
     }
 
     fn text(&self, repeated: Option<u64>) -> String {
-        let mut text = format!("{:.3} {:>5} {}: ", self.at, self.level, self.target);
+        let mut text = format!("{} {:>5} {}: ", self.at, self.level, self.target);
         push_clean(&mut text, &self.message);
         for (name, value) in &self.fields {
             let _ = write!(text, " {name}=");
@@ -74,7 +75,7 @@ impl Line {
 
     fn json(&self, repeated: Option<u64>) -> String {
         let mut members = Map::new();
-        members.insert("time".into(), format!("{:.3}", self.at).into());
+        members.insert("time".into(), self.at.to_string().into());
         members.insert("level".into(), self.level.as_str().to_lowercase().into());
         members.insert("target".into(), self.target.into());
         members.insert("message".into(), self.message.clone().into());
@@ -90,7 +91,7 @@ impl Line {
 
     #[cfg(test)]
     pub(super) fn sample(message: &str) -> Self {
-        Self { at: Timestamp::UNIX_EPOCH, level: Level::INFO, target: "t", message: message.to_owned(), fields: Vec::new() }
+        Self { at: Time(0), level: Level::INFO, target: "t", message: message.to_owned(), fields: Vec::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cloudhub ca`: the authority that signs the hub's and the nodes' certificates.
 
 use api::cli::{CliError, Console, Format, OutputArgs, describe};
+use api::shapes::Time;
 use clap::Subcommand;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -46,8 +47,8 @@ fn facts(pem: &str) -> Result<Value, String> {
 }
 
 fn time(time: &ASN1Time) -> Result<String, String> {
-    let at = jiff::Timestamp::from_second(time.timestamp()).map_err(|error| format!("has an impossible date: {error}"))?;
-    Ok(format!("{at:.3}"))
+    let seconds = u64::try_from(time.timestamp()).map_err(|_| "has a date before 1970".to_owned())?;
+    Ok(Time(seconds.saturating_mul(1000)).to_string())
 }
 
 #[cfg(test)]

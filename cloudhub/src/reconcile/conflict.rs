@@ -3,6 +3,7 @@
 //! An `auto` row stands for one event. An `open` row gathers what happens to one record, kind and field until a person
 //! resolves it: the newest event stands in `fields`, those before it in `losers`, and deltas are summed.
 
+use api::shapes::Time;
 use proto::json::{Raw, Value};
 use proto::names::{CollectionName, Key};
 use proto::op::{Was, hash};
@@ -367,6 +368,5 @@ fn author(write: &Judged<'_>) -> String {
 
 /// UTC with milliseconds, as in every interface.
 pub(super) fn rfc3339(ms: u64) -> String {
-    let timestamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(jiff::Timestamp::MAX);
-    timestamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    Time(ms).to_string()
 }

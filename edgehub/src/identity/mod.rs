@@ -5,6 +5,7 @@
 //! - `ca.crt`: the hub's CA, and `node.crt`: this node's certificate with its chain;
 //! - `join.json`: the node's name and the hub's addresses. Written last: with it the machine is joined.
 
+mod key;
 mod time;
 
 use std::fmt;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use proto::names::NodeName;
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ use transport::tls::{
     CertificateClock, Credentials, TlsConfigError, api_client_config, api_server_config, certificates, link_client_config,
 };
 
+use key::Key;
+pub use key::KeyError;
 pub use time::{build_date, certificate_time};
 
 /// Why the machine's identity cannot be used or stored.
@@ -45,7 +47,7 @@ pub enum IdentityError {
     Answer(String),
     /// Key or signing request could not be made.
     #[error("no key could be made: {0}")]
-    Make(#[from] rcgen::Error),
+    Make(#[from] KeyError),
 }
 
 /// A joined machine's identity.
@@ -98,7 +100,7 @@ impl Identity {
         let key = load_or_make_key(&dir)?;
         let joined = Joined { node: answer.node.clone(), servers: answer.servers.clone() };
         let text = serde_json::to_string_pretty(&joined).map_err(|error| IdentityError::Answer(error.to_string()))?;
-        let parts = (answer.certificate.clone(), key.serialize_pem(), answer.ca.clone());
+        let parts = (answer.certificate.clone(), key.to_pem(), answer.ca.clone());
         let identity = Self::from_parts(&dir, joined, parts).map_err(|(_, why)| IdentityError::Answer(why))?;
         if !identity.ca.iter().any(|ca| sha256(ca) == ca_sha256) {
             return Err(IdentityError::Answer("its CA is not the one that the token names".to_owned()));
@@ -120,7 +122,7 @@ impl Identity {
         let joined = Joined { node: self.node.to_string(), servers: self.servers.clone() };
         let ca_path = self.dir.join("ca.crt");
         let ca = private_file::read(&ca_path)?.ok_or_else(|| content(&ca_path, "it is missing"))?;
-        let parts = (certificate.to_owned(), key.serialize_pem(), ca);
+        let parts = (certificate.to_owned(), key.to_pem(), ca);
         let renewed = Self::from_parts(&self.dir, joined, parts).map_err(|(_, why)| IdentityError::Answer(why))?;
         private_file::write(&self.dir.join("node.crt"), certificate.as_bytes())?;
         Ok(renewed)
@@ -210,8 +212,8 @@ impl Identity {
         if named != node {
             return Err(("node.crt", format!("it is the certificate of {named}, not of {node}")));
         }
-        let pair = KeyPair::from_pem(&key).map_err(|error| in_file("node.key")(&error))?;
-        if pair.subject_public_key_info() != facts.public_key {
+        let pair = Key::from_pem(&key).map_err(|error| in_file("node.key")(&error))?;
+        if pair.public_key() != facts.public_key {
             return Err(("node.crt", "it was made for another key than node.key".to_owned()));
         }
         Ok(Self { dir: dir.to_owned(), node, servers: joined.servers, certificate, credentials, facts, ca })
@@ -232,19 +234,18 @@ pub fn signing_request(data: &Path) -> Result<String, IdentityError> {
     request_for(&load_or_make_key(&data.join("pki"))?)
 }
 
-fn request_for(key: &KeyPair) -> Result<String, IdentityError> {
-    // Empty: the hub decides what the certificate says.
-    Ok(CertificateParams::default().serialize_request(key)?.pem()?)
+fn request_for(key: &Key) -> Result<String, IdentityError> {
+    Ok(key.request()?)
 }
 
-fn load_or_make_key(dir: &Path) -> Result<KeyPair, IdentityError> {
+fn load_or_make_key(dir: &Path) -> Result<Key, IdentityError> {
     let path = dir.join("node.key");
     if let Some(pem) = private_file::read(&path)? {
-        return KeyPair::from_pem(&pem).map_err(|error| content(&path, format!("it holds no private key ({error})")));
+        return Key::from_pem(&pem).map_err(|error| content(&path, format!("it holds no private key ({error})")));
     }
     private_file::create_dir(dir)?;
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    private_file::write(&path, key.serialize_pem().as_bytes())?;
+    let key = Key::generate()?;
+    private_file::write(&path, key.to_pem().as_bytes())?;
     Ok(key)
 }
 

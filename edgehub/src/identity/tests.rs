@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use rcgen::{BasicConstraints, CertificateSigningRequestParams, IsCa, Issuer, SanType, SerialNumber, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, KeyPair, IsCa, Issuer, SanType, SerialNumber, date_time_ymd};
 use transport::identity::node_uri;
 
 const DAY: Duration = Duration::from_secs(86_400);
