@@ -104,8 +104,7 @@ async fn post(server: &HostPort, tls: Arc<ClientConfig>, path: &str, body: Vec<u
         .header(header::CONTENT_TYPE, "application/json")
         .body(Bytes::from(body))
         .map_err(|error| unreachable(server, error))?;
-    let (head, body) =
-        exchange(Box::new(stream), request, Some(MAX_ANSWER)).await.map_err(|error| hyper_problem(server, &error))?;
+    let (head, body) = exchange(Box::new(stream), request, Some(MAX_ANSWER)).await.map_err(|error| hyper_problem(server, &error))?;
     Ok((head.status, body.map_err(|reason| answer(server, reason))?))
 }
 

@@ -39,8 +39,8 @@ pub use secret::Secret;
 pub use tls::trusting;
 pub use upload::Upload;
 
-pub use crate::stream::Stream;
 use crate::config::HostPort;
+pub use crate::stream::Stream;
 use answer::{Connection, in_time};
 use dial::Place;
 use request::RequestBody;

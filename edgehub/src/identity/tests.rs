@@ -3,7 +3,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, KeyPair, IsCa, Issuer, SanType, SerialNumber, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair, SanType, SerialNumber, date_time_ymd,
+};
 use transport::identity::node_uri;
 
 const DAY: Duration = Duration::from_secs(86_400);
