@@ -40,7 +40,7 @@ pub struct RunConfig {
 }
 
 /// `[link]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkConfig {
     /// The hub's link addresses, best first; empty before a join. A port is WebSocket's.
     pub servers: Vec<HostPort>,
@@ -52,8 +52,16 @@ pub struct LinkConfig {
     /// Bytes of both directions in a day (UTC), after which only control and writes pass; absent: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub daily_limit: Option<ByteSize>,
+    /// Large frames are sent compressed, where the hub knows it.
+    pub compression: bool,
     /// What the link runs over.
     pub transport: Transport,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self { servers: Vec::new(), quic_port: None, metered: false, daily_limit: None, compression: true, transport: Transport::default() }
+    }
 }
 
 /// What a link runs over.
@@ -202,6 +210,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "link.quic_port", variable: "EDGEHUB_LINK_QUIC_PORT", kind: Kind::Text },
     Setting { key: "link.metered", variable: "EDGEHUB_LINK_METERED", kind: Kind::Switch },
     Setting { key: "link.daily_limit", variable: "EDGEHUB_LINK_DAILY_LIMIT", kind: Kind::Text },
+    Setting { key: "link.compression", variable: "EDGEHUB_LINK_COMPRESSION", kind: Kind::Switch },
     Setting { key: "link.transport", variable: "EDGEHUB_LINK_TRANSPORT", kind: Kind::Text },
     Setting { key: "join.server", variable: "EDGEHUB_JOIN_SERVER", kind: Kind::Text },
     Setting { key: "join.token_file", variable: "EDGEHUB_JOIN_TOKEN_FILE", kind: Kind::Text },

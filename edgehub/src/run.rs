@@ -191,6 +191,7 @@ impl Node {
             volume: self.volume,
             outbox_grew: self.outbox_grew,
             metered: self.config.link.metered,
+            compression: self.config.link.compression,
             clock: self.clock,
         };
         let serves = self.config.listen.iter().any(is_open);

@@ -9,6 +9,7 @@ use crate::ids::{Cursor, DatabaseId, EpochStart, Position, Revision};
 use crate::names::{CollectionName, Key};
 use crate::op::{Hash, Outcome};
 
+mod compress;
 mod decode;
 mod encode;
 

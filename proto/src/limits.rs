@@ -3,6 +3,12 @@
 /// Largest frame on the link, bytes: a write of [`WRITE_BYTES`] with its old values fits, and a peer that
 /// announces more is cut off before anything is allocated.
 pub const FRAME_BYTES: usize = 4 * 1024 * 1024;
+/// Frames above this may be compressed, bytes: below it there is little to win, and every ACK would pay for the try.
+pub const COMPRESS_ABOVE: usize = 1024;
+/// What compressing has to save to be sent, as a part of the frame: an eighth. What saves less costs the receiver more.
+pub const COMPRESS_SAVES: usize = 8;
+/// Largest window of a compressed frame, bytes: whoever unpacks it piece by piece needs no more than for the frame itself.
+pub const COMPRESS_WINDOW: u64 = FRAME_BYTES as u64;
 /// Longest key, bytes of UTF-8.
 pub const KEY_BYTES: usize = 512;
 /// Longest collection name, bytes: one letter and 62 more.

@@ -253,6 +253,15 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// With so much in it, where it can hold much.
+fn grown(frame: Frame, times: usize) -> Frame {
+    match frame {
+        Frame::Batch(batch) => Frame::Batch(Batch { entries: vec![batch.entries; times].concat(), ..batch }),
+        Frame::Writes(writes) => Frame::Writes(vec![writes; times].concat()),
+        frame => frame,
+    }
+}
+
 fn batch_len(frame: &Frame) -> Option<usize> {
     match frame {
         Frame::Batch(batch) => Some(batch.wire_len()),
@@ -276,6 +285,16 @@ proptest! {
         if let Ok(frame) = Frame::decode(&bytes) {
             prop_assert_eq!(Frame::decode(&frame.encode()), Ok(frame));
         }
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded_compressed_or_not(frame in frame(), times in 1_usize..60) {
+        let frame = grown(frame, times);
+        let (plain, bytes) = (frame.encode(), frame.encode_compressed());
+        prop_assert!(bytes.len() <= plain.len());
+        prop_assert_eq!(Frame::decode_compressed(&bytes), Ok(frame.clone()));
+        prop_assert_eq!(Frame::decode_compressed(&plain), Ok(frame.clone()));
+        prop_assert_eq!(Frame::decode(&bytes).is_ok(), bytes == plain);
     }
 
     #[test]

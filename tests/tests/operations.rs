@@ -2,6 +2,8 @@
 //! doctor, and the fleet at a glance.
 #![allow(clippy::unwrap_used)]
 
+#[path = "operations/compression.rs"]
+mod compression;
 #[path = "operations/copies.rs"]
 mod copies;
 #[path = "operations/damaged.rs"]

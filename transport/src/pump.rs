@@ -51,9 +51,10 @@ pub struct Outgoing {
     pub bytes: Bytes,
 }
 
-impl From<Frame> for Outgoing {
-    fn from(frame: Frame) -> Self {
-        Self { cause: frame.cause(), bytes: frame.encode().into() }
+impl Outgoing {
+    /// A frame, and its bytes as the session made them.
+    pub fn new(frame: &Frame, bytes: Vec<u8>) -> Self {
+        Self { cause: frame.cause(), bytes: bytes.into() }
     }
 }
 

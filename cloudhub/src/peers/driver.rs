@@ -446,11 +446,11 @@ impl Driver for CloudDriver {
     }
 
     fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_control(now).map(Outgoing::from)
+        self.session.poll_control(now).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn poll_bulk(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_bulk(now).map(Outgoing::from)
+        self.session.poll_bulk(now).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn is_over(&self) -> bool {

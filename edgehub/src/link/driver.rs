@@ -61,7 +61,7 @@ impl EdgeDriver {
     pub(super) fn new(linker: &Linker, hello: Hello, answers: mpsc::Sender<Event>, transport: TransportKind) -> Self {
         let now = linker.now();
         Self {
-            session: EdgeSession::new(now.mono_ms, hello),
+            session: EdgeSession::offering(now.mono_ms, hello),
             store: linker.store.clone(),
             board: Arc::clone(&linker.board),
             verification: Arc::clone(&linker.verification),
@@ -307,11 +307,11 @@ impl Driver for EdgeDriver {
     }
 
     fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_control(now.mono_ms).map(Outgoing::from)
+        self.session.poll_control(now.mono_ms).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn poll_bulk(&mut self, _now: Now) -> Option<Outgoing> {
-        self.session.poll_bulk().map(Outgoing::from)
+        self.session.poll_bulk().map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn is_over(&self) -> bool {

@@ -26,7 +26,7 @@ use metamanager::Metamanager;
 use proto::clock::Now;
 use proto::frame::{Hello, Reason};
 use proto::session::End;
-use proto::session::handshake::DAILY_LIMIT;
+use proto::session::handshake::{DAILY_LIMIT, FEATURE_ZSTD, FEATURES};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -72,6 +72,8 @@ pub struct Linker {
     pub outbox_grew: Arc<Notify>,
     /// Bytes are paid for: fewer pings, a dead link is noticed later.
     pub metered: bool,
+    /// Large frames may be compressed.
+    pub compression: bool,
     /// The process's clocks.
     pub clock: SystemClock,
 }
@@ -243,6 +245,11 @@ impl Linker {
         outcome(stopped, &driver)
     }
 
+    /// What of this build the hub may choose from.
+    fn features(&self) -> Vec<String> {
+        FEATURES.iter().filter(|name| self.compression || **name != FEATURE_ZSTD).map(ToString::to_string).collect()
+    }
+
     /// What the database says of itself, for the first frame.
     async fn hello(&self, ticket: &[u8]) -> Result<Hello, String> {
         let (answer, facts) = tokio::sync::oneshot::channel();
@@ -250,7 +257,7 @@ impl Linker {
         let facts = facts.await.map_err(|_| "the database is closed".to_owned())?.map_err(|error| error.to_string())?;
         Ok(Hello {
             versions: proto::session::handshake::VERSIONS,
-            features: Vec::new(),
+            features: self.features(),
             database: facts.database,
             session: facts.session,
             epochs: facts.epochs,

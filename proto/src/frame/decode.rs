@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use prost::Message;
 
+use super::compress::unpack;
 use super::{
     Ack, Batch, Compared, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, Malformed,
     NumberedWrite, RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome, some_text,
@@ -17,13 +18,22 @@ use crate::op::{Hash, Outcome, Verdict};
 use crate::wire::{self, frame::Body};
 
 impl Frame {
-    /// Reads one frame.
+    /// Reads one frame, which must not be compressed.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() > FRAME_BYTES {
-            return Err(Malformed::new("frame", "larger than 4 MiB"));
+        Self::of_body(body(bytes)?)
+    }
+
+    /// Reads one frame from a peer with which compression was agreed.
+    pub fn decode_compressed(bytes: &[u8]) -> Result<Self, Malformed> {
+        match body(bytes)? {
+            Body::Compressed(packed) => Self::decode(&unpack(&packed)?),
+            body => Self::of_body(body),
         }
-        let frame = wire::Frame::decode(bytes).map_err(|error| Malformed::new("frame", error))?;
-        Ok(match frame.body.ok_or_else(|| Malformed::new("frame", "of no kind that this version knows"))? {
+    }
+
+    fn of_body(body: Body) -> Result<Self, Malformed> {
+        Ok(match body {
+            Body::Compressed(_) => return Err(Malformed::new("frame", "compressed, where that was not agreed")),
             Body::Hello(hello) => Self::Hello(decode_hello(hello)?),
             Body::Welcome(welcome) => Self::Welcome(decode_welcome(welcome)?),
             Body::Refuse(refuse) => Self::Refuse(decode_refuse(refuse)),
@@ -46,6 +56,14 @@ impl Frame {
             Body::Ask(ask) => Self::Ask(list(ask.records, inside)?),
         })
     }
+}
+
+fn body(bytes: &[u8]) -> Result<Body, Malformed> {
+    if bytes.len() > FRAME_BYTES {
+        return Err(Malformed::new("frame", "larger than 4 MiB"));
+    }
+    let frame = wire::Frame::decode(bytes).map_err(|error| Malformed::new("frame", error))?;
+    frame.body.ok_or_else(|| Malformed::new("frame", "of no kind that this version knows"))
 }
 
 fn list<W, T>(items: Vec<W>, read: impl Fn(W) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {

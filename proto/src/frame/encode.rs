@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use prost::Message;
 
+use super::compress::pack;
 use super::{
     Ack, Batch, Compared, Content, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, NumberedWrite, RangeSums, Reason,
     Record, Refuse, Repair, Report, Welcome,
@@ -18,6 +19,16 @@ impl Frame {
     /// The frame's bytes. That they stay below [`crate::limits::FRAME_BYTES`] is the sender's care.
     pub fn encode(&self) -> Vec<u8> {
         wire::Frame { body: Some(self.body()) }.encode_to_vec()
+    }
+
+    /// The frame's bytes for a peer with which compression was agreed: compressed where that is allowed and worth it.
+    pub fn encode_compressed(&self) -> Vec<u8> {
+        let bytes = self.encode();
+        let plain = matches!(self, Self::Hello(_) | Self::Welcome(_) | Self::Refuse(_));
+        match (!plain).then(|| pack(&bytes)).flatten() {
+            Some(packed) => wire::Frame { body: Some(Body::Compressed(packed)) }.encode_to_vec(),
+            None => bytes,
+        }
     }
 
     fn body(&self) -> Body {

@@ -10,7 +10,7 @@ pub use super::cloud_words::{Admission, Ahead, Effect, Scan, Status};
 
 use super::cloud_up::Uptake;
 use super::follower::Follower;
-use super::handshake::{FEATURE_REPAIR, VERSIONS, common_features, common_version, refuse_version};
+use super::handshake::{FEATURE_REPAIR, FEATURE_ZSTD, VERSIONS, common_features, common_version, refuse_version};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
@@ -59,6 +59,8 @@ pub struct CloudSession {
     liveness: Liveness,
     follower: Follower,
     uptake: Uptake,
+    /// Both sides may compress.
+    compressed: bool,
 }
 
 impl CloudSession {
@@ -76,6 +78,7 @@ impl CloudSession {
             liveness: Liveness::new(now_ms),
             follower: Follower::default(),
             uptake: Uptake::default(),
+            compressed: false,
         }
     }
 
@@ -87,7 +90,7 @@ impl CloudSession {
         self.now_ms = now_ms;
         self.liveness.frame(now_ms);
         self.busy_ms = now_ms + self.silence_ms / 2;
-        let frame = Frame::decode(bytes);
+        let frame = if self.compressed { Frame::decode_compressed(bytes) } else { Frame::decode(bytes) };
         let cause = frame.as_ref().map_or(Cause::Session, Frame::cause);
         let done = match frame {
             Ok(frame) => self.frame(frame),
@@ -112,6 +115,7 @@ impl CloudSession {
         self.liveness.frame(now_ms);
         self.session = session;
         self.silence_ms = silence_ms.into();
+        self.compressed = greeting.features.iter().any(|name| name == FEATURE_ZSTD);
         let repairs = greeting.features.iter().any(|name| name == FEATURE_REPAIR);
         self.follower = Follower::new(cursor.position.clone(), told, repairs, answer_first, greeting.paused);
         let answered = if greeting.outbox_first == 0 { greeting.newest_write } else { greeting.outbox_first - 1 };
@@ -269,6 +273,11 @@ impl CloudSession {
         let frame = self.follower.next_batch(now.mono_ms).map(Frame::Batch);
         self.pump();
         frame
+    }
+
+    /// The bytes of a frame that this session handed out, as both sides agreed.
+    pub fn encode(&self, frame: &Frame) -> Vec<u8> {
+        if self.compressed { frame.encode_compressed() } else { frame.encode() }
     }
 
     /// Whether the handshake is through and the session lives.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::edge_down::Intake;
 use super::edge_up::Upload;
-use super::handshake::{DAILY_LIMIT, DISK_FULL, FEATURE_REPAIR, FEATURES, VERSIONS};
+use super::handshake::{DAILY_LIMIT, DISK_FULL, FEATURE_REPAIR, FEATURE_ZSTD, FEATURES, VERSIONS};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
@@ -100,6 +100,9 @@ pub struct EdgeSession {
     version: u32,
     /// The hub knows digests, and records asked for by key.
     repairs: bool,
+    offers_zstd: bool,
+    /// Both sides may compress.
+    compressed: bool,
     taken: u64,
     ping_ms: u64,
     silence_ms: u64,
@@ -112,9 +115,14 @@ pub struct EdgeSession {
 
 impl EdgeSession {
     /// Begins on a fresh link. `hello` holds the database's durable facts; versions and features are this build's.
-    pub fn new(now_ms: u64, mut hello: Hello) -> Self {
+    pub fn new(now_ms: u64, hello: Hello) -> Self {
+        Self::offering(now_ms, Hello { features: FEATURES.iter().map(ToString::to_string).collect(), ..hello })
+    }
+
+    /// The same with the features that `hello` names, of those of this build.
+    pub fn offering(now_ms: u64, mut hello: Hello) -> Self {
         hello.versions = VERSIONS;
-        hello.features = FEATURES.iter().map(ToString::to_string).collect();
+        let offers_zstd = hello.features.iter().any(|name| name == FEATURE_ZSTD);
         let mut outgoing = Outgoing::default();
         let (committed_session, said) = (hello.session, hello.report.clone());
         let mut intake = Intake::default();
@@ -134,6 +142,8 @@ impl EdgeSession {
             session: 0,
             version: 0,
             repairs: false,
+            offers_zstd,
+            compressed: false,
             taken: 0,
             ping_ms: PING_MS.into(),
             silence_ms: SILENCE_MS.into(),
@@ -151,7 +161,7 @@ impl EdgeSession {
             return Cause::Session;
         }
         self.liveness.frame(now_ms);
-        let frame = Frame::decode(bytes);
+        let frame = if self.compressed { Frame::decode_compressed(bytes) } else { Frame::decode(bytes) };
         let cause = frame.as_ref().map_or(Cause::Session, Frame::cause);
         let done = match frame {
             Ok(frame) => self.frame(now_ms, frame),
@@ -345,6 +355,11 @@ impl EdgeSession {
         frame
     }
 
+    /// The bytes of a frame that this session handed out, as both sides agreed.
+    pub fn encode(&self, frame: &Frame) -> Vec<u8> {
+        if self.compressed { frame.encode_compressed() } else { frame.encode() }
+    }
+
     /// Whether the handshake is through and the session lives.
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open
@@ -431,6 +446,7 @@ impl EdgeSession {
         self.session = welcome.session;
         self.version = welcome.version;
         self.repairs = welcome.features.iter().any(|name| name == FEATURE_REPAIR);
+        self.compressed = self.offers_zstd && welcome.features.iter().any(|name| name == FEATURE_ZSTD);
         self.taken = welcome.taken;
         self.ping_ms = welcome.ping_ms.max(PING_MS_MIN).into();
         self.silence_ms = welcome.silence_ms.max(PING_MS_MIN).into();

@@ -10,13 +10,16 @@ use crate::frame::{Reason, Refuse};
 pub const VERSIONS: (u32, u32) = (1, 1);
 
 /// Optional features of this build.
-pub const FEATURES: &[&str] = &[FEATURE_REPAIR, FEATURE_TICKET];
+pub const FEATURES: &[&str] = &[FEATURE_REPAIR, FEATURE_TICKET, FEATURE_ZSTD];
 
 /// Digests, repairs, records asked for by key, and outcomes ahead of the stream.
 pub const FEATURE_REPAIR: &str = "repair";
 
 /// Who is told to wait comes back with its ticket, so that it may be told to wait for longer than five seconds.
 pub const FEATURE_TICKET: &str = "ticket";
+
+/// Frames may be compressed with zstd.
+pub const FEATURE_ZSTD: &str = "zstd";
 
 /// Nack: the edge's disk is full. What is on its way is lost; the cloud asks now and then whether there is room.
 pub const DISK_FULL: &str = "disk_full";

@@ -4,7 +4,7 @@
 pub struct Frame {
     #[prost(
         oneof = "frame::Body",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
     )]
     pub body: ::core::option::Option<frame::Body>,
 }
@@ -46,6 +46,9 @@ pub mod frame {
         Verify(super::Verify),
         #[prost(message, tag = "17")]
         Ask(super::Ask),
+        /// One zstd frame that states its content size: another Frame, but a Hello, a Welcome, a Refuse or a compressed one.
+        #[prost(bytes, tag = "18")]
+        Compressed(::prost::alloc::vec::Vec<u8>),
     }
 }
 /// The first frame of a session, edge to cloud.

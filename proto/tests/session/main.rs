@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cloud_model;
+mod compression;
 mod dice;
 mod edge_model;
 #[path = "../notation/mod.rs"]

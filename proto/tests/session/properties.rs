@@ -1,6 +1,8 @@
 //! What holds whatever happens. The models and the world assert on every step: no ACK above what is durable, no
 //! write decided twice, windows kept, own writes seen exactly once, records never going back.
 
+use proto::session::handshake::FEATURES;
+
 use crate::cloud_model::{Change, name};
 use crate::dice::Dice;
 use crate::pipe::Road;
@@ -10,6 +12,9 @@ fn random_world(dice: &mut Dice) -> World {
     let rate = [8_000, 125_000, 10_000_000][dice.below(3) as usize];
     let mut world = World::new(Road { rate, delay_ms: dice.below(100) });
     world.store_ms = 1 + dice.below(30);
+    if world.store_ms.is_multiple_of(2) {
+        world.features = FEATURES;
+    }
     world.cloud.grant("c", true);
     world.cloud.change((0..dice.below(600)).map(|n| name("c", &format!("r{n}"))), |row| row.pad = 50);
     world.cloud.change((0..dice.below(300)).map(|n| name("d", &format!("r{n}"))), |row| row.pad = 500);

@@ -1,6 +1,7 @@
 //! Schedules that broke earlier drafts, by their names in `docs/design.md` §12.
 
-use proto::frame::Entry;
+use proto::frame::{Batch, Entry};
+use proto::session::handshake::FEATURES;
 
 use crate::cloud_model::{Change, name};
 use crate::pipe::Road;
@@ -31,6 +32,19 @@ fn kbit_64() {
     assert!(world.now_ms - begin.0 > 130_000, "the link is as slow as it should be");
     let with_records = world.batches[begin.1..].iter().filter(|batch| !batch.entries.is_empty()).count();
     assert_eq!((with_records, world.ends.len()), (1, 0));
+}
+
+/// A slow link profits from compression, and windows are of what is unpacked: nothing is sent twice either.
+#[test]
+fn kbit_64_compressed() {
+    let mut world = World::new(Road { rate: 8_000, delay_ms: 50 });
+    world.features = FEATURES;
+    world.cloud.grant("c", true);
+    world.cloud.change((0..2_000).map(|n| name("c", &format!("r{n}"))), |row| row.pad = 500);
+    world.converge(60_000);
+    let records = |batch: &Batch| batch.entries.len() + batch.fill.as_ref().map_or(0, |part| part.records.len());
+    let records = world.batches.iter().map(records).sum::<usize>();
+    assert_eq!((records, world.ends.len()), (2_000, 0));
 }
 
 /// The same upwards: 2 MiB of one write, and a small one behind it.

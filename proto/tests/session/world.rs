@@ -8,6 +8,7 @@ use proto::frame::{Batch, Frame, Hello, NumberedWrite, Welcome};
 use proto::limits::{WINDOW_BATCHES, WINDOW_BYTES_MAX};
 use proto::session::cloud::{Ahead, CloudSession, Scan};
 use proto::session::edge::EdgeSession;
+use proto::session::handshake::FEATURE_REPAIR;
 use proto::session::{End, Mode};
 
 use crate::cloud_model::{Change, CloudModel, Name, Row};
@@ -61,6 +62,8 @@ pub(crate) struct World {
     pub(crate) disk_full: bool,
     /// The next commits of the cloud's store fail.
     pub(crate) failing_commits: u32,
+    /// What the edge offers. Without compression, so that a road's time is that of the bytes that were made up.
+    pub(crate) features: &'static [&'static str],
     /// The edge connects again when its session has ended.
     pub(crate) reconnects: bool,
     /// Frames that arrived, both ways.
@@ -88,6 +91,7 @@ impl World {
             store_ms: 2,
             disk_full: false,
             failing_commits: 0,
+            features: &[FEATURE_REPAIR],
             reconnects: true,
             delivered: 0,
             trace: Vec::new(),
@@ -240,7 +244,10 @@ impl World {
         self.wire_count += 1;
         self.connect_ms = self.now_ms + 500;
         self.note(&format!("connect {}", self.wire_count));
-        let edge = EdgeSession::new(self.now_ms, self.edge.hello());
+        let edge = EdgeSession::offering(
+            self.now_ms,
+            Hello { features: self.features.iter().map(ToString::to_string).collect(), ..self.edge.hello() },
+        );
         let (up, down) = (Pipe::new(self.road), Pipe::new(self.road));
         self.wires.push_back(Wire { id: self.wire_count, up, down, edge: Some(edge), cloud: Some(CloudSession::new(self.now_ms)) });
         self.drain();
@@ -305,7 +312,7 @@ impl World {
         if let Frame::Ack(ack) = &frame {
             assert!(ack.cursor <= self.edge.cursor(), "an ACK above what is durable");
         }
-        wire.up.send(now_ms, frame.encode());
+        wire.up.send(now_ms, session.encode(&frame));
         self.note(&format!("edge {id} says {}", notation::frame(&frame)));
         true
     }
@@ -325,7 +332,7 @@ impl World {
         let window = status.batches <= WINDOW_BATCHES && status.bytes <= WINDOW_BYTES_MAX;
         assert!(status.batches <= 1 || window, "{} batches of {} bytes are beyond the window", status.batches, status.bytes);
         self.probes += u64::from(status.mode == Mode::Probe);
-        wire.down.send(now_ms, frame.encode());
+        wire.down.send(now_ms, session.encode(&frame));
         self.note(&format!("cloud {id} says {}", notation::frame(&frame)));
         if let Frame::Batch(batch) = frame {
             self.batches.push(batch);

@@ -96,6 +96,17 @@ fn a_node_that_is_one_version_ahead_is_served() {
     assert!(lab.ends.is_empty(), "{:?}", lab.ends);
 }
 
+/// Two of this version, on a day with frames of every size.
+#[test]
+fn two_sides_that_compress_have_the_same_day() {
+    let mut lab = shop(&["lyon"]);
+    lab.cloud_says = |frame| frame.encode_compressed();
+    lab.edge_says = |frame| frame.encode_compressed();
+    a_working_day(&mut lab);
+    assert_eq!(lab.edges[0].answers()[2], "3 rejected key_taken");
+    assert!(lab.ends.is_empty(), "{:?}", lab.ends);
+}
+
 /// No version in common: both sides are told which of them to upgrade, and the node goes on by itself.
 #[test]
 fn without_a_common_version_the_older_side_is_named() {

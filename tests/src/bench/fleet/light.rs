@@ -170,11 +170,11 @@ impl Driver for Light<'_> {
     }
 
     fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_control(now.mono_ms).map(Outgoing::from)
+        self.session.poll_control(now.mono_ms).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn poll_bulk(&mut self, _now: Now) -> Option<Outgoing> {
-        self.session.poll_bulk().map(Outgoing::from)
+        self.session.poll_bulk().map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn is_over(&self) -> bool {

@@ -150,11 +150,11 @@ impl Driver for EdgeEnd {
     }
 
     fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_control(now.mono_ms).map(Outgoing::from)
+        self.session.poll_control(now.mono_ms).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn poll_bulk(&mut self, _: Now) -> Option<Outgoing> {
-        self.session.poll_bulk().map(Outgoing::from)
+        self.session.poll_bulk().map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn is_over(&self) -> bool {
@@ -257,11 +257,11 @@ impl Driver for CloudEnd {
     }
 
     fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_control(now).map(Outgoing::from)
+        self.session.poll_control(now).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn poll_bulk(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_bulk(now).map(Outgoing::from)
+        self.session.poll_bulk(now).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
     }
 
     fn is_over(&self) -> bool {
