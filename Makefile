@@ -38,12 +38,13 @@ lint: ## formatting, clippy and rustdoc, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # What the tests use beside the built programs: the guides' commands run in bash with curl, python3 and openssl, the till is driven in a
-# Chromium, full disks are small ones that are mounted, for which the tests are run by root or by somebody who may use sudo, and
+# Chromium, devices speak at a mosquitto, full disks are small ones that are mounted, for which the tests are run by root or by
+# somebody who may use sudo, and
 # schemathesis asks the servers whether they answer as they are described.
 tools: packages target/schemathesis/installed
 
 packages:
-	@missing=; for tool in bash curl mount openssl setpriv:util-linux python3 chromium chromedriver:chromium-driver; do \
+	@missing=; PATH="$$PATH:/usr/sbin"; for tool in bash curl mount openssl setpriv:util-linux python3 chromium chromedriver:chromium-driver mosquitto; do \
 	command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	test -z "$$missing" || { echo "installing$$missing"; sudo=$$(test "$$(id -u)" = 0 || echo sudo); \

@@ -23,7 +23,7 @@ use crate::metrics::MetricsWriter;
 use crate::problem::Problem;
 use crate::shapes::{
     AccessToken, AccessTokenRequest, AppliedCollection, ConflictState, ImportSummary, JoinToken, JoinTokenRequest, NewAccessToken,
-    NewJoinToken, Node, NodeEvent, RawJson, Record, RecordFields, Resync, Verification, Verified, Write, WriteState,
+    NewJoinToken, Node, NodeEvent, RawJson, Record, RecordFields, Resync, Time, Verification, Verified, Write, WriteState,
 };
 
 /// The records, writes and conflicts of one hub, as its API shows them.
@@ -97,6 +97,11 @@ pub trait Hub: Send + Sync + 'static {
 
     /// What time it is, milliseconds since 1970.
     fn now_ms(&self) -> u64;
+
+    /// Devices that speak at this hub's broker and are not declared.
+    fn strangers(&self) -> Vec<Stranger> {
+        Vec::new()
+    }
 
     /// A device's twin with what waits to become a part of its record; none: the record says all, or there is none.
     fn twin(&self, device: &Key) -> impl Future<Output = Result<Option<Twin>, Problem>> + Send {
@@ -399,6 +404,19 @@ pub struct Page {
     pub next: Option<proto::list::Position>,
     /// Where a watch can go on so that it misses nothing after this page.
     pub since: String,
+}
+
+/// A device that speaks and is not declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// What it calls itself.
+    pub id: String,
+    /// When it spoke last.
+    pub last_seen: Time,
+    /// Where.
+    pub topics: Vec<String>,
+    /// How often.
+    pub messages: u64,
 }
 
 /// One write to be committed.

@@ -91,6 +91,9 @@ metrics! {
     NODE_RECEIVED "tombolo_node_received_bytes_total" Cloud Counter ["node"] "Bytes received from the node since the hub started.";
     NODE_BYTES "tombolo_node_bytes_total" Cloud Counter ["node" "cause" "direction"] "Bytes between the hub and the node since the hub started, by what they were spent on and direction (sent, received).";
     LINK_UP "tombolo_link_up" Edge Gauge [] "1 while there is a session with the cloud.";
+    MQTT_UP "tombolo_mqtt_up" Edge Gauge [] "1 while the MQTT broker is there.";
+    MQTT_MESSAGES "tombolo_mqtt_messages_total" Edge Counter ["kind"] "MQTT messages since the start: received, refused, published, dropped.";
+    TWIN_VALUES "tombolo_twin_values_total" Edge Counter ["kind"] "Reported values since the start: kept, and sent in a write; the difference was overtaken by newer ones, or waits.";
     LINK_RTT "tombolo_link_rtt_seconds" Edge Gauge [] "The last round trip on the link.";
     LINK_SENT "tombolo_link_sent_bytes_total" Edge Counter [] "Bytes sent on the link since the start.";
     LINK_RECEIVED "tombolo_link_received_bytes_total" Edge Counter [] "Bytes received on the link since the start.";

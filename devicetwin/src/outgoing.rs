@@ -224,6 +224,11 @@ impl Member {
     }
 }
 
+/// `updated`: a device was declared otherwise than before.
+pub fn attributes(id: &DeviceId, event: Event<'_>, member: &Member) -> Message {
+    message(topic::updated(id), event, BTreeMap::from([("attributes", member)]))
+}
+
 /// `membership/get/result`
 pub fn members(node: &str, event: Event<'_>, devices: &[Member]) -> Message {
     message(topic::membership(node, "get/result"), event, BTreeMap::from([("devices", devices)]))

@@ -47,11 +47,9 @@ impl Pace {
         }
     }
 
-    /// Writes got their outcomes.
-    pub fn answered(&mut self, numbers: impl Iterator<Item = u64>) {
-        for number in numbers {
-            self.under_way.retain(|own| *own != number);
-        }
+    /// Writes get their outcomes in order: which is the first that waits for one; none: no write does.
+    pub fn answered(&mut self, first_waiting: Option<u64>) {
+        self.under_way.retain(|own| first_waiting.is_some_and(|first| *own >= first));
     }
 
     /// When the next field that waits for its interval is due; none: nothing was sent within one.
@@ -91,7 +89,11 @@ mod tests {
             pace.sent(number, &[], 0);
         }
         assert_eq!(number as usize, WRITES_UNDER_WAY);
-        pace.answered([7, 1].into_iter());
+        pace.answered(Some(1));
+        assert!(!pace.has_room());
+        pace.answered(Some(2));
         assert!(pace.has_room());
+        pace.answered(None);
+        assert!(pace.under_way.is_empty());
     }
 }

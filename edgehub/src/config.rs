@@ -35,6 +35,8 @@ pub struct RunConfig {
     pub api: ApiConfig,
     /// The bound of unsent writes.
     pub outbox: OutboxConfig,
+    /// Devices over MQTT.
+    pub mqtt: MqttConfig,
     /// What it logs.
     pub log: LogConfig,
 }
@@ -163,6 +165,92 @@ pub struct OutboxConfig {
     pub max_bytes: ByteSize,
 }
 
+/// `[mqtt]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MqttConfig {
+    /// Whether there is a broker.
+    pub mode: MqttMode,
+    /// Where it is: `mqtt://HOST[:1883]`.
+    pub broker: String,
+    /// Who this is at the broker; absent: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The file that holds the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// How often a property that changes all the time goes up, as `1s`.
+    pub interval: String,
+}
+
+/// Where devices speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MqttMode {
+    /// At a broker beside edgehub, e.g. mosquitto.
+    #[default]
+    External,
+    /// Nowhere.
+    Off,
+}
+
+/// A broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Who this is there.
+    pub user: Option<BrokerUser>,
+}
+
+/// Who a node is at a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerUser {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: String,
+}
+
+impl MqttConfig {
+    /// The broker; none: there shall be none.
+    pub fn broker(&self) -> Option<Broker> {
+        let (host, port) = broker_address(&self.broker)?;
+        let password = self.password_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+        let user = self.user.clone().map(|name| BrokerUser { name, password: password.trim_end().to_owned() });
+        (self.mode == MqttMode::External).then_some(Broker { host, port, user })
+    }
+
+    /// How often a property goes up.
+    pub fn interval(&self) -> Duration {
+        Duration::from_millis(proto::definition::duration_ms(&self.interval).unwrap_or(1_000))
+    }
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            mode: MqttMode::default(),
+            broker: "mqtt://127.0.0.1:1883".to_owned(),
+            user: None,
+            password_file: None,
+            interval: "1s".to_owned(),
+        }
+    }
+}
+
+/// `mqtt://HOST[:PORT]`
+fn broker_address(text: &str) -> Option<(String, u16)> {
+    let rest = text.strip_prefix("mqtt://")?.trim_end_matches('/');
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        _ => (rest, 1883),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty() && !host.contains(['/', '@', ' '])).then(|| (host.to_owned(), port))
+}
+
 /// What a join needs.
 #[derive(Debug, Clone)]
 pub struct JoinOptions {
@@ -197,6 +285,7 @@ impl Default for RunConfig {
             join: JoinConfig::default(),
             api: ApiConfig::default(),
             outbox: OutboxConfig { max_bytes: ByteSize(512 << 20) },
+            mqtt: MqttConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -220,6 +309,11 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "api.hosts", variable: "EDGEHUB_API_HOSTS", kind: Kind::List },
     Setting { key: "api.static", variable: "EDGEHUB_API_STATIC", kind: Kind::Text },
     Setting { key: "outbox.max_bytes", variable: "EDGEHUB_OUTBOX_MAX_BYTES", kind: Kind::Text },
+    Setting { key: "mqtt.mode", variable: "EDGEHUB_MQTT_MODE", kind: Kind::Text },
+    Setting { key: "mqtt.broker", variable: "EDGEHUB_MQTT_BROKER", kind: Kind::Text },
+    Setting { key: "mqtt.user", variable: "EDGEHUB_MQTT_USER", kind: Kind::Text },
+    Setting { key: "mqtt.password_file", variable: "EDGEHUB_MQTT_PASSWORD_FILE", kind: Kind::Text },
+    Setting { key: "mqtt.interval", variable: "EDGEHUB_MQTT_INTERVAL", kind: Kind::Text },
     Setting { key: "log.format", variable: "EDGEHUB_LOG_FORMAT", kind: Kind::Text },
     Setting { key: "log.level", variable: "EDGEHUB_LOG_LEVEL", kind: Kind::Text },
 ];
@@ -247,6 +341,18 @@ impl RunConfig {
         }
         if let Some(folder) = &mut config.api.files {
             *folder = std::path::absolute(&folder).map_err(|error| wrong("api.static", error.to_string()))?;
+        }
+        if broker_address(&config.mqtt.broker).is_none() {
+            let broker = &config.mqtt.broker;
+            return Err(wrong("mqtt.broker", format!("`{broker}` is no broker; write e.g. mqtt://127.0.0.1:1883")));
+        }
+        if proto::definition::duration_ms(&config.mqtt.interval).is_none() {
+            return Err(wrong("mqtt.interval", format!("`{}` is no time; write e.g. 1s", config.mqtt.interval)));
+        }
+        if let Some(file) = &config.mqtt.password_file
+            && let Err(error) = std::fs::read_to_string(file)
+        {
+            return Err(wrong("mqtt.password_file", format!("{}: {error}", file.display())));
         }
         if config.link.metered && config.link.transport == Transport::Quic {
             return Err(wrong(

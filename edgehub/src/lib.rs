@@ -10,6 +10,7 @@ mod clock;
 pub mod config;
 pub mod config_file;
 pub mod doctor;
+pub mod eventbus;
 pub mod identity;
 pub mod join;
 pub mod link;

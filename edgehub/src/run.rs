@@ -18,6 +18,7 @@ use transport::tls::CertificateClock;
 
 use crate::clock::SystemClock;
 use crate::config::{RunConfig, Tokens, is_open};
+use crate::eventbus::{BusBoard, EventBus};
 use crate::identity::{Identity, build_date, certificate_time};
 use crate::join::{join_now, make_folder};
 use crate::link::{self, Board, Linker, Verification, Volume};
@@ -68,6 +69,9 @@ struct Node {
     clock: SystemClock,
     certificate_clock: CertificateClock,
     certificate: Arc<NodeCertificate>,
+    bus: Arc<BusBoard>,
+    changes: watch::Receiver<()>,
+    answered: watch::Receiver<()>,
 }
 
 impl Node {
@@ -110,6 +114,9 @@ impl Node {
             clock,
             certificate_clock: certificate_clock(clock, stored_ms),
             certificate: Arc::default(),
+            bus: Arc::default(),
+            changes: changes.clone(),
+            answered: answers.clone(),
             store: store.clone(),
             config,
         };
@@ -126,6 +133,7 @@ impl Node {
             tally,
             access: Access::new(node.config.api.tokens == Tokens::Required),
             queries: Turns::default(),
+            bus: (Arc::clone(&node.bus), node.config.mqtt.clone()),
         };
         if let Some(identity) = &identity {
             node.certificate.show(identity, &node.certificate_clock);
@@ -180,6 +188,16 @@ impl Node {
             Ok(Err(problem)) => warn!(error = %problem, "the database could not be examined"),
             Err(problem) => return error!(error = %problem, "examining the database ended early"),
         }
+        let bus = EventBus {
+            store: self.store.clone(),
+            link: Arc::clone(&self.board),
+            board: self.bus,
+            config: self.config.mqtt.clone(),
+            clock: self.clock,
+            changes: self.changes,
+            answered: self.answered,
+        };
+        let node = identity.node().clone();
         let linker = Linker {
             servers,
             transport: self.config.link.transport,
@@ -196,7 +214,7 @@ impl Node {
         };
         let serves = self.config.listen.iter().any(is_open);
         let renewing = renew::keep(identity, tls, serves.then_some(self.certificate), self.certificate_clock, stop.clone());
-        tokio::join!(linker.run(stop), renewing);
+        tokio::join!(linker.run(stop.clone()), renewing, bus.run(node, stop));
     }
 
     async fn join(&self) -> Option<Identity> {

@@ -8,6 +8,7 @@ pub mod events;
 pub mod http;
 pub mod kept;
 pub mod lab;
+pub mod mosquitto;
 pub mod northwind;
 pub mod pages;
 pub mod process;

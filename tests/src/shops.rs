@@ -72,6 +72,8 @@ pub struct Edge {
     pub transport: String,
     /// Where it finds the hub, over TCP and over UDP, from its next start on; none: where the join said.
     pub hub: Option<SocketAddr>,
+    /// The broker that its devices speak at, `mqtt://…`, from its next start on.
+    pub broker: Option<String>,
     process: Option<Process>,
     /// The folder whose files it serves beside its API.
     pages: Option<PathBuf>,
@@ -270,6 +272,7 @@ impl Edge {
             extra: Vec::new(),
             transport: transport(),
             hub: None,
+            broker: None,
         }
     }
 
@@ -295,6 +298,11 @@ impl Edge {
             command.env("EDGEHUB_LINK_SERVERS", hub.to_string()).env("EDGEHUB_LINK_QUIC_PORT", hub.port().to_string());
         }
         command.envs(self.pages.iter().map(|folder| ("EDGEHUB_API_STATIC", folder)));
+        // Whatever broker this machine has is none of the tests'.
+        match &self.broker {
+            Some(broker) => command.env("EDGEHUB_MQTT_BROKER", broker),
+            None => command.env("EDGEHUB_MQTT_MODE", "off"),
+        };
         let mut process = Process::start(&self.name, command);
         process.line_with("serving");
         self.process = Some(process);

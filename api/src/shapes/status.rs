@@ -65,8 +65,49 @@ pub struct EdgeStatus {
     pub clock: ClockStatus,
     /// The disk.
     pub disk: DiskStatus,
+    /// Devices over MQTT.
+    pub mqtt: MqttStatus,
     /// What an installer should know.
     pub warnings: Vec<String>,
+}
+
+/// Whether devices can speak, and how much they do; counts are since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MqttStatus {
+    /// Whether the broker is there.
+    pub state: MqttState,
+    /// The broker.
+    pub broker: String,
+    /// Since when that state holds; null before the first try.
+    pub since: Option<Time>,
+    /// Why the broker is not there, or was not.
+    pub last_error: Option<String>,
+    /// Messages that came from devices.
+    pub received: u64,
+    /// Messages that were refused, or of which a part was.
+    pub refused: u64,
+    /// Messages for devices.
+    pub published: u64,
+    /// Messages for devices that the broker was not there for; what they said is said again when it is.
+    pub dropped: u64,
+    /// Reported values that were kept.
+    pub reported: u64,
+    /// Reported values that went up; the others were overtaken by newer ones, or wait.
+    pub sent: u64,
+    /// Devices that speak and are not declared.
+    pub unknown_devices: u64,
+}
+
+/// Whether a broker is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MqttState {
+    /// There shall be none.
+    Off,
+    /// It is not there, and is tried again.
+    Connecting,
+    /// It is there.
+    Online,
 }
 
 /// The link as the edge sees it.

@@ -23,12 +23,12 @@ use std::time::Duration;
 use api::http::import::ImportLines;
 use api::hub::{
     Caller, Collection, ConflictFilter, ConflictPage, ConflictRow, Credentials, EdgeAdmin, ExportPage, Hub, ImportRequest, ListQuery,
-    MutationAnswer, MutationRequest, Origin, Page, PageToken, QueryAnswer, QueryRequest, ResendRequest, WriteFilter, WritePage,
+    MutationAnswer, MutationRequest, Origin, Page, PageToken, QueryAnswer, QueryRequest, ResendRequest, Stranger, WriteFilter, WritePage,
 };
 use api::metrics::MetricsWriter;
 use api::problem::{Code, Problem};
 use api::shapes::{
-    AccessToken, AccessTokenRequest, EdgeStatus, ImportSummary, NewAccessToken, Record, RecordFields, Verified, Write, WriteState,
+    AccessToken, AccessTokenRequest, EdgeStatus, ImportSummary, NewAccessToken, Record, RecordFields, Time, Verified, Write, WriteState,
 };
 use api::watch::{Watch, WatchFrom, WatchStep, Watched};
 use metamanager::{Metamanager, Reader};
@@ -41,6 +41,8 @@ pub use access::Access;
 pub use query::Turns;
 
 use crate::clock::SystemClock;
+use crate::config::MqttConfig;
+use crate::eventbus::BusBoard;
 use crate::link::{Board, Verification, Volume};
 
 /// Everything that an answer may need.
@@ -69,6 +71,8 @@ pub struct LocalHub {
     pub access: Access,
     /// Whose query's turn it is.
     pub queries: Turns,
+    /// Devices over MQTT, and where.
+    pub bus: (Arc<BusBoard>, MqttConfig),
 }
 
 /// Counts for metrics.
@@ -144,6 +148,17 @@ impl Hub for LocalHub {
 
     fn now_ms(&self) -> u64 {
         self.clock.now().wall_ms
+    }
+
+    fn strangers(&self) -> Vec<Stranger> {
+        let all = self.bus.0.strangers().into_iter();
+        all.map(|stranger| Stranger {
+            id: stranger.id,
+            last_seen: Time(stranger.last_seen_ms),
+            topics: stranger.topics.into_iter().collect(),
+            messages: stranger.messages,
+        })
+        .collect()
     }
 
     async fn twin(&self, device: &Key) -> Result<Option<Twin>, Problem> {

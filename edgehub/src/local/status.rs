@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use api::metrics::{self as m, MetricsWriter};
 use api::problem::Problem;
 use api::shapes::{
-    ClockSource, ClockStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, LinkBytes, LinkState, LinkStatus, OpenConflicts,
-    OutboxStatus, SyncState, Time, unselected,
+    ClockSource, ClockStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, LinkBytes, LinkState, LinkStatus, MqttState, MqttStatus,
+    OpenConflicts, OutboxStatus, SyncState, Time, unselected,
 };
 use metamanager::{Disk, Reader, Status, SystemDisk};
 use proto::op::Verdict;
 
 use super::{LocalHub, shape};
+use crate::config::MqttMode;
 use crate::link::LinkView;
 
 impl LocalHub {
@@ -40,6 +41,7 @@ impl LocalHub {
             conflicts: OpenConflicts { open: status.conflicts_open },
             clock: self.clock_status(&link),
             disk: DiskStatus { free_bytes: SystemDisk.space(&self.data).map(|space| space.free) },
+            mqtt: self.mqtt(),
             warnings: self.warnings(&status, used_up),
             link: LinkStatus {
                 state: link.state,
@@ -50,6 +52,29 @@ impl LocalHub {
                 bytes: LinkBytes::new(Time(passed.since_ms), passed.all, passed.day, passed.today, passed.limit),
             },
         })
+    }
+
+    fn mqtt(&self) -> MqttStatus {
+        let (board, config) = &self.bus;
+        let view = board.view();
+        let state = match config.mode {
+            MqttMode::Off => MqttState::Off,
+            MqttMode::External if view.up => MqttState::Online,
+            MqttMode::External => MqttState::Connecting,
+        };
+        MqttStatus {
+            state,
+            broker: config.broker.clone(),
+            since: (view.since_ms > 0).then_some(Time(view.since_ms)),
+            last_error: view.last_error,
+            received: view.received,
+            refused: view.refused,
+            published: view.published,
+            dropped: view.dropped,
+            reported: view.reported,
+            sent: view.sent,
+            unknown_devices: board.strangers().len() as u64,
+        }
     }
 
     fn clock_status(&self, link: &LinkView) -> ClockStatus {
@@ -99,6 +124,15 @@ impl LocalHub {
         #[allow(clippy::cast_precision_loss)] // figures for graphs
         let mut gauge = |metric, labels: &[&str], value: u64| out.sample(metric, labels, value as f64);
         gauge(&m::LINK_UP, &[], up.into());
+        let bus = self.bus.0.view();
+        gauge(&m::MQTT_UP, &[], bus.up.into());
+        for (kind, count) in [("received", bus.received), ("refused", bus.refused), ("published", bus.published), ("dropped", bus.dropped)]
+        {
+            gauge(&m::MQTT_MESSAGES, &[kind], count);
+        }
+        for (kind, count) in [("kept", bus.reported), ("sent", bus.sent)] {
+            gauge(&m::TWIN_VALUES, &[kind], count);
+        }
         gauge(&m::OUTBOX_WRITES, &[], status.outbox_writes);
         gauge(&m::OUTBOX_BYTES, &[], status.outbox_bytes);
         gauge(&m::CONFLICTS_OPEN, &[], status.conflicts_open);

@@ -15,9 +15,9 @@ use super::super::path::OfId;
 use super::super::query::Query;
 use super::super::{Shared, body, collections};
 use super::{Asked, collection, desired, device_id, find, model_of, no_device, no_value, op, page, twin, unfit};
-use crate::hub::{Condition, Hub, MutationAnswer, OpAction, OpRequest, OpResult, Origin, PageToken};
+use crate::hub::{Condition, Hub, MutationAnswer, OpAction, OpRequest, OpResult, Origin, PageToken, Stranger};
 use crate::problem::{Code, Problem};
-use crate::shapes::{DeviceShown, Object, Record, Time, Write};
+use crate::shapes::{DeviceShown, Object, Record, Time, Write, quote};
 
 /// One page of devices.
 #[derive(utoipa::ToSchema)]
@@ -25,8 +25,24 @@ use crate::shapes::{DeviceShown, Object, Record, Time, Write};
 pub(crate) struct DeviceList {
     /// In the order of their ids.
     devices: Vec<DeviceShown>,
+    /// With `state=unknown`, on the first page: devices that speak here and are not declared, at most 256, the newest.
+    undeclared: Option<Vec<Undeclared>>,
     /// The next page's `after`, when there may be more.
     next: Option<String>,
+}
+
+/// A device that speaks and is not declared; `PUT /v1/devices/{id}` declares it.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "only describes what `list` writes")]
+pub(crate) struct Undeclared {
+    /// What it calls itself.
+    id: String,
+    /// When it spoke last.
+    last_seen: Time,
+    /// Where, at most eight.
+    topics: Vec<String>,
+    /// How often.
+    messages: u64,
 }
 
 /// A device, and the write that made it what it is.
@@ -82,10 +98,22 @@ pub(crate) async fn list<H: Hub>(State(app): State<Shared<H>>, mut query: Query,
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     object.list("devices", &devices, |out, device| device.write_json(out, None));
+    if state.as_deref() == Some("unknown") && list.after.is_none() {
+        object.list("undeclared", app.hub.strangers(), undeclared);
+    }
     let next = page.next.map(|place| PageToken::of_place(&list, &place).as_str().to_owned());
     object.text_or_null("next", next.as_deref());
     object.end();
     Ok(answer::json_bytes(StatusCode::OK, out))
+}
+
+fn undeclared(out: &mut Vec<u8>, stranger: Stranger) {
+    let mut object = Object::new(out);
+    object.text("id", &stranger.id);
+    object.plain("last_seen", stranger.last_seen);
+    object.list("topics", &stranger.topics, |out, topic| quote(out, topic));
+    object.number("messages", stranger.messages);
+    object.end();
 }
 
 /// A record as a device; none where a newer version wrote what this one cannot read.
