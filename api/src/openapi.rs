@@ -4,7 +4,7 @@
 //! rules that hold for many paths is added here, once: `parameters` the bounds of what paths and queries name and the headers,
 //! `bodies` those of what is sent, `refusals` the problems by status, `shapes` what the derived schemas cannot say.
 //!
-//! A hub serves the text that was generated and committed ([`CLOUD`], [`EDGE`]): the code that generates it is ten times as long
+//! A hub serves the text that was generated and committed (`CLOUD`, `EDGE`): the code that generates it is ten times as long
 //! and would be shipped for this one answer. A test compares the two.
 
 mod bodies;
