@@ -33,8 +33,13 @@ impl JoinAnswers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, secret: &SecretHash) -> Vec<Joined> {
-        self.lock().iter().filter(|joined| joined.secret == *secret).cloned().collect()
+    /// Who joined with this token, any of them.
+    fn any_of(&self, secret: &SecretHash) -> Option<NodeName> {
+        self.lock().iter().find(|joined| joined.secret == *secret).map(|joined| joined.node.clone())
+    }
+
+    fn of(&self, secret: &SecretHash, key_sha256: &[u8; 32]) -> Option<Joined> {
+        self.lock().iter().find(|joined| joined.secret == *secret && joined.key_sha256 == *key_sha256).cloned()
     }
 
     fn remember(&self, joined: Joined) {
@@ -94,14 +99,13 @@ impl CloudHub {
 
     /// The answer that a machine asks for again, proved by the token's secret and the key.
     fn lost_answer(&self, secret: &SecretHash, request: &JoinRequest) -> Result<Option<JoinResponse>, Problem> {
-        for joined in self.joins.of(secret) {
-            let shown = self.pki.issue(&joined.node, &request.csr, self.clock.system()).map_err(of_issue)?;
-            if shown.key_sha256 == joined.key_sha256 {
-                let time = Time(self.clock.wall_ms()).to_string();
-                return Ok(Some(JoinResponse { time, ..joined.answer }));
-            }
-        }
-        Ok(None)
+        let Some(node) = self.joins.any_of(secret) else { return Ok(None) };
+        // Once, whoever it is: only the key matters, and a fleet joins with one token.
+        let shown = self.pki.issue(&node, &request.csr, self.clock.system()).map_err(of_issue)?;
+        Ok(self.joins.of(secret, &shown.key_sha256).map(|joined| {
+            let time = Time(self.clock.wall_ms()).to_string();
+            JoinResponse { time, ..joined.answer }
+        }))
     }
 
     pub(super) async fn renew_certificate(&self, request: RenewRequest) -> Result<JoinResponse, Problem> {
