@@ -50,7 +50,8 @@ async fn crew(orders: Orders) {
         let (settled, failures, handshakes) = (Arc::clone(&settled), Arc::clone(&failures), Arc::clone(&handshakes));
         let (hub, quic) = (hub.clone(), orders.quic);
         tokio::spawn(async move {
-            let mut held = Held::new(number);
+            // A database that begins anew under an old id would be a copy to the hub.
+            let mut held = Held::new(number | u64::from(quic) << 32);
             loop {
                 let permit = handshakes.acquire().await;
                 let ended = if quic {
