@@ -19,6 +19,9 @@ pub const LOST_RANGES: usize = 1_000;
 pub const EPOCHS: usize = 10_000;
 /// Nodes of one hub.
 pub const NODES: u64 = 100_000;
+/// Connections of one node at a time: two ways that it tries at once, and what is left of sessions before, over a network that
+/// cuts it off again and again. Above it the oldest without a session gives way, so that no node takes all the hub's descriptors.
+pub const CONNECTIONS_PER_NODE: usize = 8;
 /// Labels of one node; with [`LABEL_BYTES`] a node's row stays a few pages.
 pub const LABELS: usize = 64;
 /// Longest name or value of a label, bytes. A value may list several partitions.

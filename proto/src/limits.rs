@@ -9,6 +9,17 @@ pub const COMPRESS_ABOVE: usize = 1024;
 pub const COMPRESS_SAVES: usize = 8;
 /// Largest window of a compressed frame, bytes: whoever unpacks it piece by piece needs no more than for the frame itself.
 pub const COMPRESS_WINDOW: u64 = FRAME_BYTES as u64;
+/// What a frame's lists, and those of a write, may take in memory, bytes: the longest lists that there are take less. Above it a frame
+/// is refused before it is read.
+pub const READ_BYTES: usize = 8 * 1024 * 1024;
+/// Frames and writes of at most so many bytes cannot take more than [`READ_BYTES`], whatever is in them: 2 bytes are one entry.
+pub const READ_UNWEIGHED: usize = 32 * 1024;
+/// Largest revision, write number and session number: what SQLite stores.
+pub const NUMBER_MAX: u64 = u64::MAX >> 1;
+/// Longest code that a peer gives as a reason, characters: longer than any.
+pub const REASON_CODE: usize = 64;
+/// Longest text of a reason that is taken from a peer, characters: people read it, and it is logged.
+pub const REASON_DETAIL: usize = 1_000;
 /// Longest key, bytes of UTF-8.
 pub const KEY_BYTES: usize = 512;
 /// Longest collection name, bytes: one letter and 62 more.
@@ -122,6 +133,8 @@ pub const RECEIVED_MS: u64 = 2_000;
 pub const STALL_MS: u64 = 10_000;
 /// Scans in a row without progress until the cloud closes the session.
 pub const STALLS: u32 = 5;
+/// The latest that an edge comes back after a refusal, milliseconds, whatever the hub says.
+pub const RETRY_MS_MAX: u64 = 300_000;
 /// How often the cloud asks a paused edge whether it can store again, milliseconds.
 pub const ASK_MS: u64 = 30_000;
 /// How long a cursor may stay behind a head that brings the node nothing, milliseconds.

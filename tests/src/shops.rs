@@ -41,9 +41,12 @@ fn free_udp_port() -> SocketAddr {
     }
 }
 
-/// What links run over where a test does not say it: `TOMBOLO_TRANSPORT`, by which the same tests run over another one.
-fn transport() -> String {
-    std::env::var("TOMBOLO_TRANSPORT").unwrap_or_else(|_| "websocket".into())
+/// What links run over where a test does not say it: `TOMBOLO_TRANSPORT`, by which the same tests run over another one. Never `auto`:
+/// a run is to say of which transport it speaks.
+pub fn transport() -> String {
+    let named = std::env::var("TOMBOLO_TRANSPORT").unwrap_or_else(|_| "websocket".into());
+    assert!(["websocket", "quic"].contains(&named.as_str()), "TOMBOLO_TRANSPORT is {named}: name websocket or quic");
+    named
 }
 
 /// One cloudhub, running or not, on one data folder and fixed ports.
@@ -156,7 +159,8 @@ impl World {
         edge.cli(&["join", "--server", &self.cloud.api.to_string(), "--token", token])
     }
 
-    /// Waits until every running node has acknowledged all that it is entitled to, and has no write without an outcome.
+    /// Waits until every running node has acknowledged all that it is entitled to, and has no write without an outcome; over the
+    /// transport that it was told to use.
     #[track_caller]
     pub fn settle(&self) {
         for edge in self.edges.iter().filter(|edge| edge.process.is_some()) {
@@ -167,7 +171,9 @@ impl World {
                 let node = status(&mut cloud, &format!("/v1/nodes/{}", edge.name))?;
                 let here = status(&mut api, "/v1/status")?;
                 let seen = node["state"] == "online" && node["sync"]["state"] == "in-sync" && node["sync"]["lag_records"] == 0;
-                let settled = before["outbox"]["writes"] == 0 && seen && here["sync"]["state"] == "in-sync";
+                let carried =
+                    edge.transport == "auto" || [&node["transport"], &here["link"]["transport"]].iter().all(|own| **own == edge.transport);
+                let settled = before["outbox"]["writes"] == 0 && seen && carried && here["sync"]["state"] == "in-sync";
                 settled.then_some(()).ok_or_else(|| format!("{here}\n{node}"))
             });
         }

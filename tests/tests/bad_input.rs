@@ -1,6 +1,15 @@
 //! Every mistake from outside: a clear error that says what to do, the right status or exit code, nothing lost.
 #![allow(clippy::unwrap_used)]
 
+#[path = "bad_input/doors.rs"]
+mod doors;
+#[path = "bad_input/frames.rs"]
+mod frames;
+#[path = "bad_input/hubs.rs"]
+mod hubs;
+#[path = "bad_input/kit.rs"]
+mod kit;
+
 use std::net::TcpListener;
 
 use serde_json::{Value, json};

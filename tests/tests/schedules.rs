@@ -36,6 +36,8 @@ mod resolving;
 mod schemas;
 #[path = "schedules/seeds.rs"]
 mod seeds;
+#[path = "schedules/spoilt.rs"]
+mod spoilt;
 #[path = "schedules/streams.rs"]
 mod streams;
 #[path = "schedules/timetable.rs"]

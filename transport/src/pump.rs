@@ -162,9 +162,9 @@ async fn farewell<T: LinkTx, D: Driver>(mut tx: T, driver: &mut D, counters: &Li
                 None => break,
             }
         }
-        tx.close(CloseReason::new(CloseCode::Done, "")).await;
         Ok::<_, LinkError>(())
     };
     // A peer that does not take the last word learns of the end by the link's.
     let _ = tokio::time::timeout(FAREWELL, last_words).await;
+    tx.close(CloseReason::new(CloseCode::Done, "")).await;
 }

@@ -97,6 +97,11 @@ impl Live {
         self.wake.notify_one();
     }
 
+    /// Whether it has been asked to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
     /// Why it is to end, if it is.
     pub(super) fn ending(&self) -> Option<Ending> {
         self.lock().end.as_deref().cloned()

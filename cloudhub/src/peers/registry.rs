@@ -13,6 +13,7 @@ use transport::link::TransportKind;
 
 use super::live::{Live, View};
 use crate::engine::Witness;
+use crate::limits::CONNECTIONS_PER_NODE;
 use crate::store::Touched;
 
 /// All connections of the hub. Held only for moments.
@@ -23,6 +24,8 @@ pub struct Registry(Mutex<Inside>);
 struct Inside {
     newest: u64,
     connections: BTreeMap<u64, Arc<Live>>,
+    /// Those of each node, oldest first: one, but for moments.
+    of_node: BTreeMap<NodeName, Vec<u64>>,
     /// The node's admitted connection.
     nodes: BTreeMap<NodeName, Admitted>,
     /// Which connections have a right to which partition.
@@ -104,12 +107,14 @@ impl Registry {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection whose certificate is proven; it has no rights yet.
+    /// A connection whose certificate is proven; it has no rights yet. Where the node has too many, the oldest of those gives way.
     pub(super) fn connect(&self, node: NodeName, address: String, transport: TransportKind, counters: Arc<LinkCounters>) -> Arc<Live> {
         let mut inside = self.lock();
         inside.newest += 1;
         let live = Arc::new(Live::new(inside.newest, node, address, transport, counters));
         inside.connections.insert(live.id, Arc::clone(&live));
+        inside.crowd(&live.node);
+        inside.of_node.entry(live.node.clone()).or_default().push(live.id);
         if inside.closed {
             live.end("shutdown", "the hub is stopping");
         }
@@ -149,6 +154,12 @@ impl Registry {
         live.over();
         let mut inside = self.lock();
         inside.connections.remove(&live.id);
+        if let Some(ids) = inside.of_node.get_mut(&live.node) {
+            ids.retain(|id| *id != live.id);
+            if ids.is_empty() {
+                inside.of_node.remove(&live.node);
+            }
+        }
         inside.past.entry(live.node.clone()).or_default().add(&live.counters, &live.counters.final_traffic());
         if inside.nodes.get(&live.node).is_some_and(|admitted| admitted.id == live.id) {
             inside.drop_node(&live.node);
@@ -166,7 +177,9 @@ impl Registry {
 
     /// Ends every connection of a node.
     pub fn end(&self, node: &NodeName, code: &'static str, detail: &str) {
-        self.lock().connections.values().filter(|live| live.node == *node).for_each(|live| live.end(code, detail));
+        let inside = self.lock();
+        let ids = inside.of_node.get(node).into_iter().flatten();
+        ids.filter_map(|id| inside.connections.get(id)).for_each(|live| live.end(code, detail));
     }
 
     /// Ends every connection, also those to come.
@@ -232,6 +245,16 @@ impl Inside {
             passed.add(&live.counters, &live.counters.traffic());
         }
         passed
+    }
+
+    /// Makes room for one more connection of a node: what has no session yet, or none any more, goes, the oldest first.
+    fn crowd(&mut self, node: &NodeName) {
+        let Some(ids) = self.of_node.get(node).filter(|ids| ids.len() >= CONNECTIONS_PER_NODE) else { return };
+        let admitted = self.nodes.get(node).map(|admitted| admitted.id);
+        let spare = ids.iter().filter(|id| Some(**id) != admitted).filter_map(|id| self.connections.get(id));
+        if let Some(oldest) = spare.into_iter().find(|live| !live.is_ending()) {
+            oldest.end("replaced", "the node has too many connections at once: a newer one took its place");
+        }
     }
 
     /// Takes a node's rights away; its connection's id.

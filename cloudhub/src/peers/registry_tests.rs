@@ -123,3 +123,21 @@ fn presence_shows_sessions_and_refusals() {
     assert!(registry.presence(&name("lyon")).is_online());
     assert_eq!(registry.online(), 1);
 }
+
+#[test]
+fn one_node_cannot_have_all_connections() {
+    let registry = Registry::default();
+    let session = connect(&registry, "lyon");
+    registry.admit(&session, DatabaseId([1; 16]), &grants(&["products"]));
+    let oslo = connect(&registry, "oslo");
+    let silent: Vec<_> = (0..3 * CONNECTIONS_PER_NODE).map(|_| connect(&registry, "lyon")).collect();
+    let living = silent.iter().filter(|live| !live.is_ending()).count();
+    assert_eq!(living, CONNECTIONS_PER_NODE - 1, "the oldest give way");
+    assert!(silent[silent.len() - living..].iter().all(|live| !live.is_ending()), "the newest stay");
+    assert!(!session.is_ending() && !oslo.is_ending(), "neither the session nor another node is touched");
+    silent.iter().for_each(|live| registry.leave(live));
+    registry.leave(&session);
+    assert!(!registry.lock().of_node.contains_key(&name("lyon")), "nothing is kept of who is gone");
+    registry.end(&name("oslo"), "revoked", "");
+    assert!(oslo.is_ending());
+}

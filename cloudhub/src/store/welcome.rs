@@ -34,6 +34,7 @@ pub(super) fn welcome(
     let position = position(hello, head, reset, fork);
     renew(work, peer, &position)?;
     let head = Revision(work.head);
+    let answer_first = answer_first(database, hello, kin).max(passed(work.conn, database, hello, &position)?);
     let shares = grants::load(work.conn, work.shared, peer.node, work.committed)?;
     let grants = shares.to_wire(work.conn, head.0)?;
     let told = grants.revision;
@@ -49,7 +50,7 @@ pub(super) fn welcome(
         cursor: Cursor { epoch: current, position },
         reset,
         fork: fork.map(|fork| fork.end),
-        answer_first: answer_first(database, hello, kin),
+        answer_first,
         labels: grants.labels.clone(),
         hashes: kin::hashes(work.conn, database.id, hello.outbox_first, database.taken.min(hello.newest_write), UNACKED_WRITES)?,
         taken: database.taken,
@@ -84,6 +85,18 @@ fn answer_first(database: &Database, hello: &Hello, kin: &Kin) -> u64 {
     };
     let newest = kin.newest().min(hello.newest_write);
     if pending <= newest { newest } else { 0 }
+}
+
+/// The newest write that the node waits for although its cursor has passed the outcome; 0: none, as it should be. What spoilt the
+/// outcome is gone: it goes once more.
+fn passed(conn: &Connection, database: &Database, hello: &Hello, position: &Position) -> Result<u64, StoreError> {
+    if hello.outbox_first == 0 || hello.outbox_first > database.taken {
+        return Ok(0);
+    }
+    let newest: Option<i64> = conn
+        .prepare_cached("SELECT max(number) FROM writes WHERE database = ?1 AND number BETWEEN ?2 AND ?3 AND revision <= ?4")?
+        .query_row((database.id, stored(hello.outbox_first)?, stored(database.taken)?, stored(position.revision.0)?), |row| row.get(0))?;
+    newest.map_or(Ok(0), counted)
 }
 
 /// The newest epochs, oldest first.

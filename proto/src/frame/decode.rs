@@ -12,10 +12,13 @@ use super::{
 };
 use crate::digest::{Digest, RANGES, RangeSet};
 use crate::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
-use crate::limits::{ASK_RECORDS, BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST, TICKET_BYTES, UNACKED_WRITES};
+use crate::limits::{
+    ASK_RECORDS, BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST, NUMBER_MAX, READ_BYTES, READ_UNWEIGHED, REASON_CODE,
+    REASON_DETAIL, TICKET_BYTES, UNACKED_WRITES,
+};
 use crate::names::{CollectionName, Key};
 use crate::op::{Hash, Outcome, Verdict};
-use crate::wire::{self, frame::Body};
+use crate::wire::{self, frame::Body, weight};
 
 impl Frame {
     /// Reads one frame, which must not be compressed.
@@ -37,19 +40,21 @@ impl Frame {
             Body::Hello(hello) => Self::Hello(decode_hello(hello)?),
             Body::Welcome(welcome) => Self::Welcome(decode_welcome(welcome)?),
             Body::Refuse(refuse) => Self::Refuse(decode_refuse(refuse)),
-            Body::Started(started) => Self::Started { session: started.session },
+            Body::Started(started) => Self::Started { session: number(started.session)? },
             Body::Batch(batch) => Self::Batch(decode_batch(batch)?),
-            Body::Ack(ack) => Self::Ack(Ack { cursor: position(ack.cursor)?, fills: list(ack.fills, fill)?, answered: ack.answered }),
+            Body::Ack(ack) => {
+                Self::Ack(Ack { cursor: position(ack.cursor)?, fills: list(ack.fills, fill)?, answered: number(ack.answered)? })
+            }
             Body::Received(received) => Self::Received { bytes: received.bytes },
             Body::Nack(reason) => Self::Nack(nack(reason)),
             Body::Ready(_) => Self::Ready,
             Body::Writes(writes) => Self::Writes(writes.writes.into_iter().map(numbered).collect::<Result<_, _>>()?),
-            Body::Taken(taken) => Self::Taken { number: taken.number },
+            Body::Taken(taken) => Self::Taken { number: number(taken.number)? },
             Body::Ping(ping) => Self::Ping { sent_ms: ping.sent_ms, report: ping.report.map(report) },
             Body::Pong(pong) => Self::Pong { sent_ms: pong.sent_ms, now_ms: pong.now_ms },
-            Body::Close(close) => Self::Close(Reason { code: close.code, detail: close.detail }),
+            Body::Close(close) => Self::Close(reason(&close.code, &close.detail)),
             Body::Compared(compared) => {
-                Self::Compared(Compared { revision: Revision(compared.revision), differing: list(compared.differing, range_sums)? })
+                Self::Compared(Compared { revision: revision(compared.revision)?, differing: list(compared.differing, range_sums)? })
             }
             Body::Verify(_) => Self::Verify,
             Body::Ask(ask) if ask.records.len() > ASK_RECORDS => return Err(Malformed::new("ask", "more records than one may name")),
@@ -61,6 +66,9 @@ impl Frame {
 fn body(bytes: &[u8]) -> Result<Body, Malformed> {
     if bytes.len() > FRAME_BYTES {
         return Err(Malformed::new("frame", "larger than 4 MiB"));
+    }
+    if bytes.len() > READ_UNWEIGHED && weight::of_frame(bytes) > READ_BYTES {
+        return Err(Malformed::new("frame", "of more entries than a frame may have"));
     }
     let frame = wire::Frame::decode(bytes).map_err(|error| Malformed::new("frame", error))?;
     frame.body.ok_or_else(|| Malformed::new("frame", "of no kind that this version knows"))
@@ -75,6 +83,21 @@ fn list<W, T>(items: Vec<W>, read: impl Fn(W) -> Result<T, Malformed>) -> Result
 
 fn need<T>(what: &'static str, value: Option<T>) -> Result<T, Malformed> {
     value.ok_or_else(|| Malformed::new(what, "missing"))
+}
+
+/// A revision, or the number of a write or a session: what a store can keep.
+fn number(number: u64) -> Result<u64, Malformed> {
+    if number > NUMBER_MAX { Err(Malformed::new("number", "of 2^63 or more")) } else { Ok(number) }
+}
+
+fn revision(revision: u64) -> Result<Revision, Malformed> {
+    number(revision).map(Revision)
+}
+
+/// A peer's words: they are shown and logged, on one line, and not all of 4 MiB.
+fn reason(code: &str, detail: &str) -> Reason {
+    let words = |text: &str, most: usize| text.chars().take(most).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    Reason { code: words(code, REASON_CODE), detail: words(detail, REASON_DETAIL) }
 }
 
 fn bytes16(what: &'static str, bytes: Vec<u8>) -> Result<[u8; 16], Malformed> {
@@ -92,7 +115,7 @@ fn key(key: &str) -> Result<Key, Malformed> {
 fn position(at: Option<wire::Position>) -> Result<Position, Malformed> {
     let at = need("position", at)?;
     let inside = at.inside.map(inside).transpose()?;
-    Ok(Position { revision: Revision(at.revision), inside })
+    Ok(Position { revision: revision(at.revision)?, inside })
 }
 
 fn inside(place: wire::Inside) -> Result<(CollectionName, Key), Malformed> {
@@ -113,7 +136,7 @@ fn range_sums(own: wire::RangeSums) -> Result<RangeSums, Malformed> {
     }
     Ok(RangeSums {
         share: share(&own.collection, own.partition)?,
-        since: Revision(own.since),
+        since: revision(own.since)?,
         sums: own.sums.chunks(16).map(sum).collect::<Result<_, _>>()?,
     })
 }
@@ -121,7 +144,7 @@ fn range_sums(own: wire::RangeSums) -> Result<RangeSums, Malformed> {
 fn digest(own: wire::Digest) -> Result<GrantDigest, Malformed> {
     Ok(GrantDigest {
         share: share(&own.collection, own.partition)?,
-        since: Revision(own.since),
+        since: revision(own.since)?,
         digest: Digest { count: own.count, sum: sum(&own.sum)? },
     })
 }
@@ -131,27 +154,33 @@ fn share(name: &str, partition: Option<String>) -> Result<Share, Malformed> {
 }
 
 fn grant(grant: wire::Grant) -> Result<Grant, Malformed> {
-    Ok(Grant { share: share(&grant.collection, grant.partition)?, since: Revision(grant.since), from: Revision(grant.from) })
+    Ok(Grant { share: share(&grant.collection, grant.partition)?, since: revision(grant.since)?, from: revision(grant.from)? })
 }
 
 fn cursor(at: wire::Cursor) -> Result<Cursor, Malformed> {
     Ok(Cursor { epoch: Epoch(at.epoch), position: position(at.position)? })
 }
 
-fn epochs(starts: Vec<wire::EpochStart>) -> Vec<EpochStart> {
+fn epochs(starts: Vec<wire::EpochStart>) -> Result<Vec<EpochStart>, Malformed> {
     let skip = starts.len().saturating_sub(EPOCHS_KEPT);
-    starts.into_iter().skip(skip).map(|start| EpochStart { epoch: Epoch(start.epoch), first: Revision(start.first) }).collect()
+    starts.into_iter().skip(skip).map(|start| Ok(EpochStart { epoch: Epoch(start.epoch), first: revision(start.first)? })).collect()
 }
 
 fn fill(fill: wire::Fill) -> Result<Fill, Malformed> {
     let ranges = if fill.ranges.is_empty() { None } else { Some(ranges(&fill.ranges)?) };
     let share = share(&fill.collection, fill.partition)?;
-    Ok(Fill { grant: Grant { share, since: Revision(fill.since), from: Revision(fill.from) }, at: position(fill.at)?, ranges })
+    Ok(Fill { grant: Grant { share, since: revision(fill.since)?, from: revision(fill.from)? }, at: position(fill.at)?, ranges })
 }
 
 fn numbered(write: wire::NumberedWrite) -> Result<NumberedWrite, Malformed> {
     let hash = if write.hash.is_empty() { None } else { Some(bytes16("hash", write.hash)?) };
-    Ok(NumberedWrite { number: write.number, bytes: write.write, rejected: write.rejected, hash, fork: write.fork.map(Revision) })
+    Ok(NumberedWrite {
+        number: number(write.number)?,
+        bytes: write.write,
+        rejected: write.rejected,
+        hash,
+        fork: write.fork.map(revision).transpose()?,
+    })
 }
 
 fn report(report: wire::Report) -> Report {
@@ -164,14 +193,14 @@ fn decode_hello(hello: wire::Hello) -> Result<Hello, Malformed> {
         versions: (hello.version_min, hello.version_max),
         features: hello.features.into_iter().take(64).collect(),
         database: DatabaseId(bytes16("database", hello.database)?),
-        session: hello.session,
-        epochs: epochs(hello.epochs),
+        session: number(hello.session)?,
+        epochs: epochs(hello.epochs)?,
         cursor: hello.cursor.map(cursor).transpose()?,
         grants_hash: bytes16("grants_hash", hello.grants_hash)?,
         fills: list(hello.fills, fill)?,
-        newest_write: hello.newest_write,
-        outbox_first: hello.outbox_first,
-        gaps: list(hello.gaps, |gap| Ok((gap.first, gap.last)))?,
+        newest_write: number(hello.newest_write)?,
+        outbox_first: number(hello.outbox_first)?,
+        gaps: list(hello.gaps, |gap| Ok((number(gap.first)?, gap.last.min(NUMBER_MAX))))?,
         now_ms: hello.now_ms,
         software: hello.software.chars().take(64).collect(),
         metered: hello.metered,
@@ -183,24 +212,24 @@ fn decode_hello(hello: wire::Hello) -> Result<Hello, Malformed> {
 }
 
 fn nack(nack: wire::Nack) -> Reason {
-    Reason { code: nack.code, detail: nack.detail }
+    reason(&nack.code, &nack.detail)
 }
 
 fn decode_welcome(welcome: wire::Welcome) -> Result<Welcome, Malformed> {
     Ok(Welcome {
         version: welcome.version,
         features: welcome.features,
-        session: welcome.session,
-        epochs: epochs(welcome.epochs),
-        head: Revision(welcome.head),
+        session: number(welcome.session)?,
+        epochs: epochs(welcome.epochs)?,
+        head: revision(welcome.head)?,
         cursor: cursor(need("cursor", welcome.cursor)?)?,
         reset: welcome.reset,
-        taken: welcome.taken,
+        taken: number(welcome.taken)?,
         grants: welcome.grants.map(decode_grants).transpose()?,
         now_ms: welcome.now_ms,
         ping_ms: welcome.ping_ms,
         silence_ms: welcome.silence_ms,
-        fork: welcome.fork.map(Revision),
+        fork: welcome.fork.map(revision).transpose()?,
         labels: labels(welcome.labels)?,
         hashes: hashes(&welcome.hashes)?,
     })
@@ -226,7 +255,7 @@ fn ticket(bytes: Vec<u8>) -> Vec<u8> {
 
 fn decode_refuse(refuse: wire::Refuse) -> Refuse {
     Refuse {
-        reason: Reason { code: refuse.code, detail: refuse.detail },
+        reason: reason(&refuse.code, &refuse.detail),
         retry_ms: refuse.retry_ms,
         versions: (refuse.version_min, refuse.version_max),
         renew: refuse.renew,
@@ -236,10 +265,10 @@ fn decode_refuse(refuse: wire::Refuse) -> Refuse {
 
 fn decode_grants(grants: wire::Grants) -> Result<Grants, Malformed> {
     let definition = |definition: wire::Definition| {
-        Ok(DefinitionText { name: collection(&definition.name)?, revision: Revision(definition.revision), json: definition.json })
+        Ok(DefinitionText { name: collection(&definition.name)?, revision: revision(definition.revision)?, json: definition.json })
     };
     Ok(Grants {
-        revision: Revision(grants.revision),
+        revision: revision(grants.revision)?,
         grants: list(grants.grants, grant)?,
         definitions: list(grants.definitions, definition)?,
         labels: labels(grants.labels)?,
@@ -286,7 +315,7 @@ fn outcome(outcome: wire::Outcome) -> Result<Entry, Malformed> {
     let database = if outcome.database.is_empty() { None } else { Some(DatabaseId(bytes16("database", outcome.database)?)) };
     let revision = Revision(outcome.revision);
     let (code, detail) = (some_text(outcome.code), some_text(outcome.detail));
-    let outcome_number = outcome.number;
+    let outcome_number = number(outcome.number)?;
     Ok(Entry::Outcome {
         database,
         number: outcome_number,
@@ -304,8 +333,8 @@ fn record(record: wire::Record) -> Result<Record, Malformed> {
     Ok(Record {
         collection: collection(&record.collection)?,
         key: key(&record.key)?,
-        revision: Revision(record.revision),
-        born: Revision(record.born),
+        revision: revision(record.revision)?,
+        born: revision(record.born)?,
         partition: record.partition,
         updated_ms: record.updated_ms,
         writer: record.writer,

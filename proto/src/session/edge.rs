@@ -14,7 +14,7 @@ use super::outgoing::Outgoing;
 use super::{Breach, End};
 use crate::frame::{Ack, Batch, Compared, Fill, Frame, Hello, NumberedWrite, Reason, Refuse, Report, Welcome};
 use crate::ids::Position;
-use crate::limits::{HANDSHAKE_MS, PING_MS, PING_MS_MIN, RECEIVED_MS, SILENCE_MS};
+use crate::limits::{HANDSHAKE_MS, PING_METERED_MS, PING_MS, PING_MS_MIN, RECEIVED_MS, RETRY_MS_MAX, SILENCE_METERED_MS, SILENCE_MS};
 use crate::names::{CollectionName, Key};
 use crate::traffic::Cause;
 
@@ -420,6 +420,7 @@ impl EdgeSession {
             (Phase::Greeting, Frame::Welcome(welcome)) => self.welcome(welcome)?,
             (Phase::Greeting, Frame::Refuse(refuse)) => {
                 let Refuse { reason, retry_ms, renew, ticket, .. } = refuse;
+                let retry_ms = retry_ms.min(RETRY_MS_MAX);
                 let end = End { by_peer: true, refused: true, reason, retry_ms, renew, ticket };
                 self.end(end, None);
             }
@@ -448,8 +449,8 @@ impl EdgeSession {
         self.repairs = welcome.features.iter().any(|name| name == FEATURE_REPAIR);
         self.compressed = self.offers_zstd && welcome.features.iter().any(|name| name == FEATURE_ZSTD);
         self.taken = welcome.taken;
-        self.ping_ms = welcome.ping_ms.max(PING_MS_MIN).into();
-        self.silence_ms = welcome.silence_ms.max(PING_MS_MIN).into();
+        self.ping_ms = welcome.ping_ms.clamp(PING_MS_MIN, PING_METERED_MS).into();
+        self.silence_ms = welcome.silence_ms.clamp(PING_MS_MIN, SILENCE_METERED_MS).into();
         self.effects.push_back(Effect::Adopt(Box::new(welcome)));
         Ok(())
     }

@@ -8,4 +8,5 @@ mod generated {
 
 pub use generated::*;
 
+pub(crate) mod weight;
 mod write;

@@ -5,12 +5,14 @@ use alloc::vec::Vec;
 
 use prost::Message;
 
-use super::{self as wire, change, op::Body as WireBody};
+use super::{self as wire, change, op::Body as WireBody, weight};
 use crate::clock::Hlc;
 use crate::frame::{Malformed, some_text};
 use crate::ids::Revision;
 use crate::json::{Raw, Value};
-use crate::limits::{ACTOR_BYTES, IDEMPOTENCY_KEY_BYTES, REQUEST_ID_BYTES, STANDS_ON, WRITE_BYTES, WRITE_OPS};
+use crate::limits::{
+    ACTOR_BYTES, IDEMPOTENCY_KEY_BYTES, NUMBER_MAX, READ_BYTES, READ_UNWEIGHED, REQUEST_ID_BYTES, STANDS_ON, WRITE_BYTES, WRITE_OPS,
+};
 use crate::names::{CollectionName, Key};
 use crate::op::{Body, Change, Idempotency, Op, To, Was, Write};
 
@@ -30,6 +32,9 @@ impl Write {
 
     /// Reads a write from a peer or a store, and checks every name, value and bound in it.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() > READ_UNWEIGHED && weight::of_write(bytes) > READ_BYTES {
+            return Err(Malformed::new("write", "of more ops and fields than a write may have"));
+        }
         let write = wire::Write::decode(bytes).map_err(|_| Malformed::new("write", "not a protobuf message"))?;
         if write.ops.is_empty() || write.ops.len() > WRITE_OPS {
             return Err(Malformed::new("ops", "a write has 1 to 1,000 ops"));
@@ -123,6 +128,10 @@ fn encode_change(change: &Change) -> wire::Change {
 fn decode_op(op: wire::Op) -> Result<Op, Malformed> {
     if op.stands_on.len() > STANDS_ON {
         return Err(Malformed::new("stands_on", "names at most 64 writes"));
+    }
+    let numbers = [op.seen, op.definition].into_iter().chain(op.depends).chain(op.expect).chain(op.stands_on.iter().copied());
+    if numbers.max().is_some_and(|newest| newest > NUMBER_MAX) {
+        return Err(Malformed::new("op", "a revision or a number of 2^63 or more"));
     }
     Ok(Op {
         collection: CollectionName::parse(&op.collection).map_err(|error| Malformed::new("collection", error))?,

@@ -18,6 +18,7 @@ pub mod edge;
 pub mod road;
 pub mod season;
 mod sends;
+mod spoil;
 pub mod story;
 pub mod words;
 mod work;
@@ -40,6 +41,7 @@ use cloud::Cloud;
 use dice::Dice;
 use edge::Edge;
 use road::{LAN, Pipe, Road};
+use spoil::Spoiler;
 use work::Task;
 
 /// How long an edge waits before it connects again.
@@ -134,6 +136,10 @@ pub struct Lab {
     pub brought: Brought,
     /// What cloud writes put into and added to counters of [`edge::TALLY`].
     promised: Vec<(Key, i64)>,
+    /// Whose frames are spoilt on their way, both ways.
+    spoiler: Option<Spoiler>,
+    /// They ever were: sessions end with any code.
+    was_spoilt: bool,
     faults: BTreeMap<Side, Fault>,
     /// What a hub saves lazily: where each node's last ACK was.
     acked: BTreeMap<Peer, Position>,
@@ -166,6 +172,8 @@ impl Lab {
             ends: Vec::new(),
             brought: Brought::default(),
             promised: Vec::new(),
+            spoiler: None,
+            was_spoilt: false,
             faults: BTreeMap::new(),
             acked: BTreeMap::new(),
             wires: VecDeque::new(),
@@ -371,6 +379,15 @@ impl Lab {
             (wire.up.dead, wire.down.dead) = (true, true);
             wire.edge = None;
         }
+    }
+
+    /// From now on the frames of a node are spoilt on their way, as the seed says; `None`: no more. What a node has by that is looked
+    /// at no longer.
+    pub fn spoil(&mut self, node: Option<(usize, u64)>) {
+        self.note(&format!("spoil {node:?}"));
+        node.iter().for_each(|(node, _)| self.edges[*node].watched = false);
+        self.was_spoilt |= node.is_some();
+        self.spoiler = node.map(|(node, seed)| Spoiler::new(node, seed));
     }
 
     /// A node's links stand still for a while.

@@ -7,6 +7,7 @@ use proto::session::edge::EdgeSession;
 
 use super::cloud::WALL_MS;
 use super::road::Pipe;
+use super::spoil::spoilt;
 use super::{CONNECT_MS, Lab, Turn, Wire};
 
 impl Lab {
@@ -23,7 +24,9 @@ impl Lab {
                 self.brought.bytes[0] += wire.up.delivered() - before;
                 if let (Some(bytes), Some(cloud)) = (came, &mut wire.cloud) {
                     cloud.bytes(wire.up.counted(now_ms));
-                    cloud.receive(now_ms, &bytes);
+                    for bytes in spoilt(&mut self.spoiler, wire.node, true, bytes) {
+                        cloud.receive(now_ms, &bytes);
+                    }
                 }
             }
             Turn::Down(at) => {
@@ -33,8 +36,10 @@ impl Lab {
                 self.brought.bytes[1] += wire.down.delivered() - before;
                 if let (Some(bytes), Some(edge)) = (came, &mut wire.edge) {
                     edge.bytes(wire.down.counted(now_ms));
-                    let cause = edge.receive(now_ms, &bytes);
-                    self.edges[wire.node].received(cause, bytes.len(), now_ms);
+                    for bytes in spoilt(&mut self.spoiler, wire.node, false, bytes) {
+                        let cause = edge.receive(now_ms, &bytes);
+                        self.edges[wire.node].received(cause, bytes.len(), now_ms);
+                    }
                 }
             }
             Turn::EdgeTick(at) => {

@@ -17,6 +17,16 @@ fn carried(world: &World, node: usize, transport: &str) {
     });
 }
 
+/// A run over QUIC that is silently one over WebSocket would prove nothing.
+#[test]
+fn links_run_over_the_transport_that_the_run_names() {
+    let world = World::new(&[("lyon", &[])]);
+    let named = tests::shops::transport();
+    assert_eq!(world.edges[0].transport, named);
+    carried(&world, 0, &named);
+    world.settle();
+}
+
 #[test]
 fn quic_beside_websocket_and_all_have_the_same() {
     let mut world = World::new(&[("lyon", &[]), ("oslo", &[]), ("graz", &[])]);

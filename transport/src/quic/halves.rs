@@ -3,15 +3,19 @@
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, WriteError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::reader::{COUNT, LENGTH, Reader, Step};
 use super::{Shared, reason};
 use crate::limits::{GOODBYE, MAX_FRAME};
 use crate::link::{CloseCode, CloseReason, Lane, LinkError, LinkRx, LinkTx, Received, check_size};
+
+/// How long after a stream's end the goodbye that belongs to it may take.
+const LAST_WORDS: Duration = GOODBYE.saturating_mul(2);
 
 /// The sending half of a QUIC link: a place for each lane.
 pub struct QuicTx {
@@ -26,11 +30,13 @@ struct LaneTx {
     stream: SendStream,
     /// Header and frame, as far as they are not in the stream.
     rest: [Bytes; 2],
+    /// The peer reads no more: when its goodbye is due.
+    unheard: Option<Instant>,
 }
 
 impl LaneTx {
     fn new(stream: SendStream) -> Self {
-        Self { stream, rest: [Bytes::new(), Bytes::new()] }
+        Self { stream, rest: [Bytes::new(), Bytes::new()], unheard: None }
     }
 
     fn is_free(&self) -> bool {
@@ -47,8 +53,12 @@ impl LaneTx {
             match self.stream.write_chunks(&mut self.rest).await {
                 Ok(_) => {}
                 // The peer reads no more because it ends the link, and says why where it is listened to: in the control stream, or
-                // by the connection's end.
-                Err(WriteError::Stopped(_)) => return Err(WriteError::ConnectionLost(connection.closed().await)),
+                // by the connection's end. One that only stops reading breaks a rule.
+                Err(stopped @ WriteError::Stopped(_)) => {
+                    let due = *self.unheard.get_or_insert_with(|| Instant::now() + LAST_WORDS);
+                    let closed = timeout_at(due, connection.closed()).await;
+                    return Err(closed.map_or(stopped, WriteError::ConnectionLost));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -107,10 +117,12 @@ impl LinkTx for QuicTx {
             sent = self.bulk.finish(connection) => sent,
         };
         self.shared.count();
-        sent.map_err(|error| match error {
-            WriteError::ConnectionLost(error) => reason::lost(&error),
-            other => LinkError::Lost(other.to_string()),
-        })
+        match sent {
+            Ok(()) => Ok(()),
+            Err(WriteError::Stopped(_)) => Err(self.shared.break_off("a stream was stopped, and the connection goes on")),
+            Err(WriteError::ConnectionLost(error)) => Err(reason::lost(&error)),
+            Err(other) => Err(LinkError::Lost(other.to_string())),
+        }
     }
 
     async fn close(&mut self, reason: CloseReason) {
@@ -134,19 +146,25 @@ pub struct QuicRx {
     held: Option<(u64, Bytes)>,
     /// The peer's goodbye was handed out.
     over: bool,
+    /// Its control has ended: when its goodbye is due.
+    unheard: Option<Instant>,
 }
 
 /// What is to be done about what came.
 enum Came {
     Frame(Bytes),
     Wrong(CloseReason, LinkError),
+    /// The control stream has ended; of the other lane there may be more.
+    Ending,
     /// Nothing comes any more in either lane: the connection says why.
     Nothing,
+    /// The control stream has ended long ago.
+    Late,
 }
 
 impl QuicRx {
     pub(super) fn new(shared: Arc<Shared>, control: RecvStream, bulk: RecvStream) -> Self {
-        Self { shared, control: Reader::new(control), bulk: Reader::new(bulk), delivered: 0, held: None, over: false }
+        Self { shared, control: Reader::new(control), bulk: Reader::new(bulk), delivered: 0, held: None, over: false, unheard: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
@@ -156,11 +174,7 @@ impl QuicRx {
                     self.delivered += 1;
                     return Poll::Ready(Came::Frame(frame));
                 }
-                Poll::Ready(step) => {
-                    if let Some(wrong) = wrong(&step) {
-                        return Poll::Ready(wrong);
-                    }
-                }
+                Poll::Ready(step) => return Poll::Ready(wrong(&step).unwrap_or(Came::Ending)),
                 Poll::Pending => {}
             }
         }
@@ -181,6 +195,11 @@ impl QuicRx {
         // A bulk frame that waits for control which never comes is not delivered.
         let nothing = self.control.is_over() && (self.bulk.is_over() || self.held.is_some());
         if nothing { Poll::Ready(Came::Nothing) } else { Poll::Pending }
+    }
+
+    fn late(&mut self) -> LinkError {
+        self.over = true;
+        self.shared.break_off("the control stream has ended, and the connection goes on")
     }
 
     fn ended(&mut self, error: &ConnectionError) -> Result<Received, LinkError> {
@@ -214,18 +233,28 @@ fn wrong(step: &Step) -> Option<Came> {
 
 impl LinkRx for QuicRx {
     async fn recv(&mut self) -> Result<Received, LinkError> {
-        let came = poll_fn(|cx| self.poll(cx)).await;
-        self.shared.count();
-        match came {
-            Came::Frame(frame) => Ok(Received::Frame(frame)),
-            Came::Wrong(reason, error) => {
-                self.over = true;
-                self.shared.end(&reason);
-                Err(error)
-            }
-            Came::Nothing => {
-                let error = self.shared.connection.closed().await;
-                self.ended(&error)
+        loop {
+            let came = match self.unheard {
+                None => poll_fn(|cx| self.poll(cx)).await,
+                Some(due) => timeout_at(due, poll_fn(|cx| self.poll(cx))).await.unwrap_or(Came::Late),
+            };
+            self.shared.count();
+            match came {
+                Came::Frame(frame) => return Ok(Received::Frame(frame)),
+                Came::Wrong(reason, error) => {
+                    self.over = true;
+                    self.shared.end(&reason);
+                    return Err(error);
+                }
+                Came::Ending => self.unheard = Some(Instant::now() + LAST_WORDS),
+                Came::Nothing => {
+                    let due = *self.unheard.get_or_insert_with(|| Instant::now() + LAST_WORDS);
+                    if let Ok(error) = timeout_at(due, self.shared.connection.closed()).await {
+                        return self.ended(&error);
+                    }
+                    return Err(self.late());
+                }
+                Came::Late => return Err(self.late()),
             }
         }
     }

@@ -30,7 +30,7 @@ pub use listen::{QuicListener, ResetKey};
 
 use crate::counters::LinkCounters;
 use crate::identity::PeerIdentity;
-use crate::link::{CloseReason, Link, TransportKind};
+use crate::link::{CloseCode, CloseReason, Link, LinkError, TransportKind};
 
 /// What both sides must name in the TLS handshake.
 pub const ALPN: &[u8] = b"tombolo/1";
@@ -57,6 +57,12 @@ impl Shared {
         if self.said.set(reason.clone()).is_ok() {
             self.connection.close(u32::from(reason.code.number()).into(), reason.text.as_bytes());
         }
+    }
+
+    /// Ends the link because the peer broke a rule, and tells it which.
+    fn break_off(&self, broken: &str) -> LinkError {
+        self.end(&CloseReason::new(CloseCode::Protocol, broken));
+        LinkError::Protocol(broken.to_owned())
     }
 
     fn count(&self) {

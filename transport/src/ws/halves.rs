@@ -195,10 +195,12 @@ impl WsRx {
         poll_fn(|cx| Pin::new(&mut *self.socket.lock()).poll_next(cx)).await
     }
 
-    /// The socket answers a goodbye by itself, at its next turn: this is that turn.
+    /// The socket answers a goodbye by itself, at its next turn: this is that turn. A server's leaves the answer in the stream below.
     async fn answer_goodbye(&self) {
         poll_fn(|cx| {
-            let _ = Pin::new(&mut *self.socket.lock()).poll_next(cx);
+            let mut socket = self.socket.lock();
+            let _ = Pin::new(&mut *socket).poll_next(cx);
+            let _ = Pin::new(socket.get_mut()).poll_flush(cx);
             Poll::Ready(())
         })
         .await;

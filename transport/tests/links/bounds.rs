@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode as WsCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -187,6 +188,19 @@ async fn text_is_refused_with_a_reason() {
     let (received, (code, text)) = tokio::join!(rx.recv(), close_code(socket));
     assert!(matches!(received, Err(LinkError::Protocol(_))), "{received:?}");
     assert_eq!((code, text.as_str()), (WsCode::Protocol, "text messages are not spoken here, only binary ones"));
+}
+
+/// RFC 6455, 5.5.1: a goodbye gets one.
+#[tokio::test]
+async fn a_goodbye_is_answered() {
+    let (mut socket, link) = linked().await;
+    let (tx, mut rx) = link.split();
+    socket.close(Some(CloseFrame { code: WsCode::Away, reason: "off".into() })).await.unwrap();
+    let received = rx.recv().await.unwrap();
+    assert!(matches!(&received, Received::Closed(reason) if reason.text == "off"), "{received:?}");
+    drop((tx, rx));
+    let (code, text) = close_code(socket).await;
+    assert_eq!((code, text.as_str()), (WsCode::Away, "off"));
 }
 
 #[tokio::test]

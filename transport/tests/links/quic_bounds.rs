@@ -10,7 +10,7 @@ use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, Sen
 use transport::admission::RefusalReason;
 use transport::any::AnyLink;
 use transport::limits::{MAX_FRAME, QUIC_RETRY_ABOVE};
-use transport::link::{CloseCode, Link, LinkError, LinkRx, LinkTx, Received};
+use transport::link::{CloseCode, CloseReason, Link, LinkError, LinkRx, LinkTx, Received};
 use transport::quic::{BULK, CONTROL};
 
 use crate::authority::Authority;
@@ -152,6 +152,74 @@ async fn a_bulk_frame_whose_control_never_comes_is_not_delivered() {
     client.connection.close(VarInt::from_u32(1000), b"enough");
     let end = rx.recv().await.unwrap();
     assert!(matches!(end, Received::Closed(reason) if reason.code == CloseCode::Done && reason.text == "enough"));
+}
+
+/// Streams end with their connection, or a moment before; one that ends alone is no goodbye.
+#[tokio::test]
+async fn a_control_stream_that_ends_alone_is_told() {
+    for reset in [false, true] {
+        let (mut client, link) = linked().await;
+        let (_tx, mut rx) = link.split();
+        client.control.0.write_all(b"\0\0\0\x02ok").await.unwrap();
+        assert_eq!(rx.recv().await.unwrap(), Received::Frame(Bytes::from_static(b"ok")));
+        if reset {
+            client.control.0.write_all(b"\0\0\x01\0half").await.unwrap();
+            client.control.0.reset(VarInt::from_u32(7)).unwrap();
+        } else {
+            client.control.0.finish().unwrap();
+        }
+        let (received, (code, text)) = tokio::join!(rx.recv(), told(&client.connection));
+        assert!(matches!(received, Err(LinkError::Protocol(_))), "{received:?}");
+        assert_eq!((code, text.as_str()), (CloseCode::Protocol, "the control stream has ended, and the connection goes on"));
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_reading_is_told() {
+    let (mut client, link) = linked().await;
+    let (mut tx, _rx) = link.split();
+    client.control.1.stop(VarInt::from_u32(9)).unwrap();
+    let write = async {
+        loop {
+            if let Err(error) = tx.send(Bytes::from_static(b"there?")).await {
+                return error;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (error, (code, text)) = tokio::join!(write, told(&client.connection));
+    assert!(matches!(error, LinkError::Protocol(_)), "{error:?}");
+    assert_eq!((code, text.as_str()), (CloseCode::Protocol, "a stream was stopped, and the connection goes on"));
+}
+
+/// A peer that goes stops reading first: its last word is heard all the same, also while this side is sending.
+#[tokio::test]
+async fn the_last_word_of_a_peer_that_stopped_reading_is_heard() {
+    let authority = Authority::new();
+    let (mut listener, server) = listen(Carrier::Quic, &authority);
+    let (accepted, connected) = beside(&mut listener, Carrier::Quic.connect(&server, authority.link_client(&authority.node("lyon")))).await;
+    let ((mut tx, mut rx), (mut going, unread)) = (accepted.unwrap().split(), connected.unwrap().split());
+    drop(unread);
+    let busy = async {
+        let mut heard = Vec::new();
+        loop {
+            tokio::select! {
+                received = rx.recv() => match received.unwrap() {
+                    Received::Frame(frame) => heard.push(frame),
+                    Received::Closed(reason) => return (heard, reason.text),
+                },
+                // When the connection is over, what is received says why.
+                _ = tx.send(Bytes::from_static(b"more")) => {}
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let go = async {
+        going.send(Bytes::from_static(b"last word")).await.unwrap();
+        going.close(CloseReason::new(CloseCode::Done, "bye")).await;
+    };
+    let ((heard, text), ()) = tokio::join!(busy, go);
+    assert_eq!((heard, text.as_str()), (vec![Bytes::from_static(b"last word")], "bye"));
 }
 
 #[tokio::test]
