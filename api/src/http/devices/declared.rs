@@ -25,7 +25,7 @@ use crate::shapes::{DeviceShown, Object, Record, Time, Write, quote};
 pub(crate) struct DeviceList {
     /// In the order of their ids.
     devices: Vec<DeviceShown>,
-    /// With `state=unknown`, on the first page: devices that speak here and are not declared, at most 256, the newest.
+    /// With `state=unknown`, on the first page (else null): devices that speak here and are not declared, at most 256, the newest.
     undeclared: Option<Vec<Undeclared>>,
     /// The next page's `after`, when there may be more.
     next: Option<String>,
@@ -100,6 +100,8 @@ pub(crate) async fn list<H: Hub>(State(app): State<Shared<H>>, mut query: Query,
     object.list("devices", &devices, |out, device| device.write_json(out, None));
     if state.as_deref() == Some("unknown") && list.after.is_none() {
         object.list("undeclared", app.hub.strangers(), undeclared);
+    } else {
+        object.raw("undeclared", "null");
     }
     let next = page.next.map(|place| PageToken::of_place(&list, &place).as_str().to_owned());
     object.text_or_null("next", next.as_deref());
