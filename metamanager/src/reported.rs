@@ -81,7 +81,8 @@ impl Reader {
         self.ask(|conn| {
             let state = conn.unchecked_transaction()?;
             let Some(row) = reader::point(&state, reader::POINT, id, &twins, device)? else { return Ok(None) };
-            let twin = laid_over(&state, device, Some(&row.value))?;
+            let record = Value::read(&row.value).map_err(|error| Fault::damaged("a twin", error))?;
+            let twin = laid_over(&state, device, &record)?;
             state.finish()?;
             Ok(Some(twin))
         })
@@ -98,9 +99,8 @@ fn twins() -> CollectionName {
 }
 
 /// A twin as its record has it, with what waits laid over it.
-fn laid_over(conn: &Connection, device: &Key, record: Option<&str>) -> Done<Twin> {
-    let value = record.map(Value::read).transpose().map_err(|error| Fault::damaged("a twin", error))?;
-    let mut twin = value.map(|value| Twin::of(&value)).unwrap_or_default();
+fn laid_over(conn: &Connection, device: &Key, record: &Value) -> Done<Twin> {
+    let mut twin = Twin::of(record);
     let mut statement = conn.prepare_cached("SELECT field, value FROM reported WHERE device = ?1")?;
     let mut rows = statement.query([device.as_str()])?;
     while let Some(row) = rows.next()? {
@@ -126,10 +126,8 @@ fn keep(tx: &mut Tx<'_>, now: Now, reports: Vec<DeviceReport>) -> Done<Vec<Resul
     let mut answers = Vec::with_capacity(reports.len());
     for report in reports {
         if !known.contains_key(&report.device) {
-            let twin = match record(tx, &mut group, &report.device)? {
-                Some(value) => Some(laid_over(tx.conn, &report.device, Some(&value.to_text()))?),
-                None => None,
-            };
+            let record = record(tx, &mut group, &report.device)?;
+            let twin = record.map(|record| laid_over(tx.conn, &report.device, &record)).transpose()?;
             known.insert(report.device.clone(), twin);
         }
         let Some(Some(twin)) = known.get_mut(&report.device) else {

@@ -113,8 +113,8 @@ impl Told {
             let gone = self.devices.remove(key).map(|(_, member)| member);
             return Ok(gone.map(|member| membership_updated(node, event, &[], &[member])).into_iter().collect());
         };
-        let member = members::member(store, &id, key, &device)?;
         let twin = members::twin(store, key)?.unwrap_or_default();
+        let member = Member::of(&id, &device, &twin);
         match self.devices.get_mut(key) {
             Some((_, before)) => {
                 *before = member.clone();
