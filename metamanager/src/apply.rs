@@ -24,7 +24,7 @@ use crate::outbox::{self, Writes};
 use crate::overlay;
 use crate::staging::Staging;
 use crate::store::{Event, Store, Tx};
-use crate::{blocked, digests, fill, fork, repair, trim};
+use crate::{blocked, digests, fill, fork, repair, reported, trim};
 
 /// What is durable now: an Ack carries the cursor and the fills.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,10 +63,11 @@ impl Store {
             return Err(ApplyError::DiskLow { free });
         }
         let trust = batches.iter().all(|batch| batch.digests.is_empty()) || !self.checking.is_due(now.mono_ms);
-        let (mut applied, question) = self.transaction(|tx| {
+        let (mut applied, question, reported) = self.transaction(|tx| {
             if let Err(error) = follows(tx, batches) {
                 return Ok(Err(error));
             }
+            let reported = reported::leave(tx, now, batches)?;
             let at_ms = tx.clock.time_ms(now);
             let mut applying = Applying::new(tx, at_ms);
             for batch in batches {
@@ -76,7 +77,7 @@ impl Store {
                 applying.compare(batch, trust);
             }
             let question = applying.question.take();
-            Ok(Ok((applying.finish()?, question)))
+            Ok(Ok((applying.finish()?, question, reported)))
         })??;
         self.checking.compared(batches, now.mono_ms);
         if let Some(question) = question {
@@ -84,6 +85,9 @@ impl Store {
         }
         if !applied.outcomes.is_empty() {
             self.tell(&Event::Answered { outcomes: applied.outcomes.clone() });
+        }
+        if let Some(newest) = reported {
+            self.tell(&Event::Committed { newest });
         }
         self.tell(&Event::Changed);
         self.tend();

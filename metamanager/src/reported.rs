@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use proto::build::{Action, Request};
 use proto::clock::Now;
-use proto::device::{Twin, TwinField};
+use proto::device::{Half, STATE, TWINS, Twin, TwinField};
+use proto::frame::{Batch, Content, Entry};
 use proto::json::{Raw, Value};
 use proto::names::{CollectionName, Key};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, Statement, params};
 
 use crate::error::{Done, Fault, ReadError, Refusal, StoreError};
 use crate::group::Group;
@@ -151,19 +152,71 @@ type Waiting = (Key, Value);
 
 fn send(tx: &mut Tx<'_>, now: Now, after: Option<&Key>, due: &dyn Fn(&Key, &str) -> bool) -> Done<Sent> {
     let (waiting, next) = gather(tx.conn, after, due)?;
+    let complete = is_complete(tx);
     let mut group = Group::default();
     let mut known = Vec::with_capacity(waiting.len());
     for (device, value) in waiting {
-        // Of a device that moved away, or is gone, nothing is reported from here any more.
         match record(tx, &mut group, &device)? {
             Some(_) => known.push((device, value)),
-            None => forget(tx.conn, &device)?,
+            // Of a device that moved away, or is gone, nothing is reported from here any more.
+            None if complete => {
+                tracing::warn!(%device, "is not this node's any more; what it reported here last is dropped");
+                forget(tx.conn, &device)?;
+            }
+            // It may still come: the file is new, or what the node gets is read again.
+            None => {}
         }
     }
     drop(group);
+    Ok(Sent { next, ..write(tx, now, known)? })
+}
+
+/// Whether the twins of this node are all here: a device that is not among them is not this node's.
+fn is_complete(tx: &Tx<'_>) -> bool {
+    let node = tx.own.node.as_ref().map(ToString::to_string);
+    let place = node.and_then(|node| tx.ledger.granted(TWINS, Some(&node)));
+    place.is_some_and(|place| tx.ledger.grants[place].done)
+}
+
+/// Before batches are applied: what was reported of devices that they take away becomes a write, which has seen what the node knew when
+/// it was measured, and so still counts. The write's number, where there is one.
+pub(crate) fn leave(tx: &mut Tx<'_>, now: Now, batches: &[Batch]) -> Done<Option<u64>> {
+    let gone = |entry: &Entry| match entry {
+        Entry::Record(record) if record.content == Content::Left && record.collection.as_str() == TWINS => Some(record.key.clone()),
+        _ => None,
+    };
+    let mut known = Vec::new();
+    for device in batches.iter().flat_map(|batch| &batch.entries).filter_map(gone) {
+        let waiting = of_device(tx.conn, &device)?;
+        if waiting.fields().next().is_some() && record(tx, &mut Group::default(), &device)?.is_some() {
+            known.push((device, waiting));
+        }
+    }
+    // Each alone: one that moves with a thousand others is not refused for their size.
+    let mut newest = None;
+    for one in known {
+        newest = write(tx, now, vec![one])?.number.or(newest);
+    }
+    Ok(newest)
+}
+
+/// What waits of one device, whether it is due or not.
+fn of_device(conn: &Connection, device: &Key) -> Done<Value> {
+    let mut statement = conn.prepare_cached("SELECT field, value FROM reported WHERE device = ?1")?;
+    let mut rows = statement.query([device.as_str()])?;
+    let mut waiting = Value::default();
+    while let Some(row) = rows.next()? {
+        let (field, text): (String, String) = (row.get(0)?, row.get(1)?);
+        waiting.set(&field, Raw::parse(&text).map_err(|error| Fault::damaged("a reported value", error))?);
+    }
+    Ok(waiting)
+}
+
+/// Makes one write of what waits; it leaves the table.
+fn write(tx: &mut Tx<'_>, now: Now, mut known: Vec<Waiting>) -> Done<Sent> {
     let number = loop {
         if known.is_empty() {
-            return Ok(Sent { next, ..Sent::default() });
+            return Ok(Sent::default());
         }
         let write =
             LocalWrite { requests: known.iter().map(request).collect(), actor: None, request_id: None, idempotency: None, resends: None };
@@ -177,7 +230,7 @@ fn send(tx: &mut Tx<'_>, now: Now, after: Option<&Key>, due: &dyn Fn(&Key, &str)
                     tracing::warn!(%device, error = %refused.reason, "what it reported cannot be sent and is dropped");
                     forget(tx.conn, &device)?;
                 }
-                None => return Ok(Sent { next, ..Sent::default() }),
+                None => return Ok(Sent::default()),
             },
             None => return Err(Fault::damaged("reports", "a write without an answer")),
         }
@@ -191,7 +244,47 @@ fn send(tx: &mut Tx<'_>, now: Now, after: Option<&Key>, due: &dyn Fn(&Key, &str)
             fields.push((device.clone(), field.to_owned()));
         }
     }
-    Ok(Sent { number: Some(number), fields, next })
+    Ok(Sent { number: Some(number), fields, next: None })
+}
+
+/// What waits in a damaged file, into the one that takes its place: the broker was told that it is safe. What cannot be read, or is no
+/// field of a twin any more, stays behind. How many values were saved.
+pub(crate) fn salvage(from: &Connection, into: &Connection) -> Done<u64> {
+    // A file of an older format has no such table.
+    let there = from.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'reported'", [], |_| Ok(()));
+    if there.is_err() {
+        return Ok(0);
+    }
+    let mut saved = 0;
+    let mut insert = into.prepare("INSERT OR IGNORE INTO reported (device, field, value) VALUES (?1, ?2, ?3)")?;
+    // Forwards to the first damage, and backwards to the last: what lies between two damaged pages is lost.
+    for order in ["", " DESC"] {
+        let sql = format!("SELECT device, field, value FROM reported ORDER BY device{order}, field{order}");
+        let Ok(mut query) = from.prepare(&sql) else { break };
+        let Ok(mut rows) = query.query([]) else { break };
+        loop {
+            match rows.next() {
+                Ok(Some(row)) => saved += salvage_one(row, &mut insert)?,
+                Ok(None) => return Ok(saved),
+                Err(error) => {
+                    tracing::error!(%error, "some of what devices reported could not be saved from the damaged file");
+                    break;
+                }
+            }
+        }
+    }
+    Ok(saved)
+}
+
+fn salvage_one(row: &Row<'_>, insert: &mut Statement<'_>) -> Done<u64> {
+    let text = |place| row.get::<_, String>(place);
+    let (Ok(device), Ok(field), Ok(value)) = (text(0), text(1), text(2)) else { return Ok(0) };
+    let known = field == STATE || Half::of_field(&field).is_some_and(|(half, _)| half == Half::Reported);
+    let whole = Raw::parse(&value).is_ok_and(|raw| TwinField::parse(&raw).is_ok());
+    if !known || !whole || Key::parse(&device).is_err() {
+        return Ok(0);
+    }
+    Ok(insert.execute(params![device, field, value])? as u64)
 }
 
 fn forget(conn: &Connection, device: &Key) -> Done<()> {

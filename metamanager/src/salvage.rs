@@ -1,5 +1,5 @@
 //! What is saved from a damaged file (docs/design.md §9): it is put aside, never deleted, and a new database takes its place
-//! that has every write which can still be read and is whole, under its number. The cloud knows it by the old id
+//! that has every write which can still be read and is whole, under its number, and what devices reported. The cloud knows it by the old id
 //! (`meta.previous`), and what is missing between the numbers is declared. Everything else comes from the cloud again.
 
 use std::fs::File;
@@ -31,6 +31,8 @@ pub(crate) struct Saved {
     pub(crate) pending: u64,
     /// Other writes, which are kept for a while.
     pub(crate) kept: u64,
+    /// Values that devices reported and that were in no write yet.
+    pub(crate) reported: u64,
 }
 
 /// Whether an opening failed because the file is damaged. `joined`: a file in this place is a node's database, whatever its
@@ -75,7 +77,9 @@ pub(crate) fn save(aside: &Path, conn: &Connection, now_ms: u64) -> Done<Saved> 
     let from = open(aside);
     let old = from.as_ref().and_then(|from| facts(from).ok()).unwrap_or_default();
     let mut into = Into { conn: &tx, newest: old.newest, lowest: None };
+    let mut reported = 0;
     if let Some(from) = &from {
+        reported = crate::reported::salvage(from, &tx)?;
         requests::salvage(from, &tx);
         writes(from, &mut into, old.newest)?;
         requests::forget_above(&tx, into.newest)?;
@@ -91,7 +95,7 @@ pub(crate) fn save(aside: &Path, conn: &Connection, now_ms: u64) -> Done<Saved> 
     let pending = tx.query_row("SELECT outbox_writes FROM meta", [], |row| number(row, 0))?;
     let all = tx.query_row("SELECT count(*) FROM writes", [], |row| number(row, 0))?;
     tx.commit()?;
-    Ok(Saved { aside: aside.to_owned(), pending, kept: all - pending })
+    Ok(Saved { aside: aside.to_owned(), pending, kept: all - pending, reported })
 }
 
 /// A connection that changes nothing and bears a damaged schema. None: not even that.

@@ -434,7 +434,7 @@ fn rescue(path: &Path, now: Now) -> Result<(Connection, Ledger), OpenError> {
     let (conn, _) = load(path)?;
     let saved = salvage::save(&aside, &conn, now.wall_ms).map_err(|fault| StoreError::of(fault, path))?;
     tracing::error!(
-        aside = %saved.aside.display(), pending = saved.pending, kept = saved.kept,
+        aside = %saved.aside.display(), pending = saved.pending, kept = saved.kept, reported = saved.reported,
         "the damaged database was put aside; what was not sent goes up first, everything else comes from the cloud again"
     );
     drop(conn);

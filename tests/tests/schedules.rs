@@ -42,6 +42,8 @@ mod spoilt;
 mod streams;
 #[path = "schedules/timetable.rs"]
 mod timetable;
+#[path = "schedules/twins.rs"]
+mod twins;
 #[path = "schedules/versions.rs"]
 mod versions;
 #[path = "schedules/volume.rs"]

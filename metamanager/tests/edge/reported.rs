@@ -13,6 +13,12 @@ const BY_NODE: &str = r#"{"partition":{"field":"node","label":"=node"}}"#;
 /// An edge that has two devices, `boiler` and `fan`.
 fn edge() -> Edge {
     let mut edge = Edge::unjoined();
+    edge.adopt(&welcome(1, 10, Some(rights())));
+    fill(&mut edge);
+    edge
+}
+
+fn rights() -> proto::frame::Grants {
     let mut all = grants(10);
     for collection in [DEVICES, TWINS] {
         all.grants.push(grant(collection, Some("lyon"), 1, 10));
@@ -23,13 +29,16 @@ fn edge() -> Edge {
         });
     }
     all.grants.sort_by(|a, b| (&a.share.collection, &a.share.partition).cmp(&(&b.share.collection, &b.share.partition)));
-    edge.adopt(&welcome(1, 10, Some(all.clone())));
-    for grant in all.grants {
+    all
+}
+
+/// All that it has a right to comes.
+fn fill(edge: &mut Edge) {
+    for grant in rights().grants {
         let twin = |id: &str| twin(id, 9, r#"{"node":"lyon"}"#);
         let records = if grant.share.collection == name(TWINS) { vec![twin("boiler"), twin("fan")] } else { Vec::new() };
         edge.apply(vec![Batch { fill: Some(filled(grant, 10, true, records)), ..batch(10, 10, true, Vec::new()) }]);
     }
-    edge
 }
 
 fn twin(id: &str, revision: u64, text: &str) -> Record {
@@ -120,16 +129,67 @@ fn only_what_is_due_goes_and_a_round_goes_on_behind_the_last_device() {
 }
 
 #[test]
-fn strangers_are_refused_and_who_moved_away_is_forgotten() {
+fn strangers_are_refused_and_who_is_gone_is_forgotten() {
     let mut edge = edge();
     let answers =
         edge.store().keep_reported(now(1), vec![says("toaster", &[("state", "\"online\"")]), says("fan", &[("reported.rpm", "1")])]);
     assert!(matches!(&answers[0], Err(Refusal::UnknownDevice(name)) if name == "toaster"));
     assert!(answers[1].is_ok(), "each is answered for itself");
-    let left = Record { content: Content::Left, ..twin("fan", 11, "{}") };
-    edge.apply(vec![batch(10, 11, true, vec![proto::frame::Entry::Record(left)])]);
+    let gone = Record { content: Content::Deleted, ..twin("fan", 11, "{}") };
+    edge.apply(vec![batch(10, 11, true, vec![proto::frame::Entry::Record(gone)])]);
     assert_eq!(edge.reader().twin(&key("fan")).unwrap(), None);
     assert_eq!((send(&mut edge), edge.reader().reported_waiting().unwrap()), (Sent::default(), 0));
+}
+
+/// What a device said before its node heard that it moved goes up as a write that has seen no more than the node had.
+#[test]
+fn what_was_reported_before_the_move_was_heard_of_goes_up() {
+    let mut edge = edge();
+    report(&mut edge, "fan", &[("reported.rpm", "7")]);
+    let left = Record { content: Content::Left, ..twin("fan", 11, "{}") };
+    edge.apply(vec![batch(10, 11, true, vec![proto::frame::Entry::Record(left)])]);
+    assert_eq!((edge.reader().twin(&key("fan")).unwrap(), edge.reader().reported_waiting().unwrap()), (None, 0));
+    assert_eq!(carried(&mut edge, 1), [("fan".into(), "reported.rpm".into(), "7".into())]);
+    let write = Write::decode(&edge.store().outbox_after(0, 1).unwrap().writes[0].bytes).unwrap();
+    assert_eq!(write.ops[0].seen, proto::ids::Revision(10));
+}
+
+/// What waits in a damaged file was PUBACKed: it is saved as writes are, and goes up when the twins have come again.
+#[test]
+fn reports_are_saved_from_a_damaged_file() {
+    let mut edge = edge();
+    for n in 0..200 {
+        report(&mut edge, "boiler", &[(&format!("reported.p{n:03}"), &format!("\"{}\"", "x".repeat(100)))]);
+    }
+    report(&mut edge, "fan", &[("state", "\"online\"")]);
+    edge.store().checkpoint().unwrap();
+    edge.store = None;
+    let whole = std::fs::read(edge.path()).unwrap();
+    let pages = whole.len() / 4096;
+    let mut complete = 0;
+    for page in 0..pages {
+        std::fs::write(edge.path(), &whole).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(edge.path()).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0xa5; 4096], page as u64 * 4096).unwrap();
+        std::fs::write(edge.path().with_extension("db.damaged"), "for the test").unwrap();
+        edge.reopen();
+        let saved = edge.reader().reported_waiting().unwrap();
+        complete += usize::from(saved == 201);
+        edge.store = None;
+    }
+    // Without the pages of the schema, or the root of the table, nothing can be found; without another of it, what that held.
+    assert!(complete + 14 >= pages && complete > 20, "{complete} of {pages} pages");
+    std::fs::write(edge.path(), &whole).unwrap();
+    std::fs::write(edge.path().with_extension("db.damaged"), "for the test").unwrap();
+    edge.reopen();
+    edge.adopt(&welcome(1, 10, Some(rights())));
+    assert_eq!((send(&mut edge), edge.reader().reported_waiting().unwrap()), (Sent::default(), 201), "the twins have not come yet");
+    fill(&mut edge);
+    let mut fields = 0;
+    while let sent @ Sent { number: Some(_), .. } = send(&mut edge) {
+        fields += sent.fields.len();
+    }
+    assert_eq!((fields, edge.reader().reported_waiting().unwrap()), (201, 0));
 }
 
 /// `twins-fill-outbox`: reports take no room while nothing is sent, and never more than half of it.

@@ -33,6 +33,8 @@ pub const MODELS: &str = "_device_models";
 pub const DEVICES: &str = "_devices";
 /// The collection of twins.
 pub const TWINS: &str = "_twins";
+/// The field of a twin that holds what the device says of itself.
+pub const STATE: &str = "state";
 /// All three.
 pub const COLLECTIONS: [&str; 3] = [MODELS, DEVICES, TWINS];
 /// The label that holds a node's own name. Every node has it, and no operator can set it: a label's name has no `=`.

@@ -9,7 +9,7 @@ use alloc::string::{String, ToString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::DeviceError;
+use super::{DeviceError, STATE};
 use crate::json::{Raw, Value};
 
 /// Which half of a property.
@@ -153,7 +153,7 @@ impl Twin {
     /// One field of the record, by its name there.
     pub fn field(&self, name: &str) -> Option<&TwinField> {
         match Half::of_field(name) {
-            _ if name == "state" => self.state.as_ref(),
+            _ if name == STATE => self.state.as_ref(),
             Some((half, property)) => self.properties.get(property)?.half(half),
             None => None,
         }
@@ -163,7 +163,7 @@ impl Twin {
     pub fn lay(&mut self, name: &str, raw: &Raw) {
         match (name, Half::of_field(name)) {
             ("node", _) => self.node = raw.as_text().map(|node| node.to_string()),
-            ("state", _) => self.state = TwinField::parse(raw).ok(),
+            (STATE, _) => self.state = TwinField::parse(raw).ok(),
             (_, Some((half, property))) => {
                 if let Ok(field) = TwinField::parse(raw) {
                     self.properties.entry(property.to_owned()).or_default().set(half, field);

@@ -31,6 +31,7 @@ pub(super) fn moment(lab: &mut Lab, node: usize) {
     }
     never_back(lab, node);
     tally(lab, node);
+    lab.check_reports(node);
     let numbers = lab.edges[node].outcomes().into_iter().map(|(number, _)| number);
     assert!(numbers.eq(1..=lab.edges[node].outcomes().len() as u64), "outcomes of node {node}: {:?}", lab.edges[node].outcomes());
 }
@@ -136,6 +137,7 @@ pub(super) fn settled(lab: &mut Lab) {
     for node in (0..lab.edges.len()).filter(|node| lab.edges[*node].online).collect::<Vec<_>>() {
         moment(lab, node);
         views_are_base(lab, node);
+        lab.check_reports_in_cloud(node);
         if !lab.edges[node].watched {
             assert_eq!(lab.edges[node].pending(), 0, "writes without an outcome at node {node}\n{}", recent(lab));
             continue;

@@ -10,6 +10,7 @@ use cloudhub::store::{
 use metamanager::{LocalRequest, Precondition};
 use proto::build::Action;
 use proto::definition::{Definition, Labels};
+use proto::device::NODE_LABEL;
 use proto::ids::{Revision, WriteId};
 use proto::list::ListQuery;
 use tempfile::TempDir;
@@ -28,7 +29,7 @@ pub struct Cloud {
     tokens: u8,
     /// Definitions by name, as last set.
     pub definitions: BTreeMap<String, Definition>,
-    /// Labels by node, as last set.
+    /// Labels by node, as last set, with the one that holds its name.
     pub labels: BTreeMap<String, Labels>,
 }
 
@@ -50,7 +51,11 @@ impl Cloud {
         cloud.open(now_ms);
         let collections = cloud.reader().collections().unwrap().into_iter();
         cloud.definitions = collections.map(|row| (row.name.to_string(), row.definition)).collect();
-        cloud.labels = cloud.reader().nodes(None, 1_000).unwrap().into_iter().map(|row| (row.name.to_string(), row.labels)).collect();
+        let own = |name: String, mut labels: Labels| {
+            labels.insert(NODE_LABEL.to_owned(), name.clone());
+            (name, labels)
+        };
+        cloud.labels = cloud.reader().nodes(None, 1_000).unwrap().into_iter().map(|row| own(row.name.to_string(), row.labels)).collect();
         cloud
     }
 
@@ -102,6 +107,14 @@ impl Cloud {
         (decided.answers.pop().unwrap(), decided.touched)
     }
 
+    /// What every hub does at its start: from now on devices can be declared.
+    pub(super) fn define_devices(&mut self, now_ms: u64) -> Touched {
+        self.definitions.extend(proto::device::definitions().into_iter().map(|(name, definition)| (name.to_string(), definition)));
+        let (answer, touched) = self.decide(Job::DefineDevices, now_ms);
+        answer.unwrap();
+        touched
+    }
+
     pub(super) fn define(&mut self, name: &str, json: &str, now_ms: u64) -> Touched {
         let definition = Definition::parse(json).unwrap();
         self.definitions.insert(name.to_owned(), definition.clone());
@@ -132,7 +145,9 @@ impl Cloud {
     pub(super) fn join(&mut self, name: &str, labels: &[(&str, &str)], now_ms: u64) {
         self.tokens += 1;
         let labels: Labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.labels.insert(name.to_owned(), labels.clone());
+        let mut own = labels.clone();
+        own.insert(NODE_LABEL.to_owned(), name.to_owned());
+        self.labels.insert(name.to_owned(), own);
         let (created_ms, secret_hash) = (WALL_MS + now_ms, [self.tokens; 32]);
         let token = JoinTokenRow {
             id: format!("t{}", self.tokens),

@@ -21,6 +21,7 @@ use proto::traffic::{Cause, Traffic};
 use tempfile::TempDir;
 
 use super::cloud::WALL_MS;
+use super::devices::Reports;
 use super::dice::Dice;
 use super::words::{collection, key, node};
 
@@ -79,6 +80,10 @@ pub struct Edge {
     pub(super) open: Vec<Added>,
     /// The newest revision of base that was seen of each watched record.
     pub(super) seen: BTreeMap<(CollectionName, Key), Revision>,
+    /// What its devices report, and when it goes up.
+    pub(super) reports: Reports,
+    /// Bytes of writes that its outbox holds, unless the usual.
+    max_outbox_bytes: Option<u64>,
 }
 
 impl Edge {
@@ -111,6 +116,8 @@ impl Edge {
             promised: Vec::new(),
             open: Vec::new(),
             seen: BTreeMap::new(),
+            reports: Reports::default(),
+            max_outbox_bytes: None,
         }
     }
 
@@ -148,10 +155,17 @@ impl Edge {
                 answered.lock().unwrap().extend(outcomes);
             }
         });
-        let options = Options { node: Some(self.name.clone()), disk: self.disk.clone(), observer: Some(observer), ..Options::default() };
+        let max_outbox_bytes = self.max_outbox_bytes.unwrap_or(Options::default().max_outbox_bytes);
+        let options = Options { node: Some(self.name.clone()), disk: self.disk.clone(), observer: Some(observer), max_outbox_bytes };
         let store = Store::open(&self.path(), options, self.now(now_ms)).unwrap();
         self.reader = Some(store.reader().unwrap());
         self.store = Some(store);
+        self.reports.restart(now_ms);
+    }
+
+    /// How many bytes of writes its outbox holds, from its next start on.
+    pub fn bound_outbox(&mut self, bytes: u64) {
+        self.max_outbox_bytes = Some(bytes);
     }
 
     /// Whether its disk is full.
@@ -169,6 +183,7 @@ impl Edge {
     /// Ends, and starts again with this file.
     pub(super) fn put_back(&mut self, image: &[u8], now_ms: u64) {
         (self.reader, self.store) = (None, None);
+        self.reports.kept.clear();
         replace(&self.path(), image);
         self.open(now_ms);
     }
@@ -303,6 +318,16 @@ impl Edge {
                 return rows;
             }
         }
+    }
+
+    /// The newest number that was given to a write.
+    pub fn newest_write(&mut self) -> u64 {
+        self.reader().status().unwrap().newest_write
+    }
+
+    /// The oldest write without an outcome.
+    pub(super) fn first_pending(&mut self) -> Option<u64> {
+        self.reader().outbox_after(0, 1).unwrap().writes.first().map(|write| write.number)
     }
 
     /// Writes without an outcome.

@@ -6,13 +6,14 @@
 //!
 //! [`cloud`] and [`edge`] hold the stores, [`road`] the links, [`by_hand`] those that a test carries itself, `work` does what the hubs' drivers do, [`season`] draws
 //! a whole history from a seed, [`decisions`] one of people who resolve conflicts,
-//! [`words`] are the verbs of applications.
+//! [`devices`] what devices report, [`words`] are the verbs of applications.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod by_hand;
 pub mod check;
 pub mod cloud;
 pub mod decisions;
+pub mod devices;
 pub mod dice;
 pub mod edge;
 pub mod road;
@@ -107,6 +108,8 @@ enum Turn {
     Down(usize),
     EdgeTick(usize),
     CloudTick(usize),
+    /// What a node's devices reported is to go up.
+    Report(usize),
     /// A link can take the next frame.
     Free,
     Connect(usize),
@@ -543,7 +546,8 @@ impl Lab {
             newest.and_then(|wire| wire.cloud.as_ref()).is_some_and(|session| session.status().in_sync && session.status().fills == 0)
         };
         self.jobs.is_empty()
-            && (0..self.edges.len()).all(|node| !self.edges[node].online || (synced(self, node) && self.edges[node].pending() == 0))
+            && (0..self.edges.len())
+                .all(|node| !self.edges[node].online || (synced(self, node) && self.edges[node].pending() == 0 && self.has_reported(node)))
     }
 
     /// A new session waits until the store has finished what the old one asked for: Hello tells durable facts.
@@ -557,6 +561,7 @@ impl Lab {
         let work = self.jobs.keys().next().map(|(at, _)| (*at, Turn::Work));
         let connects = (0..self.edges.len()).filter(|node| self.wants_link(*node));
         let connects = connects.map(|node| (self.edges[node].connect_ms, Turn::Connect(node)));
+        let reports = (0..self.edges.len()).filter_map(|node| Some((self.report_ms(node)?, Turn::Report(node))));
         let wires = self.wires.iter().enumerate().flat_map(|(at, wire)| {
             let free = [&wire.up, &wire.down].into_iter().map(Pipe::free_ms).filter(|free| *free > self.now_ms).min();
             [
@@ -567,7 +572,7 @@ impl Lab {
                 free.map(|ms| (ms, Turn::Free)),
             ]
         });
-        let all = work.into_iter().chain(connects).chain(wires.flatten());
+        let all = work.into_iter().chain(connects).chain(reports).chain(wires.flatten());
         all.map(|(at, turn)| (at.max(self.now_ms), turn)).min()
     }
 }

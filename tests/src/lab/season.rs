@@ -2,6 +2,9 @@
 
 use metamanager::LocalRequest;
 
+use proto::device::TWINS;
+
+use super::devices::desired;
 use super::dice::Dice;
 use super::edge::TALLY;
 use super::words::{add, check, create, delete, merge, put};
@@ -39,7 +42,9 @@ pub fn run(seed: u64) -> Lab {
     if !early {
         lab.in_cloud((1..4).map(|id| put(TALLY, &id.to_string(), r#"{"n":100}"#)).collect());
     }
+    let mut plant = Plant::new(&mut lab, seed);
     for _ in 0..STEPS {
+        plant.step(&mut lab);
         step(&mut lab, &mut dice);
         let pause = dice.below(40);
         lab.pass(if dice.one_in(20) { pause * 200 } else { pause });
@@ -61,6 +66,46 @@ const MOVES: [(&str, &str); 6] = [
     ("wares", "{}"),
 ];
 const DAY_MS: u64 = 86_400_000;
+const DEVICES: [&str; 3] = ["boiler", "fan", "line/pump"];
+
+/// Devices that report beside all that, are moved, and of which something is desired. They have chances of their own.
+struct Plant {
+    dice: Dice,
+    said: u64,
+}
+
+impl Plant {
+    fn new(lab: &mut Lab, seed: u64) -> Self {
+        lab.define_devices();
+        for (device, (node, _)) in DEVICES.iter().zip(NODES) {
+            lab.declare(device, node);
+        }
+        Self { dice: Dice::new(seed ^ 0x6465_7669), said: 0 }
+    }
+
+    fn step(&mut self, lab: &mut Lab) {
+        let dice = &mut self.dice;
+        let (node, device) = (dice.below(NODES.len() as u64) as usize, dice.pick(&DEVICES));
+        let property = dice.pick(&["temp", "rpm"]);
+        match dice.below(12) {
+            0..=4 => {
+                // What a node refuses is no promise: the device is another node's, or its disk is full.
+                for _ in 0..1 + dice.below(6) {
+                    self.said += 1;
+                    let field = format!("reported.{property}");
+                    let _refused = lab.try_report(node, device, &[(&field, &self.said.to_string())]);
+                }
+            }
+            5 => drop(lab.try_report(node, device, &[("state", dice.pick(&[r#""online""#, r#""offline""#]))])),
+            6 => drop(lab.try_in_cloud(vec![merge(TWINS, device, &desired(property, &dice.below(100).to_string(), "cloud"))])),
+            7 if lab.twin_at(node, device).is_some() => {
+                drop(lab.try_write(node, vec![merge(TWINS, device, &desired(property, &dice.below(100).to_string(), NODES[node].0))]));
+            }
+            8 if dice.one_in(2) => lab.declare(device, NODES[node].0),
+            _ => {}
+        }
+    }
+}
 
 /// A history of rights that come and go, to its end: labels, definitions, records that move, and long absences after which
 /// the hub has forgotten what was deleted.
@@ -77,7 +122,9 @@ pub fn moves(seed: u64) -> Lab {
     for (name, site) in NODES {
         lab.join(name, &[("site", site), ("zone", "oslo"), ("role", "shop")]);
     }
+    let mut plant = Plant::new(&mut lab, seed);
     for _ in 0..STEPS {
+        plant.step(&mut lab);
         shift(&mut lab, &mut dice);
         let pause = dice.below(40);
         lab.pass(if dice.one_in(10) { pause * 50 } else { pause });

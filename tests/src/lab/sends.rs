@@ -17,6 +17,7 @@ impl Lab {
             Turn::Work => self.work(),
             Turn::Free => {}
             Turn::Connect(node) => self.connect(node),
+            Turn::Report(node) => self.report_job(node),
             Turn::Up(at) => {
                 let wire = &mut self.wires[at];
                 let before = wire.up.delivered();

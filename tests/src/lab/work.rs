@@ -24,6 +24,7 @@ pub(super) enum Job {
     Scan(Scan),
     Ahead(Ahead),
     Take(u64, Vec<NumberedWrite>),
+    Report,
 }
 
 /// One piece of work, and who asked. A cut in the meantime does not undo it.
@@ -112,6 +113,14 @@ impl Lab {
         self.ends.push(end);
     }
 
+    /// What a node's devices reported is to become a write.
+    pub(super) fn report_job(&mut self, node: usize) {
+        self.edges[node].reports.asked = true;
+        self.job_count += 1;
+        let task = Task { side: Side::Edge(node), wire: 0, node, peer: None, job: Job::Report };
+        self.jobs.insert((self.now_ms + self.store_ms, self.job_count), task);
+    }
+
     fn job(&mut self, at: usize, side: Side, job: Job) {
         self.job_count += 1;
         let Wire { id: wire, node, peer, .. } = self.wires[at];
@@ -163,6 +172,7 @@ impl Lab {
                 }
             }
             Job::Apply(batches) => self.apply(wire, node, &batches),
+            Job::Report => self.send_reported(node),
             Job::Read(after, max_bytes) => {
                 let part = self.edges[node].reader().outbox_after(after, max_bytes).unwrap();
                 self.on_edge(wire, |session| session.outbox(part.writes, part.more));
@@ -187,7 +197,11 @@ impl Lab {
         let now_ms = self.now_ms;
         let edge = &mut self.edges[node];
         let now = edge.now(now_ms);
+        let newest = edge.newest_write();
         let result = edge.store().apply(batches, now);
+        let reported = edge.newest_write() > newest;
+        let first = edge.first_pending();
+        edge.reports.answered(first);
         let check = matches!(&result, Ok(applied) if applied.check);
         let checked = if check { edge.store().check(now).unwrap() } else { None };
         let found = checked.and_then(|checked| checked.compared);
@@ -204,6 +218,10 @@ impl Lab {
             Err(ApplyError::DiskLow { .. }) => session.apply_failed(now_ms, ApplyFailure::DiskFull, ""),
             Err(error) => session.apply_failed(now_ms, ApplyFailure::Broken, &error.to_string()),
         });
+        if reported {
+            // Of a device that has just moved away.
+            self.on_edge(wire, EdgeSession::outbox_changed);
+        }
     }
 
     fn admit(&mut self, wire: u64, node: usize, mut hello: Hello) {

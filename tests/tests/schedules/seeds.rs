@@ -11,7 +11,7 @@ use super::shop;
 /// How many seeds are tried, unless `TOMBOLO_SEEDS` says otherwise.
 const SEEDS: u64 = 90;
 /// What so many histories must have met, or they prove less than they seem to.
-const MET: [&str; 18] = [
+const MET: [&str; 20] = [
     "applied",
     "merged",
     "flagged bound",
@@ -30,6 +30,8 @@ const MET: [&str; 18] = [
     "label",
     "limit",
     "replaced",
+    "kept",
+    "reports in write",
 ];
 
 #[test]
