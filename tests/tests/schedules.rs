@@ -28,6 +28,8 @@ mod lists;
 mod outages;
 #[path = "schedules/poison.rs"]
 mod poison;
+#[path = "schedules/power.rs"]
+mod power;
 #[path = "schedules/requests.rs"]
 mod requests;
 #[path = "schedules/resolving.rs"]

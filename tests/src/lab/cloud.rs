@@ -15,6 +15,7 @@ use proto::ids::{Revision, WriteId};
 use proto::list::ListQuery;
 use tempfile::TempDir;
 
+use super::power::Power;
 use super::words::{collection, key, node};
 
 /// Its wall clock at the beginning.
@@ -23,6 +24,7 @@ pub const WALL_MS: u64 = 1_800_000_000_000;
 /// The one hub of a laboratory.
 pub struct Cloud {
     folder: TempDir,
+    pub(super) power: Option<Power>,
     store: Option<SqliteStore>,
     reader: Option<SqliteReader>,
     starts: u64,
@@ -35,19 +37,30 @@ pub struct Cloud {
 
 impl Cloud {
     pub(super) fn new() -> Self {
-        let folder = super::scratch();
-        let (definitions, labels) = (BTreeMap::new(), BTreeMap::new());
-        let mut cloud = Self { folder, store: None, reader: None, starts: 0, tokens: 0, definitions, labels };
+        let mut cloud = Self::blank(super::scratch());
         cloud.open(0);
         cloud
+    }
+
+    /// One whose disk keeps what was synced and nothing else.
+    pub(super) fn failing(seed: u64) -> Self {
+        let mut cloud = Self::blank(super::scratch());
+        cloud.power = Some(Power::new(cloud.path(), seed));
+        cloud.open(0);
+        cloud
+    }
+
+    /// Nothing yet.
+    fn blank(folder: TempDir) -> Self {
+        let (definitions, labels) = (BTreeMap::new(), BTreeMap::new());
+        Self { folder, power: None, store: None, reader: None, starts: 0, tokens: 0, definitions, labels }
     }
 
     /// One whose database is a copy of this file. Its starts are told from those that made the file.
     pub(super) fn of_file(file: &Path, now_ms: u64) -> Self {
         let folder = super::scratch();
         std::fs::copy(file, folder.path().join("cloudhub.db")).unwrap();
-        let (definitions, labels) = (BTreeMap::new(), BTreeMap::new());
-        let mut cloud = Self { folder, store: None, reader: None, starts: 1 << 16, tokens: 0x80, definitions, labels };
+        let mut cloud = Self { starts: 1 << 16, tokens: 0x80, ..Self::blank(folder) };
         cloud.open(now_ms);
         let collections = cloud.reader().collections().unwrap().into_iter();
         cloud.definitions = collections.map(|row| (row.name.to_string(), row.definition)).collect();
@@ -79,7 +92,8 @@ impl Cloud {
 
     /// Ends without a word and starts again; `meanwhile` gets the file that nobody holds.
     pub(super) fn restart(&mut self, now_ms: u64, meanwhile: impl FnOnce(&rusqlite::Connection)) {
-        (self.reader, self.store) = (None, None);
+        let Self { power, reader, store, .. } = self;
+        Power::fail(power, || (*reader, *store) = (None, None));
         meanwhile(&rusqlite::Connection::open(self.folder.path().join("cloudhub.db")).unwrap());
         self.open(now_ms);
     }
@@ -88,6 +102,7 @@ impl Cloud {
     pub(super) fn put_back(&mut self, image: &[u8], now_ms: u64) {
         (self.reader, self.store) = (None, None);
         super::edge::replace(&self.path(), image);
+        Power::reread(&self.power);
         self.open(now_ms);
     }
 

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use super::cloud::WALL_MS;
 use super::devices::Reports;
 use super::dice::Dice;
+use super::power::Power;
 use super::words::{collection, key, node};
 
 /// How many records are looked at after every step.
@@ -56,6 +57,7 @@ pub struct Edge {
     /// Its name.
     pub name: NodeName,
     folder: TempDir,
+    pub(super) power: Option<Power>,
     store: Option<Store>,
     reader: Option<Reader>,
     disk: Arc<LabDisk>,
@@ -88,8 +90,9 @@ pub struct Edge {
 
 impl Edge {
     /// A new database; its id comes from its place, because ids decide ties of clocks.
-    pub(super) fn new(name: &str, place: u8) -> Self {
+    pub(super) fn new(name: &str, place: u8, failing: Option<u64>) -> Self {
         let mut edge = Self::blank(name);
+        edge.power = failing.map(|seed| Power::new(edge.path(), seed ^ u64::from(place)));
         drop(Store::open(&edge.path(), Options::default(), edge.now(0)).unwrap());
         edge.restart(0, |file| {
             file.execute("UPDATE meta SET database = ?1", [[place; 16]]).unwrap();
@@ -102,6 +105,7 @@ impl Edge {
         Self {
             name: node(name),
             folder: super::scratch(),
+            power: None,
             store: None,
             reader: None,
             disk: Arc::default(),
@@ -175,7 +179,8 @@ impl Edge {
 
     /// Ends without a word and starts again; `meanwhile` gets the file that nobody holds.
     pub(super) fn restart(&mut self, now_ms: u64, meanwhile: impl FnOnce(&rusqlite::Connection)) {
-        (self.reader, self.store) = (None, None);
+        let Self { power, reader, store, .. } = self;
+        Power::fail(power, || (*reader, *store) = (None, None));
         meanwhile(&rusqlite::Connection::open(self.path()).unwrap());
         self.open(now_ms);
     }
@@ -185,6 +190,7 @@ impl Edge {
         (self.reader, self.store) = (None, None);
         self.reports.kept.clear();
         replace(&self.path(), image);
+        Power::reread(&self.power);
         self.open(now_ms);
     }
 

@@ -4,7 +4,7 @@
 //! late, cut at any frame or half open; either side can lose its power at any piece of work of its store, before the
 //! commit or after it and before the answer. After every step [`check`] looks at what each node's readers see.
 //!
-//! [`cloud`] and [`edge`] hold the stores, [`road`] the links, [`by_hand`] those that a test carries itself, `work` does what the hubs' drivers do, [`season`] draws
+//! [`cloud`] and [`edge`] hold the stores, `power` their disks, [`road`] the links, [`by_hand`] those that a test carries itself, `work` does what the hubs' drivers do, [`season`] draws
 //! a whole history from a seed, [`decisions`] one of people who resolve conflicts,
 //! [`devices`] what devices report, [`words`] are the verbs of applications.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -16,6 +16,7 @@ pub mod decisions;
 pub mod devices;
 pub mod dice;
 pub mod edge;
+mod power;
 pub mod road;
 pub mod season;
 mod sends;
@@ -152,6 +153,9 @@ pub struct Lab {
     job_count: u64,
     /// Databases that took another id on links of [`by_hand`].
     renewals: u8,
+    /// The power fails for real; what it takes comes from this seed.
+    failing: Option<u64>,
+    keeps_logs: bool,
 }
 
 impl Default for Lab {
@@ -184,7 +188,15 @@ impl Lab {
             jobs: BTreeMap::new(),
             job_count: 0,
             renewals: 0,
+            failing: None,
+            keeps_logs: false,
         }
+    }
+
+    /// An empty hub, and nodes to come, on disks that keep what was synced and nothing else: whatever ends without a word loses some
+    /// of the rest, as the seed says.
+    pub fn failing(seed: u64) -> Self {
+        Self { cloud: Cloud::failing(seed), failing: Some(seed), ..Self::new() }
     }
 
     /// A hub with these collections, and nodes that are in sync; each node's label `site` is its name.
@@ -245,7 +257,10 @@ impl Lab {
     pub fn join(&mut self, name: &str, labels: &[(&str, &str)]) -> usize {
         self.cloud.join(name, labels, self.now_ms);
         let place = self.edges.len();
-        self.edges.push(Edge::new(name, place as u8 + 1));
+        self.edges.push(Edge::new(name, place as u8 + 1, self.failing));
+        if self.keeps_logs {
+            self.keep_log(Side::Edge(place));
+        }
         place
     }
 
@@ -468,7 +483,7 @@ impl Lab {
     /// A second machine under the name of a node, with an image of its database; its place.
     pub fn twin(&mut self, node: usize, image: &[u8]) -> usize {
         let name = self.edges[node].name.to_string();
-        let mut twin = Edge::new(&name, 0xee);
+        let mut twin = Edge::new(&name, 0xee, self.failing);
         twin.put_back(image, self.now_ms);
         twin.watched = false;
         self.edges[node].watched = false;
@@ -480,7 +495,7 @@ impl Lab {
     pub fn wiped(&mut self, node: usize) -> usize {
         let name = self.edges[node].name.to_string();
         let place = self.edges.len();
-        self.edges.push(Edge::new(&name, 0x77));
+        self.edges.push(Edge::new(&name, 0x77, self.failing));
         self.edges[place].watched = false;
         place
     }

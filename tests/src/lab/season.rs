@@ -24,8 +24,12 @@ const STEPS: u64 = 60;
 
 /// Runs one history to its end and returns its laboratory, in sync.
 pub fn run(seed: u64) -> Lab {
+    on(Lab::new(), seed)
+}
+
+/// The same with an empty laboratory of another kind.
+pub fn on(mut lab: Lab, seed: u64) -> Lab {
     let mut dice = Dice::new(seed);
-    let mut lab = Lab::new();
     lab.road.delay_ms = 1 + dice.below(20);
     lab.road.rate = dice.pick(&[10_000_000, 125_000, 20_000]);
     lab.store_ms = 1 + dice.below(6);

@@ -90,6 +90,7 @@ impl Lab {
 
     /// Takes effects and frames out of every session until none has any.
     pub(super) fn drain(&mut self) {
+        self.promise();
         for at in 0..self.wires.len() {
             while self.drain_edge(at) | self.drain_cloud(at) {}
         }
