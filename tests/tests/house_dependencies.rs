@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Who may know whom: the drawing in docs/architecture.md, read upwards.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("proto", &[]),
     ("transport", &["proto"]),
     ("api", &["proto", "transport"]),
@@ -16,7 +16,8 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("devicetwin", &["proto"]),
     ("cloudhub", &["api", "proto", "transport"]),
     ("edgehub", &["api", "devicetwin", "metamanager", "proto", "transport"]),
-    ("tests", &["api", "cloudhub", "devicetwin", "edgehub", "metamanager", "proto", "transport"]),
+    ("tests", &["api", "cloudhub", "devicetwin", "edgehub", "metamanager", "powercut", "proto", "transport"]),
+    ("powercut", &[]),
 ];
 
 /// What the edge must never carry, whatever the list in `tests/data/edge-dependencies.txt` says: a server's work.
