@@ -17,7 +17,7 @@ test: tools binaries ## every test; installs the few tools that they need where 
 # definitions_and_imports and what follows it), and what goes over both transports in one run (transports, doors, frames, hubs; so does
 # the binary `networks`). All others are pure, run in virtual time, look at the tree, or name their transports in the crate's own tests.
 OVER_QUIC = main_job kills operations application bad_input devices
-ONCE = access:: described:: query:: schemas:: till:: suite:: \
+ONCE = thermostat:: access:: described:: query:: schemas:: till:: suite:: \
 	doctor:: transports::quic_beside transports::where_quic transports::a_revoked \
 	doors:: frames:: hubs:: definitions_and_imports folders_ports joins_that_cannot requests_that_cannot who_asks_the_cloud
 
@@ -50,10 +50,10 @@ lint: ## formatting, clippy and rustdoc, with warnings denied
 # Chromium, devices speak at a mosquitto, full disks are small ones that are mounted, for which the tests are run by root or by
 # somebody who may use sudo, and
 # schemathesis asks the servers whether they answer as they are described.
-tools: packages target/schemathesis/installed
+tools: packages target/schemathesis/installed target/thermostat/installed
 
 packages:
-	@missing=; PATH="$$PATH:/usr/sbin"; for tool in bash curl mount openssl setpriv:util-linux python3 chromium chromedriver:chromium-driver mosquitto; do \
+	@missing=; PATH="$$PATH:/usr/sbin"; for tool in bash curl mount openssl setpriv:util-linux python3 chromium chromedriver:chromium-driver mosquitto mosquitto_pub:mosquitto-clients; do \
 	command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	test -z "$$missing" || { echo "installing$$missing"; sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
@@ -62,6 +62,11 @@ packages:
 target/schemathesis/installed: tests/schemathesis/requirements.txt | packages
 	python3 -m venv --clear target/schemathesis
 	target/schemathesis/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+target/thermostat/installed: docs/examples/thermostat/requirements.txt | packages
+	python3 -m venv --clear target/thermostat
+	target/thermostat/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 # System tests and the demo start the built programs.

@@ -74,3 +74,9 @@ pub const WATCH_REST: Duration = Duration::from_micros(100);
 pub const STALL_TIME: Duration = Duration::from_secs(30);
 /// How long a watch may take to end once the hub stops.
 pub const WATCH_END: Duration = Duration::from_millis(500);
+/// The largest file of devices that a command reads, bytes: some hundred thousand.
+pub const DEVICE_FILE_BYTES: u64 = 64 << 20;
+/// Values in the YAML files of one command: tens of thousands of devices, and no bomb of aliases.
+pub const YAML_NODES: usize = 1_000_000;
+/// How deep lists and maps may lie in each other there: KubeEdge's own need nine.
+pub const YAML_DEPTH: usize = 32;

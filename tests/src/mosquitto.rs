@@ -52,6 +52,11 @@ impl Mosquitto {
         self.process = None;
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// As edgehub's configuration has it.
     pub fn url(&self) -> String {
         format!("mqtt://{}", self.address)

@@ -186,6 +186,11 @@ fn lay_out() -> TempDir {
     link(binary("cloudhub").parent().expect("a folder"), "target/debug");
     link(&root().join("tests"), "tests");
     link(&root().join("docs"), "docs");
+    // Where `make test` has put what an example needs of PyPI, under the name that its page uses.
+    let python = root().join("target/thermostat");
+    if python.is_dir() {
+        link(&python, "target/thermostat");
+    }
     scratch
 }
 

@@ -1,6 +1,11 @@
 //! Devices over MQTT, with a real mosquitto and the built programs: KubeEdge's topics and payloads on Tombolo's guarantees.
 #![allow(clippy::unwrap_used)]
 
+#[path = "devices/promises.rs"]
+mod promises;
+#[path = "devices/thermostat.rs"]
+mod thermostat;
+
 use serde_json::{Value, json};
 use tests::mosquitto::{Device, Mosquitto};
 use tests::shops::World;

@@ -1,6 +1,8 @@
 //! `device …`: models, devices and their twins, from the command line of either hub.
 
-use std::path::{Path, PathBuf};
+mod apply;
+mod kubeedge;
+mod yaml;
 
 use clap::{Args, Subcommand};
 use http::Method;
@@ -9,11 +11,9 @@ use serde_json::{Map, Value, json};
 use super::record::paged;
 use super::table::{Table, cell_at, clean};
 use super::watch::Watch;
-use super::{CliError, Console, List, OutputArgs, Page, describe, pair, read_limited};
-use crate::client::{Client, ClientError, Request};
-
-/// The largest file of devices, bytes: some hundred thousand.
-const FILE_BYTES: u64 = 64 << 20;
+use super::{CliError, Console, Format, List, OutputArgs, Page, describe, pair};
+use crate::client::{Client, Request};
+use apply::{Adopt, Apply};
 
 /// What can be done with devices.
 #[derive(Debug, Subcommand)]
@@ -22,8 +22,10 @@ pub enum DeviceVerb {
     List(Lists),
     /// Show a device with its twin
     Show(Show),
-    /// Declare the models and devices of a TOML file, in its order
+    /// Declare the models and devices of a file: TOML, or KubeEdge's YAML
     Apply(Apply),
+    /// Declare a device that speaks and is not declared (list --state unknown shows those)
+    Adopt(Adopt),
     /// Set what is desired of a device, e.g. temp=20
     Set(Set),
     /// Delete a device with its twin
@@ -68,7 +70,7 @@ pub struct Lists {
     /// Only devices of this node
     #[arg(long)]
     node: Option<String>,
-    /// Only devices that said this of themselves: online, offline, ok, unhealthy, unknown
+    /// Only devices that said this of themselves: online, offline, ok, unhealthy, unknown; unknown lists those that speak here undeclared too
     #[arg(long)]
     state: Option<String>,
     #[command(flatten)]
@@ -84,14 +86,6 @@ pub struct Show {
     id: String,
     #[command(flatten)]
     output: OutputArgs,
-}
-
-/// `device apply`.
-#[derive(Debug, Args)]
-pub struct Apply {
-    /// The file, with [[model]] and [[device]] tables; - for standard input
-    #[arg(short, long, value_name = "FILE")]
-    file: PathBuf,
 }
 
 /// `device set`.
@@ -148,17 +142,29 @@ impl DeviceVerb {
     pub async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
         match self {
             DeviceVerb::List(list) => {
+                let asks_for_strangers = list.state.as_deref() == Some("unknown");
                 let request = Request::get(&["v1", "devices"])
                     .query_opt("model", list.model)
                     .query_opt("node", list.node)
                     .query_opt("state", list.state);
-                DEVICES.run(client, paged(request, &list.page), list.output, console).await
+                let request = paged(request, &list.page);
+                if list.output.format == Format::Json || !asks_for_strangers {
+                    return DEVICES.run(client, request, list.output, console).await;
+                }
+                let answer: Value = client.send(request).await?.json().await?;
+                console.raw(DEVICES.table(&answer).as_bytes())?;
+                console.raw(strangers(&answer).as_bytes())?;
+                if let Some(next) = answer["next"].as_str() {
+                    console.note(&format!("there are more; go on with --after {next}"));
+                }
+                console.flush()
             }
             DeviceVerb::Show(show) => {
                 let answer = client.send(Request::get(&["v1", "devices", &show.id, "twin"])).await?;
                 console.show(answer, show.output, twin).await
             }
             DeviceVerb::Apply(apply) => apply.run(client, console).await,
+            DeviceVerb::Adopt(adopt) => adopt.run(client, console).await,
             DeviceVerb::Set(set) => set.run(client, console).await,
             DeviceVerb::Delete(Delete { id, yes: false }) => {
                 let again = format!("device delete {id} --yes");
@@ -172,6 +178,18 @@ impl DeviceVerb {
             DeviceVerb::Model(verb) => verb.run(client, console).await,
         }
     }
+}
+
+/// Devices that speak and are not declared, and how one is taken in.
+fn strangers(answer: &Value) -> String {
+    let rows: Vec<&Value> = answer["undeclared"].as_array().into_iter().flatten().collect();
+    let Some(first) = rows.first() else { return String::new() };
+    let mut table = Table::new(&["UNDECLARED", "LAST-SEEN", "MESSAGES", "TOPICS"]);
+    for row in &rows {
+        table.row(["id", "last_seen", "messages", "topics"].map(|path| clean(&cell_at(row, path))));
+    }
+    let id = clean(first["id"].as_str().unwrap_or_default());
+    format!("\n{}\nto declare one: device adopt {id} --model MODEL\n", table.render())
 }
 
 impl ModelVerb {
@@ -240,95 +258,9 @@ fn twin(twin: &Value) -> String {
     shown
 }
 
-impl Apply {
-    async fn run(self, client: &Client, console: &mut Console<'_>) -> Result<(), CliError> {
-        let (name, text) = if self.file == Path::new("-") {
-            ("standard input".to_owned(), read_limited(std::io::stdin(), "standard input", FILE_BYTES)?)
-        } else {
-            let name = self.file.display().to_string();
-            let file = std::fs::File::open(&self.file).map_err(|error| CliError::Usage(format!("{name}: {error}")))?;
-            let text = read_limited(file, &name, FILE_BYTES)?;
-            (name, text)
-        };
-        let declared = Declared::parse(&name, &text)?;
-        for (kind, path, id, body) in declared.0 {
-            let request = Request::new(Method::PUT, &["v1", path, &id]).json(body.to_string());
-            let answer = client.send(request).await.map_err(|error| match error {
-                ClientError::Refused(refusal) if refusal.status < 500 && refusal.status != 401 => {
-                    CliError::Failed(format!("{name}: {kind} {id}: {refusal}; what stands before it was applied"))
-                }
-                other => other.into(),
-            })?;
-            let done = if answer.status() == http::StatusCode::CREATED { "created" } else { "applied" };
-            console.line(&format!("{kind} {id} {done}"))?;
-        }
-        Ok(())
-    }
-}
-
-/// What a file declares: what it is, its path in the API, its name, and the body that is sent.
-struct Declared(Vec<(&'static str, &'static str, String, Value)>);
-
-impl Declared {
-    fn parse(file: &str, text: &str) -> Result<Self, CliError> {
-        let wrong = |why: String| CliError::Usage(format!("{file}: {why}"));
-        let table: Map<String, Value> = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if let Some(other) = table.keys().find(|key| !matches!(key.as_str(), "model" | "device")) {
-            return Err(wrong(format!("{other} is neither [[model]] nor [[device]]")));
-        }
-        let mut all = Vec::new();
-        // Models go first wherever they stand: devices name them.
-        for (kind, path, name) in [("model", "device-models", "name"), ("device", "devices", "id")] {
-            let Some(tables) = table.get(kind) else { continue };
-            let tables = tables.as_array().ok_or_else(|| wrong(format!("write [[{kind}]], in double brackets")))?;
-            for (place, one) in tables.iter().enumerate() {
-                let mut body = one.as_object().cloned().unwrap_or_default();
-                match body.remove(name) {
-                    Some(Value::String(id)) if !id.is_empty() => all.push((kind, path, id, Value::Object(body))),
-                    _ => return Err(wrong(format!("[[{kind}]] number {} has no `{name}`", place + 1))),
-                }
-            }
-        }
-        if all.is_empty() { Err(wrong("it declares no [[model]] and no [[device]]".to_owned())) } else { Ok(Self(all)) }
-    }
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_declares_models_before_devices() {
-        let text = r#"
-            [[device]]
-            id = "default/boiler"
-            model = "thermostat"
-            desired = { target = 20.5 }
-            [[model]]
-            name = "thermostat"
-            [model.properties.target]
-            type = "float"
-        "#;
-        let all = Declared::parse("devices.toml", text).unwrap().0;
-        let names: Vec<_> = all.iter().map(|(kind, path, id, _)| (*kind, *path, id.as_str())).collect();
-        assert_eq!(names, [("model", "device-models", "thermostat"), ("device", "devices", "default/boiler")]);
-        assert_eq!(all[1].3, json!({"model": "thermostat", "desired": {"target": 20.5}}));
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_file_is_said() {
-        for (text, words) in [
-            ("", "no [[model]] and no [[device]]"),
-            ("[[devices]]", "devices is neither"),
-            ("[device]\nid=\"a\"", "double brackets"),
-            ("[[device]]\nmodel=\"m\"", "number 1 has no `id`"),
-            ("[[device]", "devices.toml: "),
-        ] {
-            let error = Declared::parse("devices.toml", text).err().unwrap().to_string();
-            assert!(error.contains(words), "{error}");
-        }
-    }
 
     #[test]
     fn a_text_means_what_it_spells() {

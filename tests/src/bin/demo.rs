@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use tests::shops::{Edge, World};
 use tests::until::until;
 
+/// Where the devices of lyon speak: whatever broker listens there.
+const BROKER: &str = "127.0.0.1:1883";
+
 /// The sample inventory that the project ships.
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/inventory")
@@ -32,6 +35,7 @@ fn main() {
     demo.proof();
     println!("\nEvery step was checked, in {:.1} s.", begun.elapsed().as_secs_f32());
     if keep {
+        demo.open_to_devices();
         demo.leave_running();
     } else {
         println!("To look around yourself: make demo KEEP=1\n");
@@ -232,6 +236,14 @@ impl Demo {
         }
     }
 
+    /// The demo itself needs no devices, and no broker.
+    fn open_to_devices(&mut self) {
+        let lyon = &mut self.world.edges[0];
+        lyon.stop();
+        lyon.broker = Some(format!("mqtt://{BROKER}"));
+        lyon.start();
+    }
+
     fn leave_running(&mut self) {
         self.world.keep();
         let cloud = &self.world.cloud;
@@ -253,6 +265,15 @@ impl Demo {
         println!("   sqlite3 -readonly {}/edge.db .tables", self.lyon().data.display());
         println!("   target/debug/cloudhub node list --data {} --server https://{}", cloud.data.display(), cloud.api);
         println!("   target/debug/edgehub status --data {}", self.lyon().data.display());
+        println!(
+            "\nlyon's devices speak at {BROKER}, once a broker is there. For a thermostat, see docs/examples/thermostat/README.md, and paste first:\n"
+        );
+        println!(
+            "   export CLOUDHUB_SERVER=https://{} CLOUDHUB_DATA={} EDGEHUB_DATA={} BROKER={BROKER} PATH=$PWD/target/debug:$PATH",
+            cloud.api,
+            cloud.data.display(),
+            self.lyon().data.display()
+        );
         println!(
             "\nEnter stops the central server, Enter again starts it. Ctrl-C ends everything; the data stays in {}",
             self.world.folder().display()
