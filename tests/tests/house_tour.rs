@@ -233,6 +233,61 @@ const CLIENT: Page = Page {
     ],
 };
 
+/// What [`DEVICES`] and [`THERMOSTAT`] begin with: a hub, and a node whose devices speak at a broker.
+const BROKER: &str = r#"
+    export CLOUDHUB_DATA=$PWD/cloud EDGEHUB_DATA=$PWD/edge BROKER=$SECOND_AT
+    printf "listener ${BROKER#*:} 127.0.0.1\nallow_anonymous true\n" >mosquitto.conf
+    PATH=$PATH:/usr/sbin mosquitto -c mosquitto.conf 2>mosquitto.log &
+    cloudhub serve 2>cloud.log &
+    until cloudhub status >/dev/null 2>&1; do sleep 0.1; done
+    edgehub join --server $CLOUD_AT --token $(cloudhub token create --node lyon)
+    EDGEHUB_MQTT_BROKER=mqtt://$BROKER edgehub run 2>edge.log &
+    until edgehub status 2>/dev/null | grep -q in-sync; do sleep 0.1; done
+    "#;
+
+/// A boiler, from its declaration to what it is told.
+const DEVICES: Page = Page {
+    file: "docs/guide/devices.md",
+    given: BROKER,
+    stand_ins: &[
+        ("mosquitto_pub ", "mosquitto_pub -p ${BROKER#*:} "),
+        ("mosquitto_sub ", "mosquitto_sub -p ${BROKER#*:} "),
+        ("127.0.0.1:10550", "$EDGE_AT"),
+    ],
+    seen: &[
+        "device cellar/boiler created",
+        "cellar/boiler (boiler) at lyon",
+        "target    float    60       - ",
+        "temp      float    -        41.5 ",
+        r#""delta":{"target":"60"}"#,
+        "target    float    60       60 ",
+        "120 is above 90",
+        "it is read-only",
+        "target    float    50       60 ",
+        "cellar/boiler  boiler  lyon  online  ",
+        r#""desired":{"value":52,"#,
+        "attic/boiler",
+        "attic/boiler is a boiler now at lyon",
+        " 21 ",
+    ],
+};
+
+/// A hub, and a node whose devices speak at a broker, as the demo leaves them.
+const THERMOSTAT: Page = Page {
+    file: "docs/examples/thermostat/README.md",
+    given: BROKER,
+    stand_ins: &[],
+    seen: &[
+        "device default/attic created",
+        "ID             MODEL       NODE  STATE ",
+        "cellar         thermostat  lyon  online ",
+        "default/attic  thermostat  lyon  online ",
+        "cellar (thermostat) at lyon, online since ",
+        "target    float    23.5     23.5 ",
+        "90 is above 30",
+    ],
+};
+
 /// Both machines in one folder that stands for `/`. systemd, its users and sudo are played: a unit's own command is what runs.
 const INSTALL: Page = Page {
     file: "docs/dist/INSTALL",
@@ -260,7 +315,7 @@ const INSTALL: Page = Page {
     seen: &["u edgehub", "epoch", "edgehub join --server", "joined", "database_id"],
 };
 
-const PAGES: [Page; 8] = [README, APP, OFFLINE, MIGRATING, OPERATOR, RECONCILIATION, INSTALLER, NETWORKS];
+const PAGES: [Page; 9] = [README, APP, OFFLINE, MIGRATING, OPERATOR, RECONCILIATION, INSTALLER, NETWORKS, DEVICES];
 
 #[test]
 fn the_tour_runs_as_it_is_printed() {
@@ -305,6 +360,16 @@ fn the_page_about_networks_runs_as_it_is_printed() {
 #[test]
 fn the_client_written_from_the_protocol_page_works_as_it_is_printed() {
     CLIENT.run();
+}
+
+#[test]
+fn the_guide_for_devices_runs_as_it_is_printed() {
+    DEVICES.run();
+}
+
+#[test]
+fn the_thermostats_work_as_it_is_printed() {
+    THERMOSTAT.run();
 }
 
 #[test]
