@@ -7,6 +7,13 @@ use std::time::Duration;
 pub const WRITES_PER_DATABASE: u64 = 4_096;
 /// Writes through the cloud's API that stay readable by their id. Older ones took effect all the same.
 pub const CLOUD_WRITES: u64 = 10_000;
+/// Writes that come in parts and of which some are kept: one a node, and 2 GiB of them all at the most.
+pub const PARTIAL_WRITES: usize = 512;
+/// With so many of them, one that nobody went on with for so long gives way to a new one, milliseconds: a link that is up now and then
+/// is up more often.
+pub const PARTIAL_IDLE_MS: u64 = 600_000;
+/// How long one is kept that nobody goes on with, milliseconds: as long as an edge keeps what it delivered.
+pub const PARTIAL_KEPT_MS: u64 = 7 * 86_400_000;
 /// Requests with an `Idempotency-Key` that are kept of each node, and of this hub's own API: weeks of a busy till.
 pub const REQUESTS_PER_NODE: u64 = 65_536;
 /// Events kept of one node: a year of daily ones, and a flapping node pushes out only its own.

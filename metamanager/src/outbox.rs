@@ -57,8 +57,8 @@ pub(crate) fn part(conn: &Connection, above: u64, max_bytes: usize) -> Done<Outb
         let fork = optional(row, 3)?.map(Revision);
         let write = match row.get::<_, Option<bool>>(2)? {
             Some(false) => continue,
-            Some(true) => NumberedWrite { number: number(row, 0)?, bytes: Vec::new(), rejected: true, hash: None, fork },
-            None => NumberedWrite { number: number(row, 0)?, bytes: row.get(1)?, rejected: false, hash: row.get(4)?, fork },
+            Some(true) => NumberedWrite { number: number(row, 0)?, bytes: Vec::new(), rejected: true, hash: None, fork, part: None },
+            None => NumberedWrite { number: number(row, 0)?, bytes: row.get(1)?, rejected: false, hash: row.get(4)?, fork, part: None },
         };
         if write.bytes.len() > room && !part.writes.is_empty() {
             part.more = true;

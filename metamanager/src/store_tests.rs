@@ -32,6 +32,7 @@ fn store(folder: &Path) -> Store {
         fork: None,
         labels: Vec::new(),
         hashes: Vec::new(),
+        held: None,
     };
     store.adopt(&welcome, Now::default()).unwrap();
     store

@@ -75,6 +75,8 @@ pub enum Frame {
     Verify,
     /// The edge wants these records as they are now.
     Ask(Vec<(CollectionName, Key)>),
+    /// So much of a write that comes in parts is durable at the cloud.
+    Held(Held),
 }
 
 impl Frame {
@@ -98,6 +100,7 @@ impl Frame {
             Self::Compared(_) => "Compared",
             Self::Verify => "Verify",
             Self::Ask(_) => "Ask",
+            Self::Held(_) => "Held",
         }
     }
 }
@@ -265,6 +268,8 @@ pub struct Welcome {
     /// What the store holds as the hashes of the pending writes up to [`Welcome::taken`], the newest last: a database that
     /// committed something else under these numbers is a copy. All zeros: not held.
     pub hashes: Vec<Hash>,
+    /// What the cloud holds of the next write; none: nothing, or parts were not agreed on.
+    pub held: Option<Held>,
 }
 
 /// The cloud's answer when it may not.
@@ -455,6 +460,43 @@ pub struct NumberedWrite {
     /// It was made before the edge learned that the cloud's history forks at this revision: what it had seen above counts as
     /// this.
     pub fork: Option<Revision>,
+    /// `bytes` are only a part of the encoded write: this one. None: all of it.
+    pub part: Option<Part>,
+}
+
+impl NumberedWrite {
+    /// Whether the write is whole with this: no part of it follows.
+    pub fn completes(&self) -> bool {
+        self.part.as_ref().is_none_or(|part| part.at + self.bytes.len() >= part.total)
+    }
+
+    /// Everything but the bytes.
+    pub fn without_bytes(&self) -> Self {
+        let Self { number, rejected, hash, fork, part, .. } = *self;
+        Self { number, bytes: Vec::new(), rejected, hash, fork, part }
+    }
+}
+
+/// Which part of an encoded write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// How many bytes of the whole come before it.
+    pub at: usize,
+    /// Bytes of the whole.
+    pub total: usize,
+    /// The hash of the whole, as it is sent.
+    pub hash: Hash,
+}
+
+/// What the cloud durably holds of a write that comes in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Its number.
+    pub number: u64,
+    /// The hash of the whole.
+    pub hash: Hash,
+    /// So many bytes from its beginning.
+    pub bytes: usize,
 }
 
 /// What the operator sees of a node.

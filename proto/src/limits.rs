@@ -107,6 +107,13 @@ pub const CLOCK_AHEAD_MS: u64 = 60_000;
 /// Largest Writes frame, bytes, except that a single larger write is a frame of its own: small, so that an answer
 /// never waits long behind bulk.
 pub const UP_FRAME_BYTES: usize = 64 * 1024;
+/// Writes whose bytes are more than this go up in parts, where both sides know how: what passes in one period of a link that is up
+/// now and then is kept, and what is below goes again at no great cost.
+pub const PART_ABOVE: usize = 2 * UP_FRAME_BYTES;
+/// Bytes of one part: a frame, small for the same reason.
+pub const PART_BYTES: usize = UP_FRAME_BYTES;
+/// Fewest bytes of a part that does not end its write: a write is a bounded number of them.
+pub const PART_BYTES_MIN: usize = 16 * 1024;
 /// What a scan is asked for at least, bytes: below it the session waits for an ACK instead, or batches would shrink
 /// with the window until each held one record.
 pub const SCAN_BYTES_MIN: usize = 16 * 1024;

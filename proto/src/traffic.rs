@@ -110,7 +110,7 @@ impl Frame {
             Self::Ping { .. } | Self::Pong { .. } | Self::Received { .. } => Cause::Heartbeat,
             Self::Hello(_) | Self::Welcome(_) | Self::Refuse(_) | Self::Started { .. } | Self::Close(_) => Cause::Session,
             Self::Ack(_) | Self::Nack(_) | Self::Ready => Cause::Records,
-            Self::Writes(_) | Self::Taken { .. } => Cause::Writes,
+            Self::Writes(_) | Self::Taken { .. } | Self::Held(_) => Cause::Writes,
             Self::Compared(_) | Self::Verify | Self::Ask(_) => Cause::Verification,
             Self::Batch(batch) => batch.cause(),
         }

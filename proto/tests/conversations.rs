@@ -148,7 +148,7 @@ fn batch(words: &mut Words) -> Batch {
 }
 
 fn write(number: u64) -> NumberedWrite {
-    NumberedWrite { number, bytes: vec![7; 100], rejected: false, hash: None, fork: None }
+    NumberedWrite { number, bytes: vec![7; 100], rejected: false, hash: None, fork: None, part: None }
 }
 
 fn cursor(at: u64) -> Cursor {
@@ -215,6 +215,7 @@ fn frame(words: &mut Words) -> Vec<u8> {
             fork: None,
             labels: Vec::new(),
             hashes: Vec::new(),
+            held: None,
         }),
         other => panic!("no frame {other}"),
     };
@@ -316,6 +317,7 @@ impl Stage {
                     answer_first: words.number("answer-first"),
                     labels: Vec::new(),
                     hashes: Vec::new(),
+                    held: None,
                 },
             ),
             "refused" => cloud.refused(Reason { code: words.next(), detail: "said the store".into() }, words.number("retry")),
@@ -329,7 +331,7 @@ impl Stage {
             "verify" => cloud.verify(),
             "scan-failed" => cloud.scan_failed(self.now_ms),
             "changed" => cloud.changed(),
-            "committed" => cloud.committed(words.numbers()[0]),
+            "committed" => cloud.committed(words.numbers()[0], None),
             "commit-failed" => cloud.commit_failed(self.now_ms, std::mem::take(&mut self.committing)),
             "close" => cloud.close("replaced", "a newer session of this database began"),
             "status" => {

@@ -197,6 +197,7 @@ fn welcome() -> impl Strategy<Value = Welcome> {
             fork,
             labels,
             hashes: Vec::new(),
+            held: None,
         }
     })
 }
@@ -218,7 +219,7 @@ fn frame() -> impl Strategy<Value = Frame> {
     let refuse = refuse
         .prop_map(|(reason, (retry_ms, versions, renew), ticket)| Frame::Refuse(Refuse { reason, retry_ms, versions, renew, ticket }));
     let write = (number(), vec(any::<u8>(), 0..40), any::<bool>(), option::of(any::<[u8; 16]>()));
-    let write = write.prop_map(|(number, bytes, rejected, hash)| NumberedWrite { number, bytes, rejected, hash, fork: None });
+    let write = write.prop_map(|(number, bytes, rejected, hash)| NumberedWrite { number, bytes, rejected, hash, fork: None, part: None });
     let compared = (revision(), vec(range_sums(), 0..2)).prop_map(|(revision, differing)| Compared { revision, differing });
     prop_oneof![
         hello().prop_map(Frame::Hello),
@@ -459,6 +460,7 @@ fn a_hub_cannot_send_an_edge_to_sleep() {
             fork: None,
             labels: Vec::new(),
             hashes: Vec::new(),
+            held: None,
         };
         let mut edge = hello(Frame::Welcome(welcome));
         edge.adopted(2, Durable::default());

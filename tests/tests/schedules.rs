@@ -26,6 +26,8 @@ mod links;
 mod lists;
 #[path = "schedules/outages.rs"]
 mod outages;
+#[path = "schedules/parts.rs"]
+mod parts;
 #[path = "schedules/poison.rs"]
 mod poison;
 #[path = "schedules/power.rs"]

@@ -197,9 +197,10 @@ impl CloudDriver {
         self.admitted = Some((admitted.peer, opening));
         let held = self.held.take().filter(|_| !admitted.reset);
         let grants = admitted.grants.filter(|grants| held != Some(grants.hash()));
-        let Admitted { session, epochs, head, cursor, reset, fork, taken, told, answer_first, labels, hashes, .. } =
+        let Admitted { session, epochs, head, cursor, reset, fork, taken, told, answer_first, labels, hashes, held: parts, .. } =
             { Admitted { grants: None, ..admitted } };
-        let admission = Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes };
+        let admission =
+            Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes, held: parts };
         self.session.admitted(now.mono_ms, admission);
     }
 
@@ -341,9 +342,9 @@ impl CloudDriver {
 
     fn taken(&mut self, now: Now, result: Result<Taken, (Failed, Vec<NumberedWrite>)>) {
         match result {
-            Ok(Taken { taken, stop, named }) => {
+            Ok(Taken { taken, held, stop, named }) => {
                 tell(&named);
-                self.session.committed(taken);
+                self.session.committed(taken, held);
                 if let Some(Reason { code, detail }) = stop {
                     self.session.close(&code, &detail);
                 }

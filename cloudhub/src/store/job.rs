@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::build::Action;
 use proto::definition::{Definition, Labels};
-use proto::frame::{Grants, Hello, NumberedWrite, Reason, Report, Share};
+use proto::frame::{Grants, Held, Hello, NumberedWrite, Reason, Report, Share};
 use proto::ids::{Cursor, DatabaseId, EpochStart, Position, Revision, WriteId};
 use proto::json::Value;
 use proto::names::{CollectionName, Key, NodeName};
@@ -229,6 +229,8 @@ pub struct Admitted {
     pub labels: Vec<(String, String)>,
     /// The hashes of its pending writes up to `taken`, the newest last; zeros: not held.
     pub hashes: Vec<Hash>,
+    /// What is held of the next write, which comes in parts.
+    pub held: Option<Held>,
     /// How many outcomes lie above the cursor.
     pub unacknowledged: u64,
     /// Present when they differ from what the edge holds.
@@ -242,8 +244,10 @@ pub struct Admitted {
 pub struct Taken {
     /// Every write up to here is decided.
     pub taken: u64,
-    /// Why it stopped there: `copied_database` (a known number with other content) or `out_of_order`. The session
-    /// closes with it.
+    /// What is kept of the next one, when a part of it came.
+    pub held: Option<Held>,
+    /// Why it stopped there: `copied_database` (a known number with other content), `out_of_order`, or `parts` (they are not what
+    /// the write's hash says). The session closes with it.
     pub stop: Option<Reason>,
     /// The decided writes whose request an application had named, in order: for the log, once they are durable.
     pub named: Vec<Named>,

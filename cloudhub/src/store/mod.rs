@@ -41,6 +41,7 @@ mod list_source;
 mod lost;
 mod nodes;
 mod open;
+mod parts;
 mod reads;
 mod refused;
 mod requests;

@@ -206,6 +206,8 @@ pub(super) fn delete(work: &mut Work<'_>, node: &NodeName) -> Result<(), JobErro
     for statement in [
         "DELETE FROM writes WHERE database IN (SELECT id FROM databases WHERE node = ?1)",
         "DELETE FROM lost WHERE database IN (SELECT id FROM databases WHERE node = ?1)",
+        "DELETE FROM parts WHERE database IN (SELECT id FROM databases WHERE node = ?1)",
+        "DELETE FROM partial_writes WHERE database IN (SELECT id FROM databases WHERE node = ?1)",
         "DELETE FROM accepted WHERE node = ?1",
         "DELETE FROM requests WHERE node = ?1",
         "UPDATE databases SET node = -node WHERE node = ?1",

@@ -7,6 +7,8 @@ use proto::json::JsonError;
 use proto::names::{CollectionName, NodeName};
 use proto::resolve::ResolveError;
 
+use crate::limits::PARTIAL_WRITES;
+
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refused {
@@ -114,6 +116,9 @@ pub enum Refused {
     /// The session was replaced by a newer one.
     #[error("the session was replaced")]
     Replaced,
+    /// The write waits until another node's is whole.
+    #[error("{PARTIAL_WRITES} writes come in parts at once, as many as are kept; this one waits")]
+    TooManyParts,
     /// The node's writes wait until somebody resolves conflicts.
     #[error("{node} has {open} open conflicts; its writes wait until some are resolved")]
     TooManyConflicts {
@@ -168,6 +173,7 @@ impl Refused {
             Self::Full(_) => "full",
             Self::Replaced => "replaced",
             Self::TooManyConflicts { .. } => "conflicts",
+            Self::TooManyParts => "parts",
             Self::Unstorable(_) => "internal",
         }
     }

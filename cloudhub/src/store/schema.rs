@@ -286,6 +286,8 @@ CREATE INDEX records_tombstones ON records (collection, updated_ms) WHERE delete
 /// - `requests`: those that had an Idempotency-Key, in the order in which they were decided; node 0 is the hub's own API, whose keys
 ///   are hashed with the caller's name. `write` answers the request, `revision` is where it was decided, `told` what became of its
 ///   records.
+/// - `partial_writes`: of a database the write that comes in parts, with the hash and the length of the whole and how much of it is in
+///   `parts`, from the beginning and without a hole.
 const THIRD: &str = r#"
 CREATE TABLE requests (
     node INTEGER NOT NULL,
@@ -301,6 +303,20 @@ CREATE TABLE requests (
     PRIMARY KEY (node, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX requests_key ON requests (node, key);
+CREATE TABLE partial_writes (
+    database INTEGER PRIMARY KEY,
+    number INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    total INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    touched_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE parts (
+    database INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    bytes BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX parts_place ON parts (database, at);
 CREATE INDEX writes_notable ON writes (verdict, revision) WHERE verdict > 1;
 CREATE INDEX records_changes ON records (revision, collection, key);
 "#;

@@ -16,7 +16,7 @@ use super::open::{FolderLock, OpenOptions, open_writer};
 use super::reads::SqliteReader;
 use super::refused::Refused;
 use super::work::{JobError, Marks, Work};
-use super::{Largest, Store, admit, cloud_write, definitions, import, nodes, tidy, tokens, upstream};
+use super::{Largest, Store, admit, cloud_write, definitions, import, nodes, parts, tidy, tokens, upstream};
 use crate::limits::{GROUP_BYTES, GROUP_JOBS};
 
 /// The cloud's store in one SQLite file.
@@ -168,7 +168,7 @@ fn run(work: &mut Work<'_>, job: Job) -> Result<Answer, JobError> {
     match job {
         Job::Admit(job) => admit::admit(work, &job).map(Answer::Admitted),
         Job::Confirm { peer, session } => admit::confirm(work, peer, session).map(done),
-        Job::Take { peer, session, writes } => upstream::take(work, peer, session, &writes).map(Answer::Taken),
+        Job::Take { peer, session, writes } => upstream::take(work, peer, session, &parts::joined(writes)).map(Answer::Taken),
         Job::Write(write) => cloud_write::write(work, *write).map(|written| Answer::Written(Box::new(written))),
         Job::Discard { revision } => cloud_write::discard(work, revision).map(done),
         Job::Import(chunk) => import::import(work, *chunk).map(Answer::Imported),

@@ -6,6 +6,7 @@ use super::apply::By;
 use super::compact;
 use super::conflicts;
 use super::error::{StoreError, limit, stored};
+use super::parts;
 use super::work::Work;
 use crate::limits::{CLOSED_CONFLICT_MS, CLOUD_WRITES, TIDY_ROWS, WRITES_PER_DATABASE};
 
@@ -21,13 +22,14 @@ pub(super) fn step(work: &mut Work<'_>) -> Result<bool, StoreError> {
     let closed = closed_conflicts(work)?;
     let writes = cloud_writes(work)?;
     let acknowledged = acknowledged_writes(work)?;
+    let partial = parts::tidy(work)?;
     let old = compact::step(work)?;
     for table in ["join_tokens", "access_tokens"] {
         work.conn
             .prepare_cached(&format!("DELETE FROM {table} WHERE expires_ms < ?1"))?
             .execute([stored(work.now_ms.saturating_sub(TOKEN_GRACE_MS))?])?;
     }
-    Ok(doomed || closed || writes || acknowledged || old)
+    Ok(doomed || closed || writes || acknowledged || partial || old)
 }
 
 /// Records and exit markers of deleted collections.

@@ -1,6 +1,6 @@
 //! Writes of an outbox: each is decided once, in its number's order, and remembered with what it said.
 
-use proto::frame::{NumberedWrite, Reason};
+use proto::frame::{Held, NumberedWrite, Reason};
 use proto::ids::{DatabaseId, Revision, WriteId};
 use proto::limits::WRITE_BYTES;
 use proto::names::NodeName;
@@ -14,6 +14,7 @@ use super::job::{Named, Peer, Taken};
 use super::kin::{Kin, Known, hash_of};
 use super::lost;
 use super::nodes;
+use super::parts;
 use super::refused::Refused;
 use super::requests::{self, Asked};
 use super::work::{JobError, Work};
@@ -34,6 +35,8 @@ struct Taker {
     kin: Kin,
     /// Writes whose request had a name.
     named: Vec<Named>,
+    /// What is kept of the next write.
+    held: Option<Held>,
 }
 
 /// Decides writes until one does not fit. What was decided before that stays.
@@ -50,7 +53,10 @@ pub(super) fn take(work: &mut Work<'_>, peer: Peer, session: u64, writes: &[Numb
             break;
         }
         if write.number == next {
-            decide(work, &mut taker, &shares, write)?;
+            stop = next_one(work, &mut taker, &shares, write)?;
+            if stop.is_some() {
+                break;
+            }
         } else if !is_repeat(work, peer, write)? {
             stop = Some(copied(work, &taker, write.number)?);
             break;
@@ -59,7 +65,31 @@ pub(super) fn take(work: &mut Work<'_>, peer: Peer, session: u64, writes: &[Numb
     if taker.taken > before {
         close(work, &taker, before)?;
     }
-    Ok(Taken { taken: taker.taken, stop, named: taker.named })
+    Ok(Taken { taken: taker.taken, held: taker.held, stop, named: taker.named })
+}
+
+/// The write whose turn it is, or a part of it; why it stops there, if it does.
+fn next_one(work: &mut Work<'_>, taker: &mut Taker, shares: &NodeShares, write: &NumberedWrite) -> Result<Option<Reason>, JobError> {
+    let Peer { database, .. } = taker.peer;
+    let Some(part) = &write.part else {
+        decide(work, taker, shares, write)?;
+        taker.held = None;
+        return Ok(None);
+    };
+    if !write.completes() {
+        taker.held = parts::keep(work, taker.peer, write, part)?;
+        if taker.held.is_some() {
+            return Ok(None);
+        }
+    } else if let Some(whole) = parts::whole(work.conn, database, write, part)? {
+        decide(work, taker, shares, &whole)?;
+        taker.held = None;
+        return Ok(None);
+    }
+    parts::forget(work.conn, database)?;
+    let detail =
+        format!("the parts of write {} are not what its hash says, or not all here; it comes again from its beginning", write.number);
+    Ok(Some(Reason { code: "parts".to_owned(), detail }))
 }
 
 fn open(work: &Work<'_>, peer: Peer, session: u64) -> Result<Taker, JobError> {
@@ -85,7 +115,7 @@ fn open(work: &Work<'_>, peer: Peer, session: u64) -> Result<Taker, JobError> {
     let taken = counted(taken)?;
     let lost = lost::above(work.conn, peer.database, taken)?;
     let kin = Kin::load(work.conn, peer.node, peer.database)?;
-    Ok(Taker { peer, node, id: DatabaseId(database), taken, lost, skewed: false, kin, named: Vec::new() })
+    Ok(Taker { peer, node, id: DatabaseId(database), taken, lost, skewed: false, kin, named: Vec::new(), held: None })
 }
 
 /// Whether a number that is already decided comes with what it said then. One that is no longer remembered is taken for
@@ -249,6 +279,9 @@ fn rejected(revision: u64, code: Option<&str>, detail: &str) -> Outcome {
 }
 
 fn close(work: &mut Work<'_>, taker: &Taker, before: u64) -> Result<(), StoreError> {
+    if taker.held.is_none() {
+        parts::forget(work.conn, taker.peer.database)?;
+    }
     work.conn.prepare_cached("UPDATE databases SET taken = ?2, last_used_ms = ?3 WHERE id = ?1")?.execute((
         taker.peer.database,
         stored(taker.taken)?,

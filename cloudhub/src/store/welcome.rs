@@ -1,9 +1,9 @@
 //! What Welcome says: where the stream begins, and what is to be cleared up before it does.
 
-use proto::frame::Hello;
+use proto::frame::{Held, Hello};
 use proto::ids::{Cursor, Epoch, EpochStart, Position, Revision};
 use proto::limits::{EPOCHS_KEPT, UNACKED_WRITES};
-use proto::session::handshake::FEATURE_REPAIR;
+use proto::session::handshake::{FEATURE_PARTS, FEATURE_REPAIR};
 use rusqlite::Connection;
 
 use super::admit::Database;
@@ -12,7 +12,9 @@ use super::forks::Fork;
 use super::grants;
 use super::job::{Admitted, Peer};
 use super::kin::{self, Kin};
+use super::lost;
 use super::nodes;
+use super::parts;
 use super::status::outcomes_above;
 use super::work::Work;
 
@@ -53,10 +55,20 @@ pub(super) fn welcome(
         answer_first,
         labels: grants.labels.clone(),
         hashes: kin::hashes(work.conn, database.id, hello.outbox_first, database.taken.min(hello.newest_write), UNACKED_WRITES)?,
+        held: held(work.conn, database, hello)?,
         taken: database.taken,
         grants: new.then_some(grants),
         told,
     })
+}
+
+/// What is held of the next write, for an edge that can go on with it.
+fn held(conn: &Connection, database: &Database, hello: &Hello) -> Result<Option<Held>, StoreError> {
+    if !hello.features.iter().any(|feature| feature == FEATURE_PARTS) {
+        return Ok(None);
+    }
+    let next = lost::next(&lost::above(conn, database.id, database.taken)?, database.taken);
+    parts::held(conn, database.id, next)
 }
 
 /// After a long time away: what the stream cannot serve any more is given anew.

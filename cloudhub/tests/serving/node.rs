@@ -134,7 +134,7 @@ impl Memory {
         let write =
             Write { hlc: Hlc::from_ms(1), at_ms: 1, actor: Some("till".into()), request_id: None, idempotency: None, ops: vec![op] };
         let number = self.outbox.len() as u64 + 1;
-        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None, fork: None });
+        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None, fork: None, part: None });
     }
 
     fn hello(&self) -> Hello {

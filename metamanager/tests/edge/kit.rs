@@ -75,6 +75,7 @@ pub(crate) fn welcome(session: u64, head: u64, grants: Option<Grants>) -> Welcom
         fork: None,
         labels: Vec::new(),
         hashes: Vec::new(),
+        held: None,
     }
 }
 

@@ -2,19 +2,20 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use prost::Message;
 
 use super::compress::unpack;
 use super::{
-    Ack, Batch, Compared, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, Malformed,
-    NumberedWrite, RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome, some_text,
+    Ack, Batch, Compared, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello, Malformed,
+    NumberedWrite, Part, RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome, some_text,
 };
 use crate::digest::{Digest, RANGES, RangeSet};
 use crate::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
 use crate::limits::{
-    ASK_RECORDS, BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST, NUMBER_MAX, READ_BYTES, READ_UNWEIGHED, REASON_CODE,
-    REASON_DETAIL, TICKET_BYTES, UNACKED_WRITES,
+    ASK_RECORDS, BATCH_RECORDS, CONFLICT_BYTES, EPOCHS_KEPT, FRAME_BYTES, HELLO_LIST, NUMBER_MAX, PART_BYTES_MIN, READ_BYTES,
+    READ_UNWEIGHED, REASON_CODE, REASON_DETAIL, TICKET_BYTES, UNACKED_WRITES,
 };
 use crate::names::{CollectionName, Key};
 use crate::op::{Hash, Outcome, Verdict};
@@ -59,6 +60,7 @@ impl Frame {
             Body::Verify(_) => Self::Verify,
             Body::Ask(ask) if ask.records.len() > ASK_RECORDS => return Err(Malformed::new("ask", "more records than one may name")),
             Body::Ask(ask) => Self::Ask(list(ask.records, inside)?),
+            Body::Held(own) => Self::Held(held(own)?),
         })
     }
 }
@@ -174,13 +176,40 @@ fn fill(fill: wire::Fill) -> Result<Fill, Malformed> {
 
 fn numbered(write: wire::NumberedWrite) -> Result<NumberedWrite, Malformed> {
     let hash = if write.hash.is_empty() { None } else { Some(bytes16("hash", write.hash)?) };
+    if write.part.is_some() && write.rejected {
+        return Err(Malformed::new("part", "of a write without content"));
+    }
+    let part = write.part.map(|own| part(own, write.write.len())).transpose()?;
     Ok(NumberedWrite {
         number: number(write.number)?,
         bytes: write.write,
         rejected: write.rejected,
         hash,
         fork: write.fork.map(revision).transpose()?,
+        part,
     })
+}
+
+/// A part of so many bytes: inside its whole, which fits a frame, and large enough unless it ends it.
+fn part(own: wire::Part, len: usize) -> Result<Part, Malformed> {
+    let wrong = |why| Malformed::new("part", why);
+    let (at, total) = (length(own.at)?, length(own.total)?);
+    match at.checked_add(len).map(|end| end.cmp(&total)) {
+        Some(Ordering::Equal) if len > 0 => {}
+        Some(Ordering::Less) if len >= PART_BYTES_MIN => {}
+        Some(Ordering::Greater) | None => return Err(wrong("beyond the end of its write")),
+        Some(_) => return Err(wrong("of less than 16 KiB, and not the last")),
+    }
+    Ok(Part { at, total, hash: bytes16("part", own.hash)? })
+}
+
+fn held(own: wire::Held) -> Result<Held, Malformed> {
+    Ok(Held { number: number(own.number)?, hash: bytes16("held", own.hash)?, bytes: length(own.bytes)? })
+}
+
+/// Bytes of something that fits a frame.
+fn length(bytes: u64) -> Result<usize, Malformed> {
+    usize::try_from(bytes).ok().filter(|bytes| *bytes <= FRAME_BYTES).ok_or_else(|| Malformed::new("part", "of more than 4 MiB"))
 }
 
 fn report(report: wire::Report) -> Report {
@@ -232,6 +261,7 @@ fn decode_welcome(welcome: wire::Welcome) -> Result<Welcome, Malformed> {
         fork: welcome.fork.map(revision).transpose()?,
         labels: labels(welcome.labels)?,
         hashes: hashes(&welcome.hashes)?,
+        held: welcome.held.map(held).transpose()?,
     })
 }
 

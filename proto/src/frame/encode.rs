@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::compress::pack;
 use super::{
-    Ack, Batch, Compared, Content, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, NumberedWrite, RangeSums, Reason,
+    Ack, Batch, Compared, Content, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello, NumberedWrite, RangeSums, Reason,
     Record, Refuse, Repair, Report, Welcome,
 };
 use crate::ids::{Cursor, EpochStart, Position};
@@ -54,6 +54,7 @@ impl Frame {
             Self::Ask(records) => {
                 Body::Ask(wire::Ask { records: records.iter().map(|(collection, key)| inside(collection, key)).collect() })
             }
+            Self::Held(own) => Body::Held(held(own)),
         }
     }
 }
@@ -150,7 +151,12 @@ fn numbered(write: &NumberedWrite) -> wire::NumberedWrite {
         rejected: write.rejected,
         hash: write.hash.map(|hash| hash.to_vec()).unwrap_or_default(),
         fork: write.fork.map(|fork| fork.0),
+        part: write.part.map(|part| wire::Part { at: part.at as u64, total: part.total as u64, hash: part.hash.to_vec() }),
     }
+}
+
+fn held(own: &Held) -> wire::Held {
+    wire::Held { number: own.number, hash: own.hash.to_vec(), bytes: own.bytes as u64 }
 }
 
 fn encode_report(report: &Report) -> wire::Report {
@@ -203,6 +209,7 @@ fn encode_welcome(welcome: &Welcome) -> wire::Welcome {
         fork: welcome.fork.map(|fork| fork.0),
         labels: encode_labels(&welcome.labels),
         hashes: welcome.hashes.concat(),
+        held: welcome.held.as_ref().map(held),
     }
 }
 

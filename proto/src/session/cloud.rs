@@ -10,12 +10,12 @@ pub use super::cloud_words::{Admission, Ahead, Effect, Scan, Status};
 
 use super::cloud_up::Uptake;
 use super::follower::Follower;
-use super::handshake::{FEATURE_REPAIR, FEATURE_ZSTD, VERSIONS, common_features, common_version, refuse_version};
+use super::handshake::{FEATURE_PARTS, FEATURE_REPAIR, FEATURE_ZSTD, VERSIONS, common_features, common_version, refuse_version};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
 use crate::clock::Now;
-use crate::frame::{Ack, Batch, Compared, Frame, Hello, NumberedWrite, Reason, Refuse, Welcome};
+use crate::frame::{Ack, Batch, Compared, Frame, Held, Hello, NumberedWrite, Reason, Refuse, Welcome};
 use crate::ids::Revision;
 use crate::limits::{HANDSHAKE_MS, PING_METERED_MS, PING_MS, RECEIVED_MS, SILENCE_METERED_MS, SILENCE_MS};
 use crate::traffic::Cause;
@@ -109,7 +109,7 @@ impl CloudSession {
     pub fn admitted(&mut self, now_ms: u64, admission: Admission) {
         let (Phase::Admitting, Some(greeting)) = (self.phase, self.greeting.take()) else { return };
         self.phase = Phase::Starting;
-        let Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes } = admission;
+        let Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes, held } = admission;
         let (ping_ms, silence_ms) = if greeting.metered { (PING_METERED_MS, SILENCE_METERED_MS) } else { (PING_MS, SILENCE_MS) };
         self.now_ms = now_ms;
         self.liveness.frame(now_ms);
@@ -120,6 +120,8 @@ impl CloudSession {
         self.follower = Follower::new(cursor.position.clone(), told, repairs, answer_first, greeting.paused);
         let answered = if greeting.outbox_first == 0 { greeting.newest_write } else { greeting.outbox_first - 1 };
         self.uptake = Uptake::new(taken, answered, greeting.gaps);
+        let parts = greeting.features.iter().any(|name| name == FEATURE_PARTS);
+        let held = parts.then(|| self.uptake.in_parts(held)).flatten();
         let (version, features) = (greeting.version, greeting.features);
         let welcome = Welcome {
             version,
@@ -137,6 +139,7 @@ impl CloudSession {
             fork,
             labels,
             hashes,
+            held,
         };
         self.outgoing.push(Frame::Welcome(welcome));
     }
@@ -189,10 +192,16 @@ impl CloudSession {
         self.pump();
     }
 
-    /// The last Commit is durable; `taken` is its last number.
-    pub fn committed(&mut self, taken: u64) {
+    /// The last Commit is durable: everything up to `taken` is decided, and `held` is what it kept of the write behind that.
+    pub fn committed(&mut self, taken: u64, held: Option<Held>) {
+        let before = self.uptake.taken();
         self.uptake.committed(taken);
-        self.say_taken();
+        if taken > before || held.is_none() {
+            self.say_taken();
+        }
+        if let Some(held) = held.filter(|_| self.is_open()) {
+            self.outgoing.push(Frame::Held(held));
+        }
         self.follower.decided(self.uptake.decided());
         self.pump();
     }

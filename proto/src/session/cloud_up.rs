@@ -5,8 +5,9 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::Breach;
-use crate::frame::NumberedWrite;
+use crate::frame::{Held, NumberedWrite, Part};
 use crate::limits::{RETRY_MS, UNACKED_WRITES, UP_WINDOW_BYTES};
+use crate::op::Hash;
 
 /// Writes between their arrival and their decision.
 #[derive(Debug, Default)]
@@ -23,6 +24,10 @@ pub(super) struct Uptake {
     /// The newest number whose outcome the edge holds.
     answered: u64,
     retry_ms: Option<u64>,
+    /// Parts were agreed on.
+    parts: bool,
+    /// How much of the write `expected` has come, and which one it is.
+    partial: Option<(Hash, usize)>,
 }
 
 impl Uptake {
@@ -42,6 +47,14 @@ impl Uptake {
         uptake
     }
 
+    /// Writes may come in parts, and the next one goes on at what is held of it. Tells what is true of that.
+    pub(super) fn in_parts(&mut self, held: Option<Held>) -> Option<Held> {
+        let held = held.filter(|held| held.number == self.expected);
+        self.parts = true;
+        self.partial = held.map(|held| (held.hash, held.bytes));
+        held
+    }
+
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
@@ -58,7 +71,13 @@ impl Uptake {
                 let detail = format!("write {} came where {} was next, and no gap was declared", write.number, self.expected);
                 return Err(Breach::new("out_of_order", detail));
             }
-            self.expected = self.after(write.number);
+            if let Some(part) = &write.part {
+                self.part(part, write.bytes.len())?;
+            }
+            if write.completes() {
+                self.expected = self.after(write.number);
+                self.partial = None;
+            }
             self.held += write.wire_len();
             self.waiting.push_back(write);
             if self.held > UP_WINDOW_BYTES && self.waiting.len() + self.committing > 1 {
@@ -66,6 +85,20 @@ impl Uptake {
             }
         }
         Ok(repeated)
+    }
+
+    /// A part of the next write goes on where the one before ended, or begins it anew.
+    fn part(&mut self, part: &Part, len: usize) -> Result<(), Breach> {
+        if !self.parts {
+            return Err(Breach::new("unexpected", "a part of a write, and parts were not agreed on"));
+        }
+        let next = self.partial.filter(|(hash, _)| *hash == part.hash).map_or(0, |(_, at)| at);
+        if part.at != next && part.at != 0 {
+            let detail = format!("a part of write {} at byte {} where {next} was next", self.expected, part.at);
+            return Err(Breach::new("out_of_order", detail));
+        }
+        self.partial = Some((part.hash, part.at + len));
+        Ok(())
     }
 
     /// Every number up to here is decided, or was declared and never comes.
@@ -76,7 +109,12 @@ impl Uptake {
     /// All that waits, as far as outcomes may stay unacknowledged.
     pub(super) fn next_commit(&mut self) -> Option<Vec<NumberedWrite>> {
         let room = UNACKED_WRITES.saturating_sub(self.taken - self.answered);
-        let count = self.waiting.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        let mut whole = 0;
+        let fits = |write: &&NumberedWrite| {
+            whole += u64::from(write.completes());
+            whole <= room
+        };
+        let count = self.waiting.iter().take_while(fits).count();
         if self.committing > 0 || self.retry_ms.is_some() || count == 0 {
             return None;
         }
@@ -138,7 +176,7 @@ mod tests {
     use super::*;
 
     fn write(number: u64) -> NumberedWrite {
-        NumberedWrite { number, bytes: alloc::vec![1], rejected: false, hash: None, fork: None }
+        NumberedWrite { number, bytes: alloc::vec![1], rejected: false, hash: None, fork: None, part: None }
     }
 
     fn numbers(writes: Option<Vec<NumberedWrite>>) -> Vec<u64> {
@@ -190,10 +228,70 @@ mod tests {
         assert_eq!(uptake.next_commit().unwrap().len(), 4);
     }
 
+    fn part(number: u64, at: usize, len: usize, total: usize) -> NumberedWrite {
+        NumberedWrite { bytes: alloc::vec![0; len], part: Some(Part { at, total, hash: [7; 16] }), ..write(number) }
+    }
+
+    fn in_parts(held: Option<usize>) -> Uptake {
+        let mut uptake = Uptake::new(3, 3, Vec::new());
+        uptake.in_parts(held.map(|bytes| Held { number: 4, hash: [7; 16], bytes }));
+        uptake
+    }
+
+    #[test]
+    fn parts_follow_each_other_and_what_is_held() {
+        let mut uptake = in_parts(Some(100));
+        uptake.writes(alloc::vec![part(4, 100, 50, 200)]).unwrap();
+        assert_eq!(numbers(uptake.next_commit()), [4]);
+        uptake.committed(3);
+        assert_eq!(uptake.decided(), 3, "a part decides nothing");
+        uptake.writes(alloc::vec![part(4, 150, 50, 200), write(5)]).unwrap();
+        assert_eq!(numbers(uptake.next_commit()), [4, 5]);
+        uptake.committed(5);
+        assert_eq!((uptake.held, uptake.partial), (0, None));
+        assert!(uptake.writes(alloc::vec![part(4, 150, 50, 200)]).unwrap(), "it was decided");
+    }
+
+    #[test]
+    fn a_part_that_overlaps_or_leaves_a_hole_is_a_breach() {
+        for at in [50, 99, 101, 150] {
+            let breach = in_parts(Some(100)).writes(alloc::vec![part(4, at, 10, 300)]).unwrap_err();
+            assert_eq!(breach.code, "out_of_order", "{at}");
+        }
+        let other = NumberedWrite { part: Some(Part { at: 100, total: 300, hash: [8; 16] }), ..part(4, 100, 10, 300) };
+        assert_eq!(in_parts(Some(100)).writes(alloc::vec![other]).unwrap_err().code, "out_of_order", "of another write");
+        assert_eq!(in_parts(None).writes(alloc::vec![part(5, 0, 10, 300)]).unwrap_err().code, "out_of_order", "write 4 is the next");
+        assert_eq!(Uptake::new(3, 3, Vec::new()).writes(alloc::vec![part(4, 0, 10, 300)]).unwrap_err().code, "unexpected");
+        let mut again = in_parts(Some(100));
+        again.writes(alloc::vec![part(4, 0, 20, 300), part(4, 20, 20, 300), part(4, 0, 20, 300)]).unwrap();
+        again.writes(alloc::vec![part(4, 20, 280, 300), write(5)]).unwrap();
+    }
+
+    #[test]
+    fn a_write_that_comes_whole_takes_the_place_of_its_parts() {
+        let mut uptake = in_parts(Some(100));
+        uptake.writes(alloc::vec![part(4, 100, 20, 300), write(4), write(5)]).unwrap();
+        assert_eq!(numbers(uptake.next_commit()), [4, 4, 5]);
+    }
+
+    #[test]
+    fn parts_go_on_where_outcomes_hold_back_what_they_are_of() {
+        let mut uptake = Uptake::new(UNACKED_WRITES, 0, Vec::new());
+        uptake.in_parts(None);
+        let next = UNACKED_WRITES + 1;
+        uptake.writes(alloc::vec![part(next, 0, 20, 50), part(next, 20, 20, 50), part(next, 40, 10, 50)]).unwrap();
+        assert_eq!(uptake.next_commit().unwrap().len(), 2);
+        uptake.committed(UNACKED_WRITES);
+        assert_eq!(uptake.next_commit(), None);
+        uptake.answered(1);
+        assert_eq!(uptake.next_commit().unwrap().len(), 1);
+    }
+
     #[test]
     fn more_than_the_window_is_a_breach() {
         let mut uptake = Uptake::new(0, 0, Vec::new());
-        let large = |number| NumberedWrite { number, bytes: alloc::vec![0; UP_WINDOW_BYTES], rejected: false, hash: None, fork: None };
+        let large =
+            |number| NumberedWrite { number, bytes: alloc::vec![0; UP_WINDOW_BYTES], rejected: false, hash: None, fork: None, part: None };
         uptake.writes(alloc::vec![large(1)]).unwrap();
         assert_eq!(uptake.writes(alloc::vec![large(2)]).unwrap_err().code, "window");
     }

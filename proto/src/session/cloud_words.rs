@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 #[cfg(doc)]
 use super::cloud::CloudSession;
 use super::{End, Mode};
-use crate::frame::{Fill, Grants, Hello, NumberedWrite, RangeSums, Reason, Report, Share};
+use crate::frame::{Fill, Grants, Held, Hello, NumberedWrite, RangeSums, Reason, Report, Share};
 use crate::ids::{Cursor, EpochStart, Position, Revision};
 use crate::names::{CollectionName, Key};
 use crate::op::Hash;
@@ -35,7 +35,7 @@ pub enum Effect {
         /// What differs is narrowed and sent again; else it is shown, and looked at again when the next verification is due.
         repairing: bool,
     },
-    /// Decide and commit these, in order. A store refuses them when `session` is not the database's newest. Answer
+    /// Decide and commit these, in order, and keep what is a part of one that is not whole yet. A store refuses them when `session` is not the database's newest. Answer
     /// with [`CloudSession::committed`] or [`CloudSession::commit_failed`].
     Commit {
         /// The session's number.
@@ -124,6 +124,8 @@ pub struct Admission {
     pub labels: Vec<(String, String)>,
     /// The hashes of the database's pending writes up to `taken`, the newest last; zeros: not held.
     pub hashes: Vec<Hash>,
+    /// What is held of the next write.
+    pub held: Option<Held>,
 }
 
 /// What is shown of a session.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::edge_down::Intake;
 use super::edge_up::Upload;
-use super::handshake::{DAILY_LIMIT, DISK_FULL, FEATURE_REPAIR, FEATURE_ZSTD, FEATURES, VERSIONS};
+use super::handshake::{DAILY_LIMIT, DISK_FULL, FEATURE_PARTS, FEATURE_REPAIR, FEATURE_ZSTD, FEATURES, VERSIONS};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
@@ -101,6 +101,7 @@ pub struct EdgeSession {
     /// The hub knows digests, and records asked for by key.
     repairs: bool,
     offers_zstd: bool,
+    offers_parts: bool,
     /// Both sides may compress.
     compressed: bool,
     taken: u64,
@@ -123,6 +124,7 @@ impl EdgeSession {
     pub fn offering(now_ms: u64, mut hello: Hello) -> Self {
         hello.versions = VERSIONS;
         let offers_zstd = hello.features.iter().any(|name| name == FEATURE_ZSTD);
+        let offers_parts = hello.features.iter().any(|name| name == FEATURE_PARTS);
         let mut outgoing = Outgoing::default();
         let (committed_session, said) = (hello.session, hello.report.clone());
         let mut intake = Intake::default();
@@ -143,6 +145,7 @@ impl EdgeSession {
             version: 0,
             repairs: false,
             offers_zstd,
+            offers_parts,
             compressed: false,
             taken: 0,
             ping_ms: PING_MS.into(),
@@ -427,6 +430,7 @@ impl EdgeSession {
             (_, Frame::Close(reason)) => self.end(End::theirs(reason), None),
             (Phase::Open, Frame::Batch(batch)) => self.intake.batch(batch)?,
             (Phase::Open, Frame::Taken { number }) => self.upload.taken(number)?,
+            (Phase::Open, Frame::Held(held)) => self.upload.held(&held)?,
             // The hub is alive and busy; that it was heard is all there is to it.
             (Phase::Open, Frame::Received { .. }) => {}
             (Phase::Open, Frame::Pong { sent_ms, now_ms: cloud_ms }) => self.pong(now_ms, sent_ms, cloud_ms),
@@ -448,6 +452,9 @@ impl EdgeSession {
         self.version = welcome.version;
         self.repairs = welcome.features.iter().any(|name| name == FEATURE_REPAIR);
         self.compressed = self.offers_zstd && welcome.features.iter().any(|name| name == FEATURE_ZSTD);
+        if self.offers_parts && welcome.features.iter().any(|name| name == FEATURE_PARTS) {
+            self.upload.in_parts(welcome.held);
+        }
         self.taken = welcome.taken;
         self.ping_ms = welcome.ping_ms.clamp(PING_MS_MIN, PING_METERED_MS).into();
         self.silence_ms = welcome.silence_ms.clamp(PING_MS_MIN, SILENCE_METERED_MS).into();

@@ -10,7 +10,7 @@ use crate::frame::{Reason, Refuse};
 pub const VERSIONS: (u32, u32) = (1, 1);
 
 /// Optional features of this build.
-pub const FEATURES: &[&str] = &[FEATURE_REPAIR, FEATURE_TICKET, FEATURE_ZSTD];
+pub const FEATURES: &[&str] = &[FEATURE_REPAIR, FEATURE_TICKET, FEATURE_ZSTD, FEATURE_PARTS];
 
 /// Digests, repairs, records asked for by key, and outcomes ahead of the stream.
 pub const FEATURE_REPAIR: &str = "repair";
@@ -20,6 +20,9 @@ pub const FEATURE_TICKET: &str = "ticket";
 
 /// Frames may be compressed with zstd.
 pub const FEATURE_ZSTD: &str = "zstd";
+
+/// Large writes go up in parts that outlive the session.
+pub const FEATURE_PARTS: &str = "parts";
 
 /// Nack: the edge's disk is full. What is on its way is lost; the cloud asks now and then whether there is room.
 pub const DISK_FULL: &str = "disk_full";

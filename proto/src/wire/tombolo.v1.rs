@@ -4,7 +4,7 @@
 pub struct Frame {
     #[prost(
         oneof = "frame::Body",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
     )]
     pub body: ::core::option::Option<frame::Body>,
 }
@@ -49,6 +49,8 @@ pub mod frame {
         /// One zstd frame that states its content size: another Frame, but a Hello, a Welcome, a Refuse or a compressed one.
         #[prost(bytes, tag = "18")]
         Compressed(::prost::alloc::vec::Vec<u8>),
+        #[prost(message, tag = "19")]
+        Held(super::Held),
     }
 }
 /// The first frame of a session, edge to cloud.
@@ -200,6 +202,9 @@ pub struct Welcome {
     /// 16 bytes for each write from Hello's outbox_first up to `taken`, by which a copy knows itself; zeros: not held
     #[prost(bytes = "vec", tag = "15")]
     pub hashes: ::prost::alloc::vec::Vec<u8>,
+    /// with `parts`: what came of the next write
+    #[prost(message, optional, tag = "16")]
+    pub held: ::core::option::Option<Held>,
 }
 /// The edge has committed the session number: the stream may begin.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -476,6 +481,33 @@ pub struct NumberedWrite {
     /// made before the edge learned of a fork at this revision: a `seen` above it counts as it
     #[prost(uint64, optional, tag = "5")]
     pub fork: ::core::option::Option<u64>,
+    /// with `parts`: `write` is only a part of the encoded Write
+    #[prost(message, optional, tag = "6")]
+    pub part: ::core::option::Option<Part>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Part {
+    /// how many bytes of the whole come before it
+    #[prost(uint64, tag = "1")]
+    pub at: u64,
+    /// of the whole
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+    /// 16 bytes: of the whole
+    #[prost(bytes = "vec", tag = "3")]
+    pub hash: ::prost::alloc::vec::Vec<u8>,
+}
+/// The cloud durably holds so much of a write that comes in parts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Held {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// 16 bytes: of the whole
+    #[prost(bytes = "vec", tag = "2")]
+    pub hash: ::prost::alloc::vec::Vec<u8>,
+    /// from its beginning
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
 }
 /// The cloud has durably decided everything up to here; the outcomes follow in the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -81,6 +81,7 @@ pub(crate) fn frame(frame: &Frame) -> String {
         Frame::Ready => String::new(),
         Frame::Writes(own) => writes(own),
         Frame::Taken { number } => number.to_string(),
+        Frame::Held(held) => format!("{} bytes of {}", held.bytes, held.number),
         Frame::Ping { sent_ms, report } => format!("{sent_ms}{}", if report.is_some() { " report" } else { "" }),
         Frame::Pong { sent_ms, .. } => sent_ms.to_string(),
         Frame::Compared(compared) => format!("{} differing={}", compared.revision, compared.differing.len()),

@@ -131,6 +131,7 @@ impl CloudModel {
             answer_first: 0,
             labels: Vec::new(),
             hashes: Vec::new(),
+            held: None,
         })
     }
 

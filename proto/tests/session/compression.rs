@@ -48,6 +48,7 @@ fn admission() -> Admission {
         answer_first: 0,
         labels: Vec::new(),
         hashes: Vec::new(),
+        held: None,
     }
 }
 
@@ -85,7 +86,7 @@ fn batch() -> Frame {
 }
 
 fn writes() -> Frame {
-    let write = |number| NumberedWrite { number, bytes: vec![7; 500], rejected: false, hash: None, fork: None };
+    let write = |number| NumberedWrite { number, bytes: vec![7; 500], rejected: false, hash: None, fork: None, part: None };
     Frame::Writes((1..20).map(write).collect())
 }
 
@@ -131,11 +132,11 @@ fn a_peer_that_does_not_know_it_gets_nothing_compressed() {
 #[test]
 fn what_was_not_offered_is_not_taken_up() {
     let mut edge = EdgeSession::offering(0, Hello { features: vec![FEATURE_REPAIR.into()], ..hello() });
-    let Admission { session, epochs, head, cursor, reset, fork, taken, grants, labels, hashes, .. } = admission();
+    let Admission { session, epochs, head, cursor, reset, fork, taken, grants, labels, hashes, held, .. } = admission();
     let features = vec![FEATURE_ZSTD.to_owned()];
     let (version, now_ms, ping_ms, silence_ms) = (1, 0, 15_000, 45_000);
     #[rustfmt::skip]
-    let welcome = Welcome { version, features, session, epochs, head, cursor, reset, taken, grants, now_ms, ping_ms, silence_ms, fork, labels, hashes };
+    let welcome = Welcome { version, features, session, epochs, head, cursor, reset, taken, grants, now_ms, ping_ms, silence_ms, fork, labels, hashes, held };
     edge.receive(0, &Frame::Welcome(welcome).encode());
     edge.adopted(0, Durable::default());
     assert!(edge.is_open());
@@ -161,7 +162,7 @@ fn compressed_without_agreement_ends_the_session_with_a_reason() {
 
 #[test]
 fn a_compressed_frame_inside_another_is_refused() {
-    let inside = NumberedWrite { number: 1, bytes: vec![7; 5_000], rejected: false, hash: None, fork: None };
+    let inside = NumberedWrite { number: 1, bytes: vec![7; 5_000], rejected: false, hash: None, fork: None, part: None };
     let inner = Frame::Writes(vec![inside]).encode_compressed();
     // The member of Frame that holds compressed bytes, around a frame that is one already, padded so that it is worth it.
     let padded = [&inner[..], &[0xfa, 0x07, 0xd0, 0x0f], &[0; 2_000]].concat();

@@ -97,7 +97,7 @@ impl EdgeModel {
             if self.outcomes.contains_key(number) {
                 continue;
             }
-            let write = NumberedWrite { number: *number, bytes: change.encode(*pad), rejected: false, hash: None, fork: None };
+            let write = NumberedWrite { number: *number, bytes: change.encode(*pad), rejected: false, hash: None, fork: None, part: None };
             if !writes.is_empty() && bytes + write.wire_len() > max_bytes {
                 return (writes, true);
             }

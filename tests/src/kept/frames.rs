@@ -129,6 +129,7 @@ fn welcome() -> Welcome {
         fork: None,
         labels: Vec::new(),
         hashes: Vec::new(),
+        held: None,
     }
 }
 
@@ -175,7 +176,7 @@ fn batch() -> Batch {
 }
 
 fn writes() -> Vec<NumberedWrite> {
-    let numbered = |number, bytes, rejected| NumberedWrite { number, bytes, rejected, hash: None, fork: None };
+    let numbered = |number, bytes, rejected| NumberedWrite { number, bytes, rejected, hash: None, fork: None, part: None };
     let mut all: Vec<_> = every_write().iter().zip(1..).map(|((_, write), number)| numbered(number, write.encode(), false)).collect();
     all.push(numbered(9, Vec::new(), true));
     all

@@ -11,7 +11,8 @@ use proto::session::edge::{self, ApplyFailure, Durable, EdgeSession};
 use super::{Fault, Lab, Side, Wire, check};
 
 /// Ends that the laboratory causes itself; any other end is a finding.
-const EXPECTED_ENDS: [&str; 7] = ["silence", "handshake_timeout", "replaced", "version", "copied_database", "in_use", "below_floor"];
+const EXPECTED_ENDS: [&str; 8] =
+    ["silence", "handshake_timeout", "replaced", "version", "copied_database", "in_use", "below_floor", "parts"];
 
 /// A store's work, done when its time has come. Its answer goes to the session that asked, if that still lives.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Lab {
             cloud::Effect::Ahead(ahead) => self.job(at, Side::Cloud, Job::Ahead(ahead)),
             cloud::Effect::Compared { revision, differing, .. } => self.note(&format!("compared at {revision}: {differing} differ")),
             cloud::Effect::Commit { session, writes } => {
-                self.brought.writes += writes.len() as u64;
+                self.brought.writes += writes.iter().filter(|write| write.completes()).count() as u64;
                 self.job(at, Side::Cloud, Job::Take(session, writes));
             }
             cloud::Effect::Acked(cursor) => {
@@ -251,13 +252,30 @@ impl Lab {
 
     fn admitted(&mut self, wire: u64, admitted: Admitted, held: Option<Hash>) {
         let now_ms = self.now_ms;
-        let Admitted { peer, session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes, .. } = admitted;
+        let Admitted {
+            peer,
+            session,
+            epochs,
+            head,
+            cursor,
+            reset,
+            fork,
+            taken,
+            grants,
+            told,
+            answer_first,
+            labels,
+            hashes,
+            held: parts,
+            ..
+        } = admitted;
         if let Some(own) = self.wire(wire) {
             own.peer = Some(peer);
             own.shares = grants.iter().flat_map(|grants| &grants.grants).map(|grant| grant.share.clone()).collect();
         }
         let grants = grants.filter(|grants| reset || held != Some(grants.hash()));
-        let admission = Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes };
+        let admission =
+            Admission { session, epochs, head, cursor, reset, fork, taken, grants, told, answer_first, labels, hashes, held: parts };
         self.on_cloud(wire, |own| own.admitted(now_ms, admission));
     }
 
@@ -288,7 +306,7 @@ impl Lab {
         let (answer, touched) = self.cloud.decide(CloudJob::Take { peer, session, writes: writes.clone() }, now_ms);
         self.on_cloud(wire, |own| match answer {
             Ok(Answer::Taken(taken)) => {
-                own.committed(taken.taken);
+                own.committed(taken.taken, taken.held);
                 if let Some(reason) = taken.stop {
                     own.close(&reason.code, &reason.detail);
                 }

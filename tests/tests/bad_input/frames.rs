@@ -178,6 +178,44 @@ fn misplaced() -> Vec<Case> {
     ]
 }
 
+/// So many bytes of the next write of the node but `next`, as the part of `total` that begins at `at`.
+fn part(own: &Attacker, next: u64, at: u64, len: usize, total: u64) -> wire::NumberedWrite {
+    let part = Some(wire::Part { at, total, hash: vec![7; 16] });
+    wire::NumberedWrite { part, ..write(own.taken + 1 + next, vec![0; len]) }
+}
+
+/// Writes in parts that are none.
+fn in_parts() -> Vec<Case> {
+    const PART: u64 = 20_000;
+    let open = |name, parts: fn(&Attacker) -> Vec<wire::NumberedWrite>, ends| bulk(name, Phase::Open, parts, ends);
+    let (malformed, disorder) = (Ends::Close("malformed"), Ends::Close("out_of_order"));
+    vec![
+        open("a part beyond its write", |own| vec![part(own, 0, 0, 20, 10)], malformed),
+        open("a part that begins beyond its write", |own| vec![part(own, 0, u64::MAX, 20, 4_000_000)], malformed),
+        open("a part of what no frame holds", |own| vec![part(own, 0, 0, 20_000, u64::MAX)], malformed),
+        open("a tiny part", |own| vec![part(own, 0, 0, 16_383, 100_000)], malformed),
+        open("a part of nothing", |own| vec![part(own, 0, 0, 0, 0)], malformed),
+        open("a part of a declared write", |own| vec![wire::NumberedWrite { rejected: true, ..part(own, 0, 0, 9, 9) }], malformed),
+        open("parts that overlap", |own| vec![part(own, 0, 0, 20_000, 90_000), part(own, 0, PART - 1, 20_000, 90_000)], disorder),
+        open("parts with a hole", |own| vec![part(own, 0, 0, 20_000, 90_000), part(own, 0, PART + 1, 20_000, 90_000)], disorder),
+        open("a part in the middle of nothing", |own| vec![part(own, 0, PART, 20_000, 90_000)], disorder),
+        open("a part of a write that is not the next", |own| vec![part(own, 1, 0, 20_000, 90_000)], disorder),
+        open("parts of two writes", |own| vec![part(own, 0, 0, 20_000, 90_000), part(own, 1, 0, 20_000, 90_000)], disorder),
+        open(
+            "parts that change their length",
+            |own| vec![part(own, 0, 0, 20_000, 90_000), part(own, 0, PART, 20_000, 40_000)],
+            Ends::Close("parts"),
+        ),
+        open(
+            "parts that are not what they say",
+            |own| vec![part(own, 0, 0, 20_000, 40_000), part(own, 0, PART, 20_000, 40_000)],
+            Ends::Close("parts"),
+        ),
+        open("a write that begins for ever", |own| (0..50).map(|_| part(own, 0, 0, 20_000, 90_000)).collect(), Ends::Lives),
+        open("a write that never ends", |own| (0..50).map(|at| part(own, 0, at * PART, 20_000, 4_000_000)).collect(), Ends::Lives),
+    ]
+}
+
 /// What is allowed, and more of it than anybody needs.
 fn plenty() -> Vec<Case> {
     fn lives(name: &'static str, frames: impl Fn() -> Vec<Vec<u8>> + 'static) -> Case {
@@ -250,10 +288,10 @@ async fn attack(own: &mut Attacker, carrier: Carrier, case: &Case) {
     }
 }
 
-/// In two parts, each of another node: the hub takes fifty sessions of one at once, and the next ones in their turn.
-fn every() -> [Vec<Case>; 2] {
+/// In three parts, each of another node: the hub takes fifty sessions of one at once, and the next ones in their turn.
+fn every() -> [Vec<Case>; 3] {
     let early = [Phase::Greeting, Phase::Starting].into_iter().flat_map(garbage).chain(greetings());
-    [early.collect(), garbage(Phase::Open).into_iter().chain(misplaced()).chain(plenty()).collect()]
+    [early.collect(), garbage(Phase::Open).into_iter().chain(misplaced()).chain(plenty()).collect(), in_parts()]
 }
 
 /// What an application of the node could have committed, and what no application could.

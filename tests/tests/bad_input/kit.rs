@@ -115,7 +115,7 @@ impl Attacker {
         wire::Hello {
             version_min: 1,
             version_max: 1,
-            features: vec!["repair".to_owned()],
+            features: ["repair", "parts"].map(str::to_owned).to_vec(),
             database: vec![0x66; 16],
             session: self.session,
             grants_hash: vec![0; 16],

@@ -1,7 +1,7 @@
 //! Frames as text and back, by the schema itself: what is added to it appears here without a change.
 //!
-//! It is protobuf's text format with four liberties: bytes are `<hex>`, long ones with many zeros `<256: 16=0a1b>` (the length,
-//! and what is not zero where); a text may stand in single quotes; a long run of one letter is `"x"*40000`, and pieces
+//! It is protobuf's text format with four liberties: bytes are `<hex>`, long ones with much that repeats
+//! `<256: 16=0a1b 64=78*100>` (the length, and what is not zero where, a run by its byte and its length); a text may stand in single quotes; a long run of one letter is `"x"*40000`, and pieces
 //! beside each other are one text; an encoded `Write` is shown as what it says where that gives the same bytes.
 
 use std::fmt::Write as _;
@@ -163,7 +163,9 @@ pub(super) fn digits(bytes: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     let zeros = bytes.iter().filter(|byte| **byte == 0).count();
-    if bytes.len() < 32 || zeros * 2 < bytes.len() {
+    let run = |at: usize| bytes[at..].iter().take_while(|byte| **byte == bytes[at]).count();
+    let runs = bytes.chunk_by(|one, next| one == next).any(|run| run.len() >= LONG);
+    if bytes.len() < 32 || (zeros * 2 < bytes.len() && !runs) {
         return format!("<{}>", digits(bytes));
     }
     let mut text = format!("<{}:", bytes.len());
@@ -173,7 +175,13 @@ fn hex(bytes: &[u8]) -> String {
             at += 1;
             continue;
         }
-        let end = (at..bytes.len()).find(|end| bytes[*end..].iter().take(4).all(|byte| *byte == 0)).unwrap_or(bytes.len());
+        if run(at) >= LONG {
+            write!(text, " {at}={:02x}*{}", bytes[at], run(at)).unwrap();
+            at += run(at);
+            continue;
+        }
+        let ends = |end: &usize| bytes[*end..].iter().take(4).all(|byte| *byte == 0) || run(*end) >= LONG;
+        let end = (at..bytes.len()).find(ends).unwrap_or(bytes.len());
         write!(text, " {at}={}", digits(&bytes[at..end])).unwrap();
         at = end;
     }
@@ -282,7 +290,9 @@ impl Reader<'_> {
         let mut bytes = vec![0; len.parse().map_err(|_| format!("{len:?} is no length"))?];
         for part in parts.split_whitespace() {
             let (at, part) = part.split_once('=').ok_or("an = is missing in bytes")?;
-            let (at, part) = (at.parse::<usize>().map_err(|_| format!("{at:?} is no place"))?, unhex(part)?);
+            let (part, times) = part.split_once('*').unwrap_or((part, "1"));
+            let times: usize = times.parse().map_err(|_| format!("{times:?} is no length"))?;
+            let (at, part) = (at.parse::<usize>().map_err(|_| format!("{at:?} is no place"))?, unhex(part)?.repeat(times));
             bytes.get_mut(at..at + part.len()).ok_or("behind the end of the bytes")?.copy_from_slice(&part);
         }
         Ok(bytes)

@@ -25,14 +25,16 @@ pub(super) struct Run<'a> {
     stalled: BTreeMap<String, Vec<Vec<u8>>>,
     /// Machines that hear so many frames more, and lose the rest.
     deaf: BTreeMap<String, usize>,
+    /// Machines of which the cloud hears so many frames more, and loses the rest.
+    unheard: BTreeMap<String, usize>,
     images: BTreeMap<String, Vec<u8>>,
 }
 
 impl<'a> Run<'a> {
     /// Nothing has happened.
     pub(super) fn new(schema: &'a Schema, real: Real) -> Self {
-        let (machines, links, stalled, deaf, images) = Default::default();
-        Self { schema, lab: Lab::new(), real, machines, links, stalled, deaf, images }
+        let (machines, links, stalled, deaf, unheard, images) = Default::default();
+        Self { schema, lab: Lab::new(), real, machines, links, stalled, deaf, unheard, images }
     }
 
     /// Plays a file; the real side must say exactly what it has there.
@@ -146,7 +148,8 @@ impl<'a> Run<'a> {
 
     fn hears(&mut self, link: &str, edge: bool, bytes: Vec<u8>) {
         let Some(id) = self.links.get(link).copied() else { return };
-        if let Some(left) = self.deaf.get_mut(link).filter(|_| edge) {
+        let loses = if edge { &mut self.deaf } else { &mut self.unheard };
+        if let Some(left) = loses.get_mut(link) {
             let Some(less) = left.checked_sub(1) else { return };
             *left = less;
         }
@@ -204,6 +207,7 @@ impl<'a> Run<'a> {
         let node = self.machines[who];
         self.stalled.remove(who);
         self.deaf.remove(who);
+        self.unheard.remove(who);
         if verb == "connects" {
             self.lab.cut(node);
             let id = self.lab.dial(node, self.real);
@@ -287,6 +291,7 @@ impl<'a> Run<'a> {
             "limit-is-over" => self.lab.limit(node, None),
             "verifies" => self.lab.edge_verifies(node),
             "hears-only" => drop(self.deaf.insert(who.to_owned(), rest.parse().unwrap())),
+            "is-heard-only" => drop(self.unheard.insert(who.to_owned(), rest.parse().unwrap())),
             "stands-still" => drop(self.stalled.insert(who.to_owned(), Vec::new())),
             "goes-on" => {
                 let waiting = self.stalled.remove(who).unwrap();

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::cut::{Outage, Weather};
-use tests::until::until_shown;
+use tests::until::{until, until_shown};
 
-use super::{Carrier, Far, beside, noise, sell};
+use super::{Carrier, Far, beside, incompressible, noise, over_each, sell};
 
 const RECORDS: u64 = 300;
 const SALES: u64 = 250;
@@ -51,6 +51,40 @@ fn a_link_that_is_up_now_and_then_drains() {
             let most = needed[way] * 3 / 2 + sessions.unsigned_abs() * 128 * 1024;
             assert!(passed < most, "{carrier:?} {kind:?}, way {way}: {passed} bytes for {}", needed[way]);
         }
+    });
+}
+
+/// A sale of 900 KB takes 8 s of such a line, and no session lives for so long: the connection is reset every two seconds, and where
+/// no path can do that the hub is killed. What the hub has of it is not sent again.
+#[test]
+fn a_write_larger_than_any_session_passes() {
+    const LARGE: usize = 900_000;
+    over_each(|carrier| {
+        let mut far = Far::new(carrier, Weather::default());
+        let mut narrow = Weather { buffer: 32 * 1024, ..Weather::far(Duration::from_millis(20)) };
+        narrow.set("bandwidth", "1mbit").unwrap();
+        tests::cut::Way::BOTH.into_iter().for_each(|way| far.path.set(way, narrow));
+        let (before, session) = (far.path.counts().bytes[0], far.session());
+        let mut shop = far.shop();
+        sell(&mut shop, "large", &noise(1, LARGE));
+        (0..10).for_each(|at| sell(&mut shop, &format!("s{at}"), "behind it"));
+        for ends in 1..=3 {
+            let due = before + 250_000 * ends;
+            until(&format!("{carrier:?}: {due} bytes up"), || (far.path.counts().bytes[0] >= due).then_some(()));
+            match carrier {
+                Carrier::WebSocket => far.path.reset_after(tests::cut::Way::Up, 1),
+                Carrier::Quic => {
+                    far.world.cloud.kill();
+                    far.world.cloud.start();
+                }
+            }
+            until(&format!("{carrier:?}: session {ends} more"), || (far.session() >= session + ends as i64).then_some(()));
+        }
+        far.agrees(11);
+        let passed = far.path.counts().bytes[0] - before;
+        assert!(passed > incompressible(LARGE), "{carrier:?}: only {passed} bytes");
+        // Once, and what was on its way when a session ended: without parts it would be more than twice.
+        assert!(passed < LARGE as u64 * 8 / 5, "{carrier:?}: {passed} bytes for {LARGE}");
     });
 }
 

@@ -199,7 +199,7 @@ pub(super) fn declared_gaps_are_passed_over_and_listed<F: Fixture>() {
     let take = |number| Job::Take {
         peer,
         session,
-        writes: vec![proto::frame::NumberedWrite { number, bytes: Vec::new(), rejected: true, hash: None, fork: None }],
+        writes: vec![proto::frame::NumberedWrite { number, bytes: Vec::new(), rejected: true, hash: None, fork: None, part: None }],
     };
     let mut taken = |number| match bench.job(take(number)).unwrap() {
         crate::store::Answer::Taken(taken) => (taken.taken, taken.stop.map(|reason| reason.code)),

@@ -362,7 +362,7 @@ impl Edge {
         let number = self.outbox.last().map_or(self.taken, |write| write.number) + 1;
         let hlc = Hlc::from_ms(1_800_000_000_000 + number);
         let write = Write { hlc, at_ms: hlc.ms(), actor: Some(format!("till-{}", self.node)), request_id: None, idempotency: None, ops };
-        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None, fork: None });
+        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None, fork: None, part: None });
         number
     }
 

@@ -13,6 +13,7 @@ mod edge;
 mod fields;
 mod lists;
 mod order;
+mod parts;
 mod schedules;
 mod sqlite;
 mod streams;

@@ -136,8 +136,8 @@ pub(super) fn malformed_counts_as_answered<F: Fixture>() {
     let mut bench = shops::<F>();
     let mut lyon = Edge::new("lyon", 1);
     lyon.connect(&mut bench);
-    lyon.outbox.push(NumberedWrite { number: 1, bytes: vec![0xff; 40], rejected: false, hash: None, fork: None });
-    lyon.outbox.push(NumberedWrite { number: 2, bytes: Vec::new(), rejected: true, hash: None, fork: None });
+    lyon.outbox.push(NumberedWrite { number: 1, bytes: vec![0xff; 40], rejected: false, hash: None, fork: None, part: None });
+    lyon.outbox.push(NumberedWrite { number: 2, bytes: Vec::new(), rejected: true, hash: None, fork: None, part: None });
     lyon.commit(put("products", "1", r#"{"ProductID":1}"#));
     assert_eq!(lyon.upload(&mut bench).unwrap().taken, 3);
     lyon.sync(&mut bench);

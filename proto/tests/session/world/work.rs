@@ -98,7 +98,7 @@ impl World {
             }
             Job::Commit(session, writes) => {
                 if let Some(taken) = self.cloud.commit(session, &writes) {
-                    self.on_cloud(wire, |session| session.committed(taken));
+                    self.on_cloud(wire, |session| session.committed(taken, None));
                     self.wake_cloud();
                 }
             }

@@ -10,6 +10,7 @@ use proto::names::{CollectionName, Key};
 use proto::op::Hash;
 use proto::session::cloud::{Admission, CloudSession, Effect as CloudEffect};
 use proto::session::edge::{Durable, EdgeSession, Effect as EdgeEffect};
+use proto::session::handshake::{FEATURE_PARTS, FEATURES, VERSIONS};
 use proto::traffic::Cause;
 use tokio::sync::Notify;
 use transport::pump::{Driver, Outgoing};
@@ -74,8 +75,9 @@ pub(super) struct EdgeEnd {
 impl EdgeEnd {
     pub(super) fn new(now: Now, seen: Arc<Seen>) -> Self {
         let hello = Hello {
-            versions: proto::session::handshake::VERSIONS,
-            features: Vec::new(),
+            versions: VERSIONS,
+            // One large frame, as a hub that knows no parts gets it.
+            features: FEATURES.iter().filter(|name| **name != FEATURE_PARTS).map(ToString::to_string).collect(),
             database: DatabaseId([1; 16]),
             session: 0,
             epochs: Vec::new(),
@@ -93,7 +95,7 @@ impl EdgeEnd {
             ticket: Vec::new(),
             paused: None,
         };
-        Self { session: EdgeSession::new(now.mono_ms, hello), seen }
+        Self { session: EdgeSession::offering(now.mono_ms, hello), seen }
     }
 
     fn start(&mut self, effect: EdgeEffect, now: Now) {
@@ -105,7 +107,7 @@ impl EdgeEnd {
             }
             EdgeEffect::ReadOutbox { after, .. } => {
                 let speaks = after == 0 && self.seen.speak.load(Ordering::SeqCst);
-                let write = || NumberedWrite { number: 1, bytes: vec![7; SPEECH], rejected: false, hash: None, fork: None };
+                let write = || NumberedWrite { number: 1, bytes: vec![7; SPEECH], rejected: false, hash: None, fork: None, part: None };
                 self.session.outbox(if speaks { vec![write()] } else { Vec::new() }, false);
             }
             EdgeEffect::Clock { .. } => drop(self.seen.pongs.fetch_add(1, Ordering::SeqCst)),
@@ -188,6 +190,7 @@ impl CloudEnd {
                     answer_first: 0,
                     labels: Vec::new(),
                     hashes: Vec::new(),
+                    held: None,
                 };
                 self.session.admitted(now.mono_ms, admission);
             }
@@ -200,7 +203,7 @@ impl CloudEnd {
                 self.session.scanned(now.mono_ms, batch);
             }
             CloudEffect::Ahead(_) => self.session.scan_failed(now.mono_ms),
-            CloudEffect::Commit { writes, .. } => self.session.committed(writes.last().map_or(0, |write| write.number)),
+            CloudEffect::Commit { writes, .. } => self.session.committed(writes.last().map_or(0, |write| write.number), None),
             CloudEffect::Compared { .. } | CloudEffect::Acked(_) | CloudEffect::Report(_) => {}
             CloudEffect::Closed(end) => self.seen.ended(end.reason.code, now),
         }
