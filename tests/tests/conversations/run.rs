@@ -186,6 +186,7 @@ impl<'a> Run<'a> {
         match (who, verb) {
             (_, "connects" | "leaves") => self.link(who, verb),
             (_, "sends") => self.sends(who, &raw(rest)),
+            (_, "is-heard-only") => drop(self.unheard.insert(who.to_owned(), rest.parse().unwrap())),
             _ if played => {}
             ("cloud", _) => self.cloud(verb, rest),
             (_, "joins") => self.joins(who, rest),
@@ -291,7 +292,6 @@ impl<'a> Run<'a> {
             "limit-is-over" => self.lab.limit(node, None),
             "verifies" => self.lab.edge_verifies(node),
             "hears-only" => drop(self.deaf.insert(who.to_owned(), rest.parse().unwrap())),
-            "is-heard-only" => drop(self.unheard.insert(who.to_owned(), rest.parse().unwrap())),
             "stands-still" => drop(self.stalled.insert(who.to_owned(), Vec::new())),
             "goes-on" => {
                 let waiting = self.stalled.remove(who).unwrap();

@@ -89,17 +89,17 @@ fn any_history_of_an_upload_ends_with_one_effect() {
         let mut dice = Dice::new(seed);
         let mut lab = laden(&["lyon"]);
         for sale in 3..=SALES.cast_unsigned() {
-            let bytes = if dice.roll() % 2 == 0 { 100 } else { 150_000 + (dice.roll() % 400_000) as usize };
+            let bytes = if dice.one_in(2) { 100 } else { 150_000 + (dice.below(400_000)) as usize };
             sell(&mut lab, 0, sale, bytes);
         }
         for _ in 0..15 {
-            lab.pass(dice.roll() % 1_500);
-            match dice.roll() % 6 {
+            lab.pass(dice.below(1_500));
+            match dice.below(6) {
                 0 => lab.kill(Side::Cloud),
                 1 => lab.kill(Side::Edge(0)),
                 2 => lab.half_open(0),
-                3 => lab.freeze(0, dice.roll() % 2_000),
-                4 => lab.fault(Side::Cloud, Fault { after: dice.roll() % 3, commits: dice.roll() % 2 == 0 }),
+                3 => lab.freeze(0, dice.below(2_000)),
+                4 => lab.fault(Side::Cloud, Fault { after: dice.below(3), commits: dice.one_in(2) }),
                 _ => lab.cut(0),
             }
         }

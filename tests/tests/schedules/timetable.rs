@@ -1,6 +1,7 @@
 //! A link that is up 10 s in every 60 s at 1 Mbit/s (guarantee 12), with back-off and session numbers as they are: each period
 //! brings the node further, and nothing that was acknowledged comes again.
 
+use proto::frame::Frame;
 use tests::lab::dice::Dice;
 use tests::lab::road::Road;
 use tests::lab::words::{add, create, put};
@@ -113,6 +114,26 @@ fn a_write_larger_than_a_period_passes_in_parts() {
         assert_eq!(lab.edges[0].answers(), answers);
         assert_eq!(super::n(&mut lab, 0, "tally"), Some(20 - 21));
     }
+}
+
+/// The same write of a node that knows no parts: not one byte of it is left when a session ends.
+#[test]
+fn whole_it_never_passes() {
+    let mut lab = dark(1);
+    lab.edge_says = |frame| match frame {
+        Frame::Hello(mut hello) => {
+            hello.features.retain(|name| name != "parts");
+            Frame::Hello(hello).encode()
+        }
+        frame => frame.encode(),
+    };
+    let half = 1024 * 1024 - 100;
+    lab.write(0, vec![create("sales", "a", &noise(1, half)), create("sales", "b", &noise(11, half))]);
+    lab.write(0, vec![add("tally", "1", "n", -1)]);
+    for _ in 0..6 {
+        period(&mut lab);
+    }
+    assert_eq!((lab.brought.writes, lab.edges[0].pending()), (0, 2));
 }
 
 /// The largest record there is takes 8.4 s of the ten, and whoever connects late has to wait for a better time.
