@@ -40,7 +40,8 @@ impl Lead {
 
     /// The edge said no; what was on its way is lost.
     pub(super) fn refused(&mut self, acked: Revision) {
-        *self = Self { wanted: false, refused: true, ..Self::paused(acked) };
+        let anew = if self.records.is_some() { Self::paused(acked) } else { Self::answers() };
+        *self = Self { wanted: false, refused: true, ..anew };
     }
 
     /// The edge is asked again.

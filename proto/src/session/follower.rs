@@ -68,6 +68,8 @@ pub(super) struct Follower {
     /// The newest read ahead of the stream that waits in `ready`.
     ahead: bool,
     answer_first: u64,
+    /// Outcomes up to `answer_first` go before all else, and some may be missing yet: a pause does not end it.
+    answering: bool,
     decided: u64,
     checks: Checks,
 }
@@ -118,7 +120,7 @@ impl Follower {
     /// Everything that came of the outbox up to `number` is decided.
     pub(super) fn decided(&mut self, number: u64) {
         self.decided = number;
-        if self.mode == Mode::Answering {
+        if self.answering {
             // As they are made: the cloud takes no more than it may have unacknowledged.
             self.lead.iter_mut().for_each(Lead::changed);
         }
@@ -163,13 +165,23 @@ impl Follower {
             let bytes = batch.wire_len();
             self.ahead = true;
             self.ready = Some((batch, bytes));
-        } else if self.mode == Mode::Answering && self.decided >= self.answer_first && lead.is_done() {
-            self.mode = Mode::Replicate;
-            self.lead = None;
-            self.more = true;
-            if let Some(reason) = self.paused.take() {
-                self.pause(reason, None);
-            }
+        } else if self.answering && self.decided >= self.answer_first && lead.is_done() {
+            self.answered();
+        }
+    }
+
+    /// All that had to go first has gone.
+    fn answered(&mut self) {
+        self.answering = false;
+        self.more = true;
+        if self.mode == Mode::Paused {
+            self.lead = Some(Lead::paused(self.acked.revision));
+            return;
+        }
+        self.mode = Mode::Replicate;
+        self.lead = None;
+        if let Some(reason) = self.paused.take() {
+            self.pause(reason, None);
         }
     }
 
@@ -303,6 +315,7 @@ impl Follower {
     fn pause(&mut self, reason: Reason, ask_ms: Option<u64>) {
         match &mut self.lead {
             Some(lead) if self.mode == Mode::Paused && ask_ms.is_some() => lead.refused(self.acked.revision),
+            _ if self.answering => self.lead = Some(Lead::answers()),
             _ => self.lead = self.checks.enabled().then(|| Lead::paused(self.acked.revision)),
         }
         self.mode = Mode::Paused;
@@ -315,8 +328,9 @@ impl Follower {
     pub(super) fn ready(&mut self, now_ms: u64) {
         self.paused = None;
         if self.mode == Mode::Paused {
-            self.mode = Mode::Probe;
-            self.lead = None;
+            self.mode = if self.answering { Mode::Answering } else { Mode::Probe };
+            self.lead = self.answering.then(Lead::answers);
+            self.lead.iter_mut().for_each(Lead::changed);
             self.ask_ms = None;
             self.ask = false;
             self.progress_ms = now_ms;
@@ -375,12 +389,13 @@ impl Follower {
 
     /// The edge's first word after Welcome.
     fn begin(&mut self, now_ms: u64, cursor: Position) {
-        self.mode = if self.answer_first > 0 { Mode::Answering } else { Mode::Replicate };
+        self.answering = self.answer_first > 0;
+        self.mode = if self.answering { Mode::Answering } else { Mode::Replicate };
         self.batch_ms = now_ms;
         self.acked = cursor;
         self.checks.begin(now_ms);
         self.start_at_ack();
-        self.lead = (self.answer_first > 0).then(Lead::answers);
+        self.lead = self.answering.then(Lead::answers);
         if self.mode != Mode::Answering
             && let Some(reason) = self.paused.take()
         {
