@@ -75,6 +75,7 @@ metrics! {
     NODES_SYNC "tombolo_nodes_sync" Cloud Gauge ["state"] "Nodes that are not revoked, by how far they are: in-sync, behind, paused, refused, away.";
     NODES_UNSELECTED "tombolo_nodes_unselected" Cloud Gauge [] "Nodes that no collection selects.";
     CERTIFICATE_END "tombolo_certificate_end_seconds" Cloud Gauge ["certificate"] "When a certificate of the hub ends (ca, hub), seconds since 1970.";
+    CERTIFICATES_ISSUED "tombolo_certificates_issued_total" Cloud Counter [] "Certificates that the hub signed for nodes since it started, by a join or a renewal.";
     VERIFICATIONS "tombolo_verifications_total" Cloud Counter ["result"] "Comparisons of nodes' digests since the hub started, by result: agreed, differed.";
     REPAIRED_RECORDS "tombolo_repaired_records_total" Cloud Counter [] "Records sent again since the hub started because digests differed.";
     SESSIONS_WAITING "tombolo_sessions_waiting" Cloud Gauge [] "Nodes that were told when their turn to connect is, and whose turn has not come.";

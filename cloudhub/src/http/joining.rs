@@ -33,9 +33,9 @@ impl JoinAnswers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who joined with this token, any of them.
-    fn any_of(&self, secret: &SecretHash) -> Option<NodeName> {
-        self.lock().iter().find(|joined| joined.secret == *secret).map(|joined| joined.node.clone())
+    /// Whether anybody joined with this token.
+    fn any_of(&self, secret: &SecretHash) -> bool {
+        self.lock().iter().any(|joined| joined.secret == *secret)
     }
 
     fn of(&self, secret: &SecretHash, key_sha256: &[u8; 32]) -> Option<Joined> {
@@ -99,10 +99,11 @@ impl CloudHub {
 
     /// The answer that a machine asks for again, proved by the token's secret and the key.
     fn lost_answer(&self, secret: &SecretHash, request: &JoinRequest) -> Result<Option<JoinResponse>, Problem> {
-        let Some(node) = self.joins.any_of(secret) else { return Ok(None) };
-        // Once, whoever it is: only the key matters, and a fleet joins with one token.
-        let shown = self.pki.issue(&node, &request.csr, self.clock.system()).map_err(of_issue)?;
-        Ok(self.joins.of(secret, &shown.key_sha256).map(|joined| {
+        if !self.joins.any_of(secret) {
+            return Ok(None);
+        }
+        let key = self.pki.key_of(&request.csr).map_err(of_issue)?;
+        Ok(self.joins.of(secret, &key).map(|joined| {
             let time = Time(self.clock.wall_ms()).to_string();
             JoinResponse { time, ..joined.answer }
         }))

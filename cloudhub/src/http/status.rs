@@ -136,6 +136,7 @@ impl CloudHub {
                 figure(&m::CERTIFICATE_END, &[name], ends.0 / 1000);
             }
         }
+        figure(&m::CERTIFICATES_ISSUED, &[], self.pki.issued());
         let checks = self.registry.checks();
         figure(&m::VERIFICATIONS, &["agreed"], checks.agreed);
         figure(&m::VERIFICATIONS, &["differed"], checks.differed);

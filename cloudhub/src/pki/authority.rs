@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proto::names::NodeName;
@@ -34,6 +35,7 @@ pub(super) struct Authority {
     pub(super) certificate: CertificateDer<'static>,
     pub(super) pem: String,
     issuer: Issuer<'static, KeyPair>,
+    issued: AtomicU64,
 }
 
 /// A certificate that was made for a node.
@@ -105,7 +107,7 @@ impl Authority {
             return Err("it does not belong to ca.key; put back the pair".to_owned());
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|error| error.to_string())?;
-        Ok(Self { certificate, pem, issuer })
+        Ok(Self { certificate, pem, issuer, issued: AtomicU64::new(0) })
     }
 
     /// The hub's certificate and the CA's, PEM.
@@ -119,6 +121,7 @@ impl Authority {
     /// are the names that it has there, unless the hub is called so itself.
     pub(super) fn issue_node(&self, node: &NodeName, csr: &str, hub: &[String], now: SystemTime) -> Result<Issued, IssueError> {
         let key = public_key(csr)?;
+        self.issued.fetch_add(1, Ordering::Relaxed);
         let mut params = leaf(node.as_str(), ExtendedKeyUsagePurpose::ClientAuth, now);
         params.subject_alt_names = vec![SanType::URI(node_uri(node).try_into()?)];
         let names = [node.to_string(), format!("{node}.local")];
@@ -136,6 +139,11 @@ impl Authority {
             not_after: facts.not_after,
             key_sha256: Sha256::digest(facts.public_key).into(),
         })
+    }
+
+    /// Certificates that were signed for nodes.
+    pub(super) fn issued(&self) -> u64 {
+        self.issued.load(Ordering::Relaxed)
     }
 
     /// Verifies a certificate as one of ours at a moment when it was valid, and the request as made by its key.
@@ -167,6 +175,11 @@ impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").finish_non_exhaustive()
     }
+}
+
+/// SHA-256 of the key that a request was made with, as [`Issued::key_sha256`] has it.
+pub(super) fn key_of(csr: &str) -> Result<[u8; 32], IssueError> {
+    Ok(Sha256::digest(public_key(csr)?.subject_public_key_info()).into())
 }
 
 /// The key in `path`; a new one, stored there first, where there is none.

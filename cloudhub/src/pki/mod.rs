@@ -137,6 +137,19 @@ impl Pki {
         self.authority.issue_node(node, csr, &hub, now)
     }
 
+    /// [`Issued::key_sha256`] of the key that a request was made with; nothing is signed.
+    ///
+    /// # Errors
+    /// [`IssueError::BadCsr`], for the one who sent the request.
+    pub fn key_of(&self, csr: &str) -> Result<[u8; 32], IssueError> {
+        authority::key_of(csr)
+    }
+
+    /// Certificates that were signed for nodes since the hub started.
+    pub fn issued(&self) -> u64 {
+        self.authority.issued()
+    }
+
     /// Who asks for a renewal: checks that the certificate shown is one of ours (it may have ended), is not
     /// revoked, and that the request was made with its key. Then [`Pki::issue`], if the node is still wanted.
     ///

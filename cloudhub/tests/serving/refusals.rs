@@ -40,6 +40,25 @@ fn tokens_are_used_once_and_a_lost_answer_can_be_asked_for_again() {
     });
 }
 
+/// Each join with a shared token once issued a certificate for every answer that the token had given before.
+#[test]
+fn a_fleet_that_joins_with_one_token_costs_one_certificate_a_machine() {
+    run(async {
+        let hub = Hub::start().await;
+        let made = hub.post(&["v1", "join-tokens"], json!({"uses": 20})).await.unwrap();
+        let token = made["token"].as_str().unwrap();
+        for number in 0..20 {
+            let (key, name) = (new_key(), format!("shop-{number}"));
+            let first = hub.post(&["v1", "join"], join_body(token, &key, Some(&name))).await.unwrap();
+            assert_eq!(hub.figure("tombolo_certificates_issued_total").await, number + 1);
+            let again = hub.post(&["v1", "join"], join_body(token, &key, Some(&name))).await.unwrap();
+            assert_eq!(again["certificate"], first["certificate"]);
+            assert_eq!(hub.figure("tombolo_certificates_issued_total").await, number + 1, "an answer that was lost is on record");
+        }
+        hub.stop().await;
+    });
+}
+
 #[test]
 fn a_replaced_machine_is_out_and_cannot_renew() {
     run(async {
