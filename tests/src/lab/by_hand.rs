@@ -44,18 +44,7 @@ impl Lab {
         let edge = real.edge().then(|| EdgeSession::new(now_ms, self.edges[node].hello(now_ms)));
         let cloud = real.cloud().then(|| CloudSession::new(now_ms));
         let (up, down) = (Pipe::closed(), Pipe::closed());
-        self.wires.push_back(Wire {
-            id,
-            node,
-            up,
-            down,
-            edge,
-            cloud,
-            peer: None,
-            database: None,
-            shares: Default::default(),
-            by_hand: true,
-        });
+        self.wires.push_back(Wire { by_hand: true, ..Wire::new(id, node, [up, down], edge, cloud) });
         self.settle();
         id
     }

@@ -84,6 +84,8 @@ pub struct Edge {
     pub(super) seen: BTreeMap<(CollectionName, Key), Revision>,
     /// What its devices report, and when it goes up.
     pub(super) reports: Reports,
+    /// Its place, as a busy hub gave it.
+    pub(super) ticket: Vec<u8>,
     /// Bytes of writes that its outbox holds, unless the usual.
     max_outbox_bytes: Option<u64>,
 }
@@ -116,6 +118,7 @@ impl Edge {
             days: Days::new(None),
             backoff: None,
             dark_until_ms: 0,
+            ticket: Vec::new(),
             watched: true,
             promised: Vec::new(),
             open: Vec::new(),
@@ -246,7 +249,7 @@ impl Edge {
             metered: false,
             report: facts.report,
             previous: facts.previous,
-            ticket: Vec::new(),
+            ticket: self.ticket.clone(),
             paused: self.used_up(now_ms).map(|detail| Reason { code: DAILY_LIMIT.to_owned(), detail: detail.to_owned() }),
         }
     }

@@ -101,6 +101,13 @@ struct Wire {
     by_hand: bool,
 }
 
+impl Wire {
+    /// On which nothing was said yet.
+    fn new(id: u64, node: usize, [up, down]: [Pipe; 2], edge: Option<EdgeSession>, cloud: Option<CloudSession>) -> Self {
+        Self { id, node, up, down, edge, cloud, peer: None, database: None, shares: BTreeSet::new(), by_hand: false }
+    }
+}
+
 /// What happens next. One turn is one event, so that a test can step in between any two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
@@ -151,6 +158,8 @@ pub struct Lab {
     wire_count: u64,
     jobs: BTreeMap<(u64, u64), Task>,
     job_count: u64,
+    /// The hub lets nobody in without this ticket, which it gives with the time to come back.
+    pub busy: Option<(u64, Vec<u8>)>,
     /// Databases that took another id on links of [`by_hand`].
     renewals: u8,
     /// The power fails for real; what it takes comes from this seed.
@@ -188,6 +197,7 @@ impl Lab {
             jobs: BTreeMap::new(),
             job_count: 0,
             renewals: 0,
+            busy: None,
             failing: None,
             keeps_logs: false,
         }

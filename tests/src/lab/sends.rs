@@ -74,18 +74,7 @@ impl Lab {
             down.darken(now_ms, dark_until_ms);
         }
         let cloud = Some(CloudSession::new(now_ms));
-        self.wires.push_back(Wire {
-            id,
-            node,
-            up,
-            down,
-            edge,
-            cloud,
-            peer: None,
-            database: None,
-            shares: Default::default(),
-            by_hand: false,
-        });
+        self.wires.push_back(Wire::new(id, node, [up, down], edge, cloud));
     }
 
     /// Takes effects and frames out of every session until none has any.

@@ -2,7 +2,7 @@
 
 use cloudhub::store::{AdmitJob, Admitted, Answer, Denied, Job as CloudJob, Peer, ReadAhead, Refused, ScanRequest, StoreError, StoreRead};
 use metamanager::{Adopted, Applied, ApplyError};
-use proto::frame::{Batch, Entry, Hello, NumberedWrite, Welcome};
+use proto::frame::{Batch, Entry, Hello, NumberedWrite, Reason, Welcome};
 use proto::op::Hash;
 use proto::session::End;
 use proto::session::cloud::{self, Admission, Ahead, CloudSession, Scan};
@@ -60,6 +60,7 @@ impl Lab {
                 if self.edges[node].backoff.is_some() {
                     self.rest(node, !end.refused && end.reason.code != "handshake_timeout");
                 }
+                self.edges[node].ticket.clone_from(&end.ticket);
                 if end.renew {
                     self.renew(node);
                 }
@@ -70,7 +71,14 @@ impl Lab {
 
     pub(super) fn cloud_effect(&mut self, at: usize, effect: cloud::Effect) {
         match effect {
-            cloud::Effect::Admit(hello) => self.job(at, Side::Cloud, Job::Admit(*hello)),
+            cloud::Effect::Admit(hello) => match self.busy.clone().filter(|(_, ticket)| *ticket != hello.ticket) {
+                Some((retry_ms, ticket)) => {
+                    let detail = format!("many nodes come at once; this one's turn is in {} s", retry_ms.div_ceil(1_000));
+                    let reason = Reason { code: "busy".to_owned(), detail };
+                    self.wires[at].cloud.iter_mut().for_each(|session| session.wait(reason.clone(), retry_ms, ticket.clone()));
+                }
+                None => self.job(at, Side::Cloud, Job::Admit(*hello)),
+            },
             cloud::Effect::ConfirmSession(session) => self.job(at, Side::Cloud, Job::Confirm(session)),
             cloud::Effect::Scan(scan) => self.job(at, Side::Cloud, Job::Scan(scan)),
             cloud::Effect::Ahead(ahead) => self.job(at, Side::Cloud, Job::Ahead(ahead)),

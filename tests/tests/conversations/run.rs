@@ -251,6 +251,10 @@ impl<'a> Run<'a> {
                 self.lab.label(node, label, value);
             }
             "writes" => drop(self.lab.in_cloud(requests(rest))),
+            "is-busy" => {
+                let (retry_ms, ticket) = rest.split_once(' ').unwrap();
+                self.lab.busy = Some((retry_ms.parse().unwrap(), raw(ticket)));
+            }
             "is-copied" => {
                 let image = self.lab.image(Side::Cloud);
                 self.images.insert("cloud".to_owned(), image);
