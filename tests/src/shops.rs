@@ -1,5 +1,6 @@
 //! A central server and its shops, in a scratch folder, on free ports.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -47,6 +48,34 @@ pub fn transport() -> String {
     let named = std::env::var("TOMBOLO_TRANSPORT").unwrap_or_else(|_| "websocket".into());
     assert!(["websocket", "quic"].contains(&named.as_str()), "TOMBOLO_TRANSPORT is {named}: name websocket or quic");
     named
+}
+
+/// What most shops hold: a counter, records that are only added, and records that are changed.
+pub const SHOP: &str = r#"
+[[collection]]
+name = "stock"
+[collection.fields]
+n = { type = "counter" }
+
+[[collection]]
+name = "sales"
+policy = "append"
+
+[[collection]]
+name = "products"
+"#;
+
+/// Every record of these collections, as one side has it.
+pub fn records(client: &mut Client, collections: &[&str]) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    for collection in collections {
+        let export = client.get(&format!("/v1/collections/{collection}/export")).expect("an answer").expect(200);
+        for line in String::from_utf8(export.body).expect("UTF-8").lines() {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            found.insert(format!("{collection}/{}", line["key"].as_str().expect("a key")), line["value"].clone());
+        }
+    }
+    found
 }
 
 /// One cloudhub, running or not, on one data folder and fixed ports.

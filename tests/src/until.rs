@@ -1,7 +1,7 @@
 //! Waiting for a state of another process that it does not announce.
 #![allow(clippy::disallowed_methods)] // the one place that polls
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long anything may take before it counts as hung. Generous: machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,5 +23,17 @@ pub fn until_shown<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) ->
         };
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}\n{shown}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until the present day, in UTC, lasts for so long yet: for what is counted by the day, and would begin anew meanwhile.
+pub fn well_before_midnight(span: Duration) {
+    const DAY: u64 = 86_400;
+    loop {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if DAY - since % DAY >= span.as_secs() {
+            return;
+        }
+        std::thread::sleep(Duration::from_secs(1));
     }
 }

@@ -4,6 +4,8 @@
 //! A path's fate follows from its seed, which a test that fails has printed. `TOMBOLO_SEED` sets another one.
 #![allow(clippy::unwrap_used)]
 
+#[path = "networks/crowd.rs"]
+mod crowd;
 #[path = "networks/datagrams.rs"]
 mod datagrams;
 #[path = "networks/far.rs"]
@@ -26,24 +28,7 @@ use serde_json::{Value, json};
 use tests::cut::{Carried, Cut, Weather};
 use tests::http::Client;
 use tests::lab::dice::Dice;
-use tests::shops::World;
-
-const SHOP: &str = r#"
-[[collection]]
-name = "stock"
-[collection.fields]
-n = { type = "counter" }
-
-[[collection]]
-name = "sales"
-policy = "append"
-
-[[collection]]
-name = "products"
-
-[[collection]]
-name = "devices"
-"#;
+use tests::shops::{SHOP, World};
 
 /// What carries the links of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +52,14 @@ impl Carrier {
         match self {
             Self::WebSocket => Carried::Tcp,
             Self::Quic => Carried::Udp,
+        }
+    }
+
+    /// Where a cloud listens for it.
+    fn port(self, world: &World) -> SocketAddr {
+        match self {
+            Self::WebSocket => world.cloud.ws,
+            Self::Quic => world.cloud.quic.unwrap(),
         }
     }
 
@@ -100,15 +93,11 @@ struct Far {
 }
 
 impl Far {
-    /// With [`SHOP`] and a product `a` of which nothing is sold yet; in sync.
+    /// With [`SHOP`], devices, and a product `a` of which nothing is sold yet; in sync.
     fn new(carrier: Carrier, weather: Weather) -> Self {
         let mut world = World::new(&[]);
-        world.cloud.define(SHOP);
-        let to = match carrier {
-            Carrier::WebSocket => world.cloud.ws,
-            Carrier::Quic => world.cloud.quic.unwrap(),
-        };
-        let path = carrier.path(to, weather);
+        world.cloud.define(&format!("{SHOP}[[collection]]\nname = \"devices\"\n"));
+        let path = carrier.path(carrier.port(&world), weather);
         let mut edge = world.join("lyon", &[]);
         edge.transport = carrier.word().into();
         edge.hub = Some(path.address());
@@ -164,17 +153,9 @@ fn merge(client: &mut Client, collection: &str, key: &str, field: &str, value: &
     client.json("POST", "/v1/writes", &ops).unwrap().ok(201);
 }
 
-/// Every record of [`SHOP`], as one side has it.
+/// Every record of [`SHOP`], and of the devices, as one side has it.
 fn records(client: &mut Client) -> BTreeMap<String, Value> {
-    let mut found = BTreeMap::new();
-    for collection in ["stock", "sales", "products", "devices"] {
-        let export = client.get(&format!("/v1/collections/{collection}/export")).unwrap().expect(200);
-        for line in String::from_utf8(export.body).unwrap().lines() {
-            let line: Value = serde_json::from_str(line).unwrap();
-            found.insert(format!("{collection}/{}", line["key"].as_str().unwrap()), line["value"].clone());
-        }
-    }
-    found
+    tests::shops::records(client, &["stock", "sales", "products", "devices"])
 }
 
 /// Text of so many bytes that no compression makes much smaller.

@@ -33,23 +33,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tests::http::Client;
-use tests::shops::{Cloud, Edge, World};
+use tests::shops::{Cloud, Edge, SHOP, World};
 use tests::until::until_shown;
-
-/// A counter, records that are only added, and records that are changed.
-const SHOP: &str = r#"
-[[collection]]
-name = "stock"
-[collection.fields]
-n = { type = "counter" }
-
-[[collection]]
-name = "sales"
-policy = "append"
-
-[[collection]]
-name = "products"
-"#;
 
 /// One sale: a counter goes up by one, and a record says so, in one write.
 fn sell(client: &mut Client, key: &str) -> Value {
@@ -62,15 +47,7 @@ fn sell(client: &mut Client, key: &str) -> Value {
 
 /// Every record of [`SHOP`], as one side has it.
 fn records(client: &mut Client) -> BTreeMap<String, Value> {
-    let mut found = BTreeMap::new();
-    for collection in ["stock", "sales", "products"] {
-        let export = client.get(&format!("/v1/collections/{collection}/export")).unwrap().expect(200);
-        for line in String::from_utf8(export.body).unwrap().lines() {
-            let line: Value = serde_json::from_str(line).unwrap();
-            found.insert(format!("{collection}/{}", line["key"].as_str().unwrap()), line["value"].clone());
-        }
-    }
-    found
+    tests::shops::records(client, &["stock", "sales", "products"])
 }
 
 /// Waits until all is in sync, and compares every record of every shop with the cloud's.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::identity::{CertificateError, NodeIdentity};
-use crate::limits::HANDSHAKE;
+use crate::limits::{HANDSHAKE, HANDSHAKES_SHARE};
 
 /// Judges a node whose certificate is proven, before it gets a link: `Err` is the text that it is told (the
 /// certificate was revoked). Called on the runtime's threads, so it must not block.
@@ -55,6 +55,12 @@ pub enum RefusalReason {
     /// The handshake took too long.
     #[error("no complete handshake within {} s", HANDSHAKE.as_secs())]
     Deadline,
+    /// Too many were in a handshake, and it was the one to give way.
+    #[error("many handshakes are in progress; it gave way to one from elsewhere, or had its time")]
+    GaveWay,
+    /// Too many from its address are in a handshake.
+    #[error("more than {HANDSHAKES_SHARE} from its address are in a handshake; it is to come back")]
+    Crowd,
     /// It went away by itself.
     #[error("it went away during the handshake: {0}")]
     Lost(io::Error),

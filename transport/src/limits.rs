@@ -32,9 +32,18 @@ pub const NOT_SENT: u32 = 32 * 1024;
 /// Connect, TLS and WebSocket handshake together, on either side. A peer that is slower is let go.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Handshakes in progress on one listener; further connections wait in the kernel's backlog. A silent peer holds
-/// its place for [`HANDSHAKE`] at most.
+/// Handshakes in progress on one listener; above it some give way to others, and the rest waits in the kernel's backlog. A
+/// silent peer holds its place for [`HANDSHAKE`] at most.
 pub const HANDSHAKES: usize = 512;
+
+/// Handshakes of one address, or of one IPv6 network of 64 bits, that are left alone while all [`HANDSHAKES`] are in progress: half of
+/// them. Above it the oldest gives way to who comes from elsewhere, and who comes from there is sent away: a fleet behind one
+/// address comes back, as a flood from one address does, and neither keeps others out.
+pub const HANDSHAKES_SHARE: usize = HANDSHAKES / 2;
+
+/// How long a handshake is left alone while all [`HANDSHAKES`] are in progress: three round trips of 600 ms. Less than
+/// [`HANDSHAKE`], in which an edge that waits for a place gives up.
+pub const HANDSHAKE_PATIENT: Duration = Duration::from_secs(2);
 
 /// Connections that the kernel keeps while [`HANDSHAKES`] are in progress.
 pub const BACKLOG: u32 = 4096;

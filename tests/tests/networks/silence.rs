@@ -87,8 +87,7 @@ fn a_half_open_connection_keeps_nobody_out() {
         Way::BOTH.into_iter().for_each(|way| far.path.hole(way, true));
         sell(&mut far.shop(), "on the way", "");
         far.world.edges[0].kill();
-        let to = if *carrier == Carrier::Quic { far.world.cloud.quic.unwrap() } else { far.world.cloud.ws };
-        let other = carrier.path(to, Weather::default());
+        let other = carrier.path(carrier.port(&far.world), Weather::default());
         far.world.edges[0].hub = Some(other.address());
         far.world.edges[0].start();
         far.agrees(1);

@@ -12,14 +12,16 @@ use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use rustls_pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::task::{Id, yield_now};
+use tokio::time::sleep;
 
 use super::{BULK, CONTROL, QuicLink, Streams, config, reason};
 use crate::admission::{Admit, BindError, NO_CERTIFICATE, Refusal, RefusalReason};
+use crate::handshakes::{Handshakes, until};
 use crate::identity::{NodeIdentity, PeerIdentity};
-use crate::limits::{HANDSHAKE, HANDSHAKES, QUIC_CONNECTIONS, QUIC_RETRY_ABOVE, UDP_BUFFER};
+use crate::limits::{HANDSHAKE, QUIC_CONNECTIONS, QUIC_RETRY_ABOVE, UDP_BUFFER};
 use crate::link::CloseCode;
+use crate::places::Room;
 use crate::swap::Swap;
 
 /// The secret by which a hub can tell a node that its connection is gone, also one that a process before this one had: the same at
@@ -41,7 +43,9 @@ pub struct QuicListener {
     /// What the newest `tls` became.
     made: Option<(Arc<rustls::ServerConfig>, Arc<ServerConfig>)>,
     admit: Admit,
-    handshakes: JoinSet<Result<QuicLink, Refusal>>,
+    handshakes: Handshakes<QuicLink>,
+    /// The next one, which waits for a place.
+    next: Option<Box<Incoming>>,
 }
 
 impl QuicListener {
@@ -62,7 +66,7 @@ impl QuicListener {
             Ok((endpoint, bound))
         };
         let (endpoint, bound) = open().map_err(|source| BindError { address, source })?;
-        Ok(Self { endpoint, address: bound, tls, made: None, admit, handshakes: JoinSet::new() })
+        Ok(Self { endpoint, address: bound, tls, made: None, admit, handshakes: Handshakes::new(), next: None })
     }
 
     /// The address that is really listened on.
@@ -77,12 +81,24 @@ impl QuicListener {
     /// [`Refusal`] is for the log and the metrics: call again.
     pub async fn accept(&mut self) -> Result<QuicLink, Refusal> {
         loop {
-            tokio::select! {
-                Some(done) = self.handshakes.join_next() => {
-                    return done.unwrap_or_else(|panic| Err(system(io::Error::other(panic))));
+            let place = self.next.as_ref().map(|incoming| self.handshakes.room(incoming.remote_address()));
+            let due = match place {
+                Some(Room::At(due)) => Some(due),
+                Some(room) => {
+                    if let Some(incoming) = self.next.take() {
+                        self.begin(*incoming, room)?;
+                    }
+                    // As over WebSocket: one for each turn of what else is to be done.
+                    yield_now().await;
+                    None
                 }
-                incoming = self.endpoint.accept(), if self.handshakes.len() < HANDSHAKES => match incoming {
-                    Some(incoming) => self.begin(incoming)?,
+                None => None,
+            };
+            tokio::select! {
+                Some(done) = self.handshakes.next() => return done,
+                () = until(due), if due.is_some() => {}
+                incoming = self.endpoint.accept(), if self.next.is_none() => match incoming {
+                    Some(incoming) => self.next = Some(Box::new(incoming)),
                     // The socket failed, and with it every link.
                     None => {
                         sleep(HANDSHAKE).await;
@@ -93,7 +109,7 @@ impl QuicListener {
         }
     }
 
-    fn begin(&mut self, incoming: Incoming) -> Result<(), Refusal> {
+    fn begin(&mut self, incoming: Incoming, room: Room<Id>) -> Result<(), Refusal> {
         if self.endpoint.open_connections() >= QUIC_CONNECTIONS {
             incoming.refuse();
             return Ok(());
@@ -104,11 +120,11 @@ impl QuicListener {
         }
         let server = self.server().map_err(|error| system(io::Error::other(error)))?;
         let (remote, admit) = (incoming.remote_address(), self.admit.clone());
-        self.handshakes.spawn(async move {
-            let deadline = Instant::now() + HANDSHAKE;
-            let done = timeout_at(deadline, handshake(incoming, server, admit)).await;
-            done.unwrap_or(Err(RefusalReason::Deadline)).map_err(|reason| Refusal { remote: Some(remote), reason })
-        });
+        if let Err(refusal) = self.handshakes.make(room, remote) {
+            incoming.refuse();
+            return Err(refusal);
+        }
+        self.handshakes.begin(remote, handshake(incoming, server, admit));
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::task::{Id, yield_now};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::Error;
@@ -22,8 +22,10 @@ use super::gather::Gather;
 use super::{PATH, SUBPROTOCOL, SUBPROTOCOL_LANES, WsLink, config, prepare};
 use crate::admission::{Admit, BindError, EXPIRED, NO_CERTIFICATE, OTHER_CA, Refusal, RefusalReason};
 use crate::counters::{LinkCounters, Metered};
+use crate::handshakes::{Handshakes, until};
 use crate::identity::{NodeIdentity, PeerIdentity};
-use crate::limits::{ACCEPT_PAUSE, BACKLOG, GOODBYE, GOODBYE_BYTES, HANDSHAKE, HANDSHAKES, TLS_BUFFER};
+use crate::limits::{ACCEPT_PAUSE, BACKLOG, GOODBYE, GOODBYE_BYTES, TLS_BUFFER};
+use crate::places::Room;
 use crate::swap::Swap;
 use crate::tls::TlsProblem;
 
@@ -33,7 +35,9 @@ pub struct WsListener {
     address: SocketAddr,
     tls: Arc<Swap<ServerConfig>>,
     admit: Admit,
-    handshakes: JoinSet<Result<WsLink, Refusal>>,
+    handshakes: Handshakes<WsLink>,
+    /// The next one, which waits for a place.
+    next: Option<(TcpStream, SocketAddr)>,
 }
 
 impl WsListener {
@@ -55,7 +59,7 @@ impl WsListener {
             Ok((tcp, bound))
         };
         let (tcp, bound) = open().map_err(|source| BindError { address, source })?;
-        Ok(Self { tcp, address: bound, tls, admit, handshakes: JoinSet::new() })
+        Ok(Self { tcp, address: bound, tls, admit, handshakes: Handshakes::new(), next: None })
     }
 
     /// The address that is really listened on.
@@ -70,15 +74,24 @@ impl WsListener {
     /// [`Refusal`] is for the log and the metrics: call again.
     pub async fn accept(&mut self) -> Result<WsLink, Refusal> {
         loop {
-            tokio::select! {
-                Some(done) = self.handshakes.join_next() => {
-                    return done.unwrap_or_else(|panic| {
-                        let reason = RefusalReason::Accept(io::Error::other(panic));
-                        Err(Refusal { remote: None, reason })
-                    });
+            let place = self.next.as_ref().map(|(_, remote)| self.handshakes.room(*remote));
+            let due = match place {
+                Some(Room::At(due)) => Some(due),
+                Some(room) => {
+                    if let Some((tcp, remote)) = self.next.take() {
+                        self.begin(tcp, remote, room)?;
+                    }
+                    // One handshake for each turn of what else is to be done: a crowd's are no reason to wait for whoever is connected.
+                    yield_now().await;
+                    None
                 }
-                accepted = self.tcp.accept(), if self.handshakes.len() < HANDSHAKES => match accepted {
-                    Ok((tcp, remote)) => self.begin(tcp, remote),
+                None => None,
+            };
+            tokio::select! {
+                Some(done) = self.handshakes.next() => return done,
+                () = until(due), if due.is_some() => {}
+                accepted = self.tcp.accept(), if self.next.is_none() => match accepted {
+                    Ok(next) => self.next = Some(next),
                     Err(error) => {
                         sleep(ACCEPT_PAUSE).await;
                         return Err(Refusal { remote: None, reason: RefusalReason::Accept(error) });
@@ -88,13 +101,11 @@ impl WsListener {
         }
     }
 
-    fn begin(&mut self, tcp: TcpStream, remote: SocketAddr) {
+    fn begin(&mut self, tcp: TcpStream, remote: SocketAddr, room: Room<Id>) -> Result<(), Refusal> {
+        self.handshakes.make(room, remote)?;
         let handshake = Handshake { remote, tls: self.tls.get(), admit: self.admit.clone() };
-        self.handshakes.spawn(async move {
-            let deadline = Instant::now() + HANDSHAKE;
-            let done = timeout_at(deadline, handshake.run(tcp)).await;
-            done.unwrap_or(Err(RefusalReason::Deadline)).map_err(|reason| Refusal { remote: Some(remote), reason })
-        });
+        self.handshakes.begin(remote, handshake.run(tcp));
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 mod ahead;
 mod authority;
 mod bounds;
+mod crowded;
 mod deadlines;
 mod joining;
 mod lanes;

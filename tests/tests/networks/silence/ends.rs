@@ -67,6 +67,62 @@ impl Seen {
     }
 }
 
+/// Both sessions have the same inputs and outputs.
+macro_rules! drives {
+    ($end:ty, $changed:ident, |$session:ident, $now:ident| $control:expr, $bulk:expr) => {
+        impl Driver for $end {
+            type Event = ();
+
+            fn bytes(&mut self, total: u64) {
+                self.session.bytes(total);
+            }
+
+            fn frame(&mut self, now: Now, frame: &[u8]) -> Cause {
+                self.session.receive(now.mono_ms, frame)
+            }
+
+            fn event(&mut self, _: Now, (): ()) {}
+
+            fn woken(&mut self) {
+                self.session.$changed();
+            }
+
+            fn tick(&mut self, now: Now) {
+                self.session.tick(now.mono_ms);
+            }
+
+            fn work(&mut self, now: Now) {
+                while let Some(effect) = self.session.poll_effect() {
+                    self.start(effect, now);
+                }
+                let due = self.session.next_tick().is_none_or(|due| due > now.mono_ms);
+                if due {
+                    self.seen.looked_ms.store(now.mono_ms, Ordering::SeqCst);
+                }
+            }
+
+            fn next_tick(&self) -> Option<u64> {
+                self.session.next_tick()
+            }
+
+            fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
+                let ($session, $now) = (&mut self.session, now);
+                $control.map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
+            }
+
+            #[allow(unused_variables, reason = "not each session's bulk depends on the time")]
+            fn poll_bulk(&mut self, now: Now) -> Option<Outgoing> {
+                let ($session, $now) = (&mut self.session, now);
+                $bulk.map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
+            }
+
+            fn is_over(&self) -> bool {
+                self.session.is_closed()
+            }
+        }
+    };
+}
+
 pub(super) struct EdgeEnd {
     session: EdgeSession,
     seen: Arc<Seen>,
@@ -116,53 +172,7 @@ impl EdgeEnd {
     }
 }
 
-impl Driver for EdgeEnd {
-    type Event = ();
-
-    fn bytes(&mut self, total: u64) {
-        self.session.bytes(total);
-    }
-
-    fn frame(&mut self, now: Now, frame: &[u8]) -> Cause {
-        self.session.receive(now.mono_ms, frame)
-    }
-
-    fn event(&mut self, _: Now, (): ()) {}
-
-    fn woken(&mut self) {
-        self.session.outbox_changed();
-    }
-
-    fn tick(&mut self, now: Now) {
-        self.session.tick(now.mono_ms);
-    }
-
-    fn work(&mut self, now: Now) {
-        while let Some(effect) = self.session.poll_effect() {
-            self.start(effect, now);
-        }
-        let due = self.session.next_tick().is_none_or(|due| due > now.mono_ms);
-        if due {
-            self.seen.looked_ms.store(now.mono_ms, Ordering::SeqCst);
-        }
-    }
-
-    fn next_tick(&self) -> Option<u64> {
-        self.session.next_tick()
-    }
-
-    fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_control(now.mono_ms).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
-    }
-
-    fn poll_bulk(&mut self, _: Now) -> Option<Outgoing> {
-        self.session.poll_bulk().map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
-    }
-
-    fn is_over(&self) -> bool {
-        self.session.is_closed()
-    }
-}
+drives!(EdgeEnd, outbox_changed, |session, now| session.poll_control(now.mono_ms), session.poll_bulk());
 
 pub(super) struct CloudEnd {
     session: CloudSession,
@@ -224,50 +234,4 @@ fn speech() -> Entry {
     })
 }
 
-impl Driver for CloudEnd {
-    type Event = ();
-
-    fn bytes(&mut self, total: u64) {
-        self.session.bytes(total);
-    }
-
-    fn frame(&mut self, now: Now, frame: &[u8]) -> Cause {
-        self.session.receive(now.mono_ms, frame)
-    }
-
-    fn event(&mut self, _: Now, (): ()) {}
-
-    fn woken(&mut self) {
-        self.session.changed();
-    }
-
-    fn tick(&mut self, now: Now) {
-        self.session.tick(now.mono_ms);
-    }
-
-    fn work(&mut self, now: Now) {
-        while let Some(effect) = self.session.poll_effect() {
-            self.start(effect, now);
-        }
-        let due = self.session.next_tick().is_none_or(|due| due > now.mono_ms);
-        if due {
-            self.seen.looked_ms.store(now.mono_ms, Ordering::SeqCst);
-        }
-    }
-
-    fn next_tick(&self) -> Option<u64> {
-        self.session.next_tick()
-    }
-
-    fn poll_control(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_control(now).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
-    }
-
-    fn poll_bulk(&mut self, now: Now) -> Option<Outgoing> {
-        self.session.poll_bulk(now).map(|frame| Outgoing::new(&frame, self.session.encode(&frame)))
-    }
-
-    fn is_over(&self) -> bool {
-        self.session.is_closed()
-    }
-}
+drives!(CloudEnd, changed, |session, now| session.poll_control(now), session.poll_bulk(now));
