@@ -188,6 +188,10 @@ impl<'a> Run<'a> {
             (_, "sends") => self.sends(who, &raw(rest)),
             (_, "is-heard-only") => drop(self.unheard.insert(who.to_owned(), rest.parse().unwrap())),
             _ if played => {}
+            ("both", "compress") => {
+                self.lab.edge_says = |frame| frame.encode_compressed();
+                self.lab.cloud_says = |frame| frame.encode_compressed();
+            }
             ("cloud", _) => self.cloud(verb, rest),
             (_, "joins") => self.joins(who, rest),
             (_, "is-made-of") => {
