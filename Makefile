@@ -1,6 +1,6 @@
 # What a person types. `make help` lists it; .ci/run is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
+.PHONY: help demo test sim powercuts bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,6 +20,13 @@ OVER_QUIC = main_job kills operations application bad_input devices
 ONCE = thermostat:: access:: described:: query:: schemas:: till:: suite:: \
 	doctor:: transports::quic_beside transports::where_quic transports::a_revoked \
 	doors:: frames:: hubs:: definitions_and_imports folders_ports joins_that_cannot requests_that_cannot who_asks_the_cloud
+
+sim: ## SEEDS=N histories in virtual time with everything that goes wrong in the field; one that fails is made short and printed
+	TOMBOLO_SEEDS=$(or $(SEEDS),1000) cargo test --release --locked -p tests --test schedules -- --nocapture any_plan any_history
+	@echo "one again: TOMBOLO_PLAN=SEED:STEP,... cargo test -p tests --test schedules -- --nocapture any_plan"
+
+powercuts: ## cuts the power of both stores at any write of SEEDS=N histories; 220 are a million cuts
+	TOMBOLO_CUT_SEEDS=$(or $(SEEDS),220) cargo test --release --locked -p tests --test schedules -- --nocapture a_cut_at_any_write
 
 bench: ## the figures of docs/benchmarks.md, in release; ARGS='--help' for what can be chosen
 	cargo build --release --locked -p cloudhub -p edgehub --bins

@@ -42,8 +42,7 @@ impl Store {
             if let Some(number) = copied(tx, welcome)? {
                 return Ok(Err(ApplyError::Copied { number }));
             }
-            let at_ms = tx.clock.time_ms(now);
-            adopt(tx, welcome, at_ms).map(Ok)
+            adopt(tx, welcome, now).map(Ok)
         })??;
         self.checking.session_began();
         self.tell(&Event::Changed);
@@ -72,7 +71,7 @@ fn copied(tx: &Tx<'_>, welcome: &Welcome) -> Done<Option<u64>> {
     Ok(None)
 }
 
-fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<Adopted> {
+fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, now: Now) -> Done<Adopted> {
     tx.ledger.meta.session = welcome.session;
     let fork = welcome.fork.filter(|fork| !welcome.reset && *fork < tx.ledger.meta.top);
     let included = fork.map(|_| fork::included(tx, welcome.taken)).transpose()?.unwrap_or_default();
@@ -85,7 +84,7 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<Adopted> {
         fork::leave(tx, fork)?;
     }
     let repended = repend(tx, welcome.taken)?;
-    let lost = lost::find(tx, welcome.taken, at_ms)?;
+    let lost = lost::find(tx, welcome.taken, welcome.now_ms)?;
     outbox::advance(tx.conn, &mut tx.ledger.meta)?;
     fork::forget(tx.conn, tx.ledger.meta.answered)?;
     let again = match fork {
@@ -93,7 +92,7 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, at_ms: u64) -> Done<Adopted> {
         Some(fork) => Again::Above(fork),
         None => Again::No,
     };
-    let mut applying = Applying::new(tx, at_ms);
+    let mut applying = Applying::new(tx, now);
     let held = (again != Again::No).then(|| again_from(applying.tx.ledger.held(), welcome.head));
     if let Some(new) = welcome.grants.as_ref().or(held.as_ref()) {
         let meta = &mut applying.tx.ledger.meta;

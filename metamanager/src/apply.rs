@@ -68,8 +68,7 @@ impl Store {
                 return Ok(Err(error));
             }
             let reported = reported::leave(tx, now, batches)?;
-            let at_ms = tx.clock.time_ms(now);
-            let mut applying = Applying::new(tx, at_ms);
+            let mut applying = Applying::new(tx, now);
             for batch in batches {
                 // Only what follows the last batch is the state that rows can be read in.
                 applying.question = None;
@@ -110,7 +109,9 @@ fn follows(tx: &Tx<'_>, batches: &[Batch]) -> Result<(), ApplyError> {
 /// Batches being applied.
 pub(crate) struct Applying<'t, 'c> {
     pub(crate) tx: &'t mut Tx<'c>,
-    at_ms: u64,
+    /// The cloud's time, where it is known.
+    cloud_ms: Option<u64>,
+    pub(crate) at_ms: u64,
     writes: Writes,
     pub(crate) staging: Staging,
     /// Records whose laid ops have to be looked at again, and the newest revision that arrived.
@@ -127,10 +128,13 @@ pub(crate) struct Applying<'t, 'c> {
 }
 
 impl<'t, 'c> Applying<'t, 'c> {
-    pub(crate) fn new(tx: &'t mut Tx<'c>, at_ms: u64) -> Self {
+    pub(crate) fn new(tx: &'t mut Tx<'c>, now: Now) -> Self {
         let staging = Staging::default();
+        let cloud_ms = tx.clock.cloud_ms(now);
+        let at_ms = cloud_ms.unwrap_or_else(|| tx.clock.time_ms(now));
         Self {
             tx,
+            cloud_ms,
             at_ms,
             writes: Writes::default(),
             staging,
@@ -350,7 +354,7 @@ impl<'t, 'c> Applying<'t, 'c> {
         for ((collection, key), arrived) in unsettled {
             overlay::settle(self.tx.conn, self.tx.ledger, self.tx.own, &mut self.writes, (collection, &key), arrived)?;
         }
-        trim::step(self.tx.conn, &mut self.tx.ledger.meta, self.at_ms, TRIM_STEP_APPLIED)?;
+        trim::step(self.tx.conn, &mut self.tx.ledger.meta, self.cloud_ms, TRIM_STEP_APPLIED)?;
         self.done.cursor = self.tx.ledger.position().cloned().unwrap_or_default();
         self.done.fills = self.tx.ledger.fills();
         self.done.answered = self.tx.ledger.meta.answered;

@@ -134,8 +134,7 @@ pub(crate) fn commit(tx: &mut Tx<'_>, now: Now, batch: Vec<LocalWrite>, full: Op
         return Ok((answers, None));
     }
     group.store(tx)?;
-    let at_ms = tx.clock.time_ms(now);
-    trim::step(tx.conn, &mut tx.ledger.meta, at_ms, TRIM_STEP)?;
+    trim::step(tx.conn, &mut tx.ledger.meta, tx.clock.cloud_ms(now), TRIM_STEP)?;
     Ok((answers, Some(newest)))
 }
 

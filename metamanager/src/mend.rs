@@ -33,8 +33,8 @@ impl Store {
                 found.checked = Checked { again: true, compared: None, ..std::mem::take(&mut found.checked) };
                 return Ok(Some(Applied::default()));
             }
-            let at_ms = tx.clock.time_ms(now);
-            let mut applying = Applying::new(tx, at_ms);
+            let mut applying = Applying::new(tx, now);
+            let at_ms = applying.at_ms;
             let complete = step(&mut applying, found)?;
             let applied = applying.finish()?;
             if complete && found.agreement.is_some_and(|agreement| agreement.equal && agreement.complete) {

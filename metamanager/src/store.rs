@@ -280,8 +280,9 @@ impl Store {
     }
 
     /// Compares the stored clock with the cloud's; over a minute ahead, it is set back, durably. Tells whether.
-    pub fn observe_cloud_time(&mut self, cloud_ms: u64) -> Result<bool, StoreError> {
-        self.transaction(|tx| Ok(tx.clock.set_back(cloud_ms)))
+    /// From then on what was kept long enough by the cloud's time may go.
+    pub fn observe_cloud_time(&mut self, cloud_ms: u64, now: Now) -> Result<bool, StoreError> {
+        self.transaction(|tx| Ok(tx.clock.told(cloud_ms, now)))
     }
 
     /// The time for people, milliseconds since 1970: never behind the newest write.

@@ -11,14 +11,14 @@ use crate::outbox::{self, without_effect};
 use crate::requests;
 
 /// One step: at most `rows` writes of either kind whose time is over. The bound on bytes holds whatever that takes: one
-/// commit may bring many more outcomes than a step removes.
-pub(crate) fn step(conn: &Connection, meta: &mut Meta, now_ms: u64, rows: usize) -> Done<()> {
+/// commit may bring many more outcomes than a step removes. `now_ms` is the cloud's time: where that is not known, no time is over.
+pub(crate) fn step(conn: &Connection, meta: &mut Meta, now_ms: Option<u64>, rows: usize) -> Done<()> {
     if meta.delivered_bytes > 0 {
         delivered(conn, meta, now_ms, rows)?;
         while meta.delivered_bytes > DELIVERED_BYTES && delivered(conn, meta, now_ms, rows)? {}
     }
     let mut left = rows;
-    while left > 0 && meta.rejected_writes > 0 && rejected(conn, meta, Some(now_ms))? {
+    while left > 0 && meta.rejected_writes > 0 && now_ms.is_some() && rejected(conn, meta, now_ms)? {
         left -= 1;
     }
     Ok(())
@@ -38,7 +38,7 @@ struct Old {
 }
 
 /// Removes the oldest delivered writes that may go; whether it came further.
-fn delivered(conn: &Connection, meta: &mut Meta, now_ms: u64, rows: usize) -> Done<bool> {
+fn delivered(conn: &Connection, meta: &mut Meta, now_ms: Option<u64>, rows: usize) -> Done<bool> {
     let before = meta.trimmed;
     for old in after(conn, meta.trimmed, rows)? {
         // A write whose op may still be laid, or that goes up again, is not old.
@@ -46,7 +46,7 @@ fn delivered(conn: &Connection, meta: &mut Meta, now_ms: u64, rows: usize) -> Do
             break;
         }
         if !without_effect(old.verdict) {
-            if !expired(old.at_ms, now_ms, DELIVERED_KEPT) && meta.delivered_bytes <= DELIVERED_BYTES {
+            if !now_ms.is_some_and(|now_ms| expired(old.at_ms, now_ms, DELIVERED_KEPT)) && meta.delivered_bytes <= DELIVERED_BYTES {
                 break;
             }
             meta.delivered_bytes = meta.delivered_bytes.saturating_sub(remove(conn, old.number, old.verdict)?);

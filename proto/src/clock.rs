@@ -49,12 +49,14 @@ pub struct Now {
 pub struct Clock {
     last: Hlc,
     anchor: Option<(u64, u64)>,
+    /// The cloud's time, and the monotonic one when it was told.
+    cloud: Option<(u64, u64)>,
 }
 
 impl Clock {
     /// A clock that never returns a value at or below `stored`.
     pub fn new(stored: Hlc) -> Self {
-        Self { last: stored, anchor: None }
+        Self { last: stored, anchor: None, cloud: None }
     }
 
     /// The newest value given out or observed.
@@ -80,13 +82,20 @@ impl Clock {
         self.last
     }
 
-    /// An edge whose stored clock is over a minute ahead of the cloud's time sets it back.
-    pub fn set_back(&mut self, cloud_ms: u64) -> bool {
+    /// The cloud told its time. An edge whose stored clock is over a minute ahead of it sets it back; tells whether.
+    pub fn told(&mut self, cloud_ms: u64, now: Now) -> bool {
+        self.cloud = Some((cloud_ms, now.mono_ms));
         let ahead = self.last.ms() > cloud_ms.saturating_add(CLOCK_AHEAD_MS);
         if ahead {
-            *self = Self::new(Hlc::from_ms(cloud_ms));
+            (self.last, self.anchor) = (Hlc::from_ms(cloud_ms), None);
         }
         ahead
+    }
+
+    /// The cloud's time, carried on by the monotonic clock; `None` where it was not told since the process began. What is kept for so
+    /// and so long is kept by this one: a wall clock that jumps removes nothing.
+    pub fn cloud_ms(&self, now: Now) -> Option<u64> {
+        self.cloud.map(|(ms, mono_ms)| ms + now.mono_ms.saturating_sub(mono_ms))
     }
 }
 
@@ -123,9 +132,11 @@ mod tests {
     #[test]
     fn sets_back_only_when_far_ahead() {
         let mut clock = Clock::new(Hlc::from_ms(100_000));
-        assert!(!clock.set_back(40_000));
-        assert!(clock.set_back(39_999));
+        assert_eq!(clock.cloud_ms(at(0, 0)), None);
+        assert!(!clock.told(40_000, at(0, 0)));
+        assert!(clock.told(39_999, at(0, 10)));
         assert_eq!(clock.last().ms(), 39_999);
+        assert_eq!(clock.cloud_ms(at(u64::MAX, 15)), Some(40_004));
     }
 
     proptest! {

@@ -40,6 +40,8 @@ mod resolving;
 mod schemas;
 #[path = "schedules/seeds.rs"]
 mod seeds;
+#[path = "schedules/sim.rs"]
+mod sim;
 #[path = "schedules/spoilt.rs"]
 mod spoilt;
 #[path = "schedules/streams.rs"]

@@ -100,7 +100,7 @@ impl EdgeDriver {
                 self.volume.told(welcome.now_ms, now);
                 let answer = self.answer(Event::Adopted);
                 let adopt = move |store: &mut metamanager::Store, now| {
-                    store.observe_cloud_time(welcome.now_ms)?;
+                    store.observe_cloud_time(welcome.now_ms, now)?;
                     store.adopt(&welcome, now)
                 };
                 self.store.run_then(adopt, answer);

@@ -51,6 +51,7 @@ fn the_outbox_is_bounded_and_rejected_writes_give_way() {
 #[test]
 fn old_writes_go_in_their_time() {
     let mut edge = counted();
+    edge.store().observe_cloud_time(now(0).wall_ms, now(0)).unwrap();
     for _ in 0..4 {
         edge.write(vec![sell("1", 1)]);
     }
@@ -92,6 +93,25 @@ fn delivered_bytes_are_bounded_whatever_comes_at_once() {
     let (rows, bytes) = rows.unwrap();
     assert!(bytes <= DELIVERED_BYTES && bytes > DELIVERED_BYTES - 3 * 1024 * 1024, "{bytes} bytes of {rows} writes");
     assert_eq!(page_first, count - rows + 1, "the oldest went");
+}
+
+/// A Pi that woke up in 1970, or whose clock somebody set, has not kept anything for longer than it has: the cloud's time counts,
+/// and where that is not known yet, nothing goes.
+#[test]
+fn a_wall_clock_that_jumps_removes_nothing() {
+    let mut edge = counted();
+    edge.write(vec![sell("1", 1)]);
+    edge.write(vec![sell("1", 1)]);
+    let early = proto::clock::Now { wall_ms: 0, mono_ms: 5 };
+    answer(&mut edge, 1, &[Verdict::Applied, Verdict::Rejected], early);
+    let sale = LocalWrite { requests: vec![sell("1", 1)], actor: None, request_id: None, idempotency: None, resends: None };
+    let jumped = proto::clock::Now { wall_ms: 2_100_000_000_000, mono_ms: 6 };
+    assert!(edge.store().commit(jumped, vec![sale.clone()])[0].is_ok());
+    edge.reopen();
+    let unknown = now(6 + REJECTED_KEPT.as_millis() as u64);
+    assert!(edge.store().commit(unknown, vec![sale])[0].is_ok());
+    let kept: Vec<_> = edge.reader().writes(None, 0, 10).unwrap().writes.iter().map(|write| write.number).collect();
+    assert_eq!(kept, [1, 2, 3, 4]);
 }
 
 /// The answer to a number whose write is gone is kept as long as that of a rejected write.

@@ -211,7 +211,9 @@ impl Edge {
         self.store().reader().unwrap()
     }
 
+    /// As a link does: the cloud's time first.
     pub(crate) fn adopt(&mut self, welcome: &Welcome) -> Adopted {
+        self.store().observe_cloud_time(now(0).wall_ms, now(0)).unwrap();
         self.store().adopt(welcome, now(0)).unwrap()
     }
 

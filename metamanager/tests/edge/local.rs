@@ -167,10 +167,10 @@ fn the_clock_is_stored_with_each_write() {
     assert!(committed.at_ms >= before.ms());
     assert!(edge.store().clock() > before);
     // Far ahead of the cloud: set back, durably.
-    assert!(edge.store().observe_cloud_time(1_700_000_000_000).unwrap());
+    assert!(edge.store().observe_cloud_time(1_700_000_000_000, early).unwrap());
     edge.reopen();
     assert_eq!(edge.store().clock().ms(), 1_700_000_000_000);
-    assert!(!edge.store().observe_cloud_time(1_700_000_000_000).unwrap());
+    assert!(!edge.store().observe_cloud_time(1_700_000_000_000, early).unwrap());
 }
 
 #[test]

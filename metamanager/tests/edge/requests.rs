@@ -115,6 +115,7 @@ fn a_repeated_append_remembers_its_key() {
 #[test]
 fn an_answer_outlives_its_write() {
     let mut edge = counted();
+    edge.store().observe_cloud_time(now(0).wall_ms, now(0)).unwrap();
     for (key, request) in [("k1", 1), ("k2", 2)] {
         edge.ask(now(5), named(key, request, vec![sell("1", 1)])).unwrap();
     }

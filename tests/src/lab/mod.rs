@@ -5,7 +5,7 @@
 //! commit or after it and before the answer. After every step [`check`] looks at what each node's readers see.
 //!
 //! [`cloud`] and [`edge`] hold the stores, `power` their disks, [`road`] the links, [`by_hand`] those that a test carries itself, `work` does what the hubs' drivers do, [`season`] draws
-//! a whole history from a seed, [`decisions`] one of people who resolve conflicts,
+//! a whole history from a seed, [`sim`] one with everything that goes wrong in the field, [`decisions`] one of people who resolve conflicts,
 //! [`devices`] what devices report, [`words`] are the verbs of applications.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -20,6 +20,7 @@ mod power;
 pub mod road;
 pub mod season;
 mod sends;
+pub mod sim;
 mod spoil;
 pub mod story;
 pub mod words;

@@ -11,7 +11,7 @@ use super::words::{add, check, create, delete, merge, put};
 use super::{Fault, Lab, Side};
 
 /// What the shops share: fields, counters and bounds; sales; orders with a state; a part of the stock each.
-const DEFINITIONS: [(&str, &str); 5] = [
+pub(super) const DEFINITIONS: [(&str, &str); 5] = [
     (TALLY, r#"{"fields":{"n":{"type":"counter"}}}"#),
     ("goods", r#"{"fields":{"n":{"type":"counter","min":0},"m":{"type":"counter","min":0,"on_violation":"reject"}},"groups":[["a","b"]]}"#),
     ("sales", r#"{"policy":"append"}"#),
@@ -19,7 +19,7 @@ const DEFINITIONS: [(&str, &str); 5] = [
     ("parts", r#"{"partition":{"field":"W","label":"site"}}"#),
 ];
 const NODES: [(&str, &str); 3] = [("lyon", "lyon"), ("oslo", "oslo"), ("rome", "rome,lyon")];
-const SITES: [&str; 4] = ["lyon", "oslo", "rome", "lyon,oslo"];
+pub(super) const SITES: [&str; 4] = ["lyon", "oslo", "rome", "lyon,oslo"];
 const STEPS: u64 = 60;
 
 /// Runs one history to its end and returns its laboratory, in sync.
@@ -61,7 +61,7 @@ pub fn on(mut lab: Lab, seed: u64) -> Lab {
 }
 
 /// What `parts` and `wares` may become: who gets them, and by which label they are cut.
-const MOVES: [(&str, &str); 6] = [
+pub(super) const MOVES: [(&str, &str); 6] = [
     ("parts", r#"{"partition":{"field":"W","label":"site"}}"#),
     ("parts", r#"{"partition":{"field":"W","label":"zone"}}"#),
     ("parts", r#"{"partition":{"field":"W","label":"site"},"nodes":{"role":"shop"}}"#),
@@ -171,7 +171,7 @@ fn long_night(lab: &mut Lab, dice: &mut Dice) {
     online.into_iter().filter(|_| !dice.one_in(3)).for_each(|node| lab.online(node, true));
 }
 
-fn move_or_sell(dice: &mut Dice) -> LocalRequest {
+pub(super) fn move_or_sell(dice: &mut Dice) -> LocalRequest {
     let id = &(1 + dice.below(6)).to_string();
     let site = dice.pick(&["lyon", "oslo", "rome", "nowhere"]);
     match dice.below(10) {
@@ -208,7 +208,7 @@ fn step(lab: &mut Lab, dice: &mut Dice) {
 }
 
 /// One op, sometimes several.
-fn write(dice: &mut Dice, who: usize) -> Vec<LocalRequest> {
+pub(super) fn write(dice: &mut Dice, who: usize) -> Vec<LocalRequest> {
     let ops = if dice.one_in(4) { 1 + dice.below(4) } else { 1 };
     (0..ops).map(|_| request(dice, who)).collect()
 }

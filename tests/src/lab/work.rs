@@ -164,7 +164,7 @@ impl Lab {
             Job::Adopt(welcome) => {
                 let edge = &mut self.edges[node];
                 let now = edge.now(now_ms);
-                edge.store().observe_cloud_time(welcome.now_ms).unwrap();
+                edge.store().observe_cloud_time(welcome.now_ms, now).unwrap();
                 match edge.store().adopt(&welcome, now) {
                     Ok(Adopted { lost: 1.., .. }) => {
                         self.on_edge(wire, |session| session.close("gaps", "declares writes that neither side has any more"));

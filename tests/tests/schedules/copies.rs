@@ -198,6 +198,23 @@ fn restore_last_write_back() {
     assert_eq!(lab.cloud.events("lyon").iter().filter(|kind| *kind == "store_restored").count(), 1);
 }
 
+/// The edge's clock jumps nine years between the write and the restore: the cloud's time says how long a delivered write is kept.
+#[test]
+fn restore_after_a_clock_that_jumped() {
+    let mut lab = shop(&["lyon"]);
+    settle(&mut lab);
+    let backup = lab.image(Side::Cloud);
+    settle(&mut lab);
+    lab.write(0, vec![add("tally", "1", "n", -2)]);
+    settle(&mut lab);
+    lab.edges[0].wall_ms += 9 * 365 * 86_400_000;
+    lab.write(0, vec![add("tally", "1", "n", -4)]);
+    settle(&mut lab);
+    lab.put_back(Side::Cloud, &backup);
+    lab.converge(120_000);
+    assert_eq!(lab.cloud.value("tally", "1").unwrap(), r#"{"n":14}"#);
+}
+
 /// Another's change came after the own one in the history that was lost: the row says so, and the own one counts once.
 #[test]
 fn restore_with_others_on_top() {
