@@ -267,6 +267,7 @@ impl<'a> Run<'a> {
                 let image = self.images["cloud"].clone();
                 self.lab.put_back(Side::Cloud, &image);
             }
+            "runs-sql" => self.lab.kill_cloud(|file| assert!(file.execute(rest, []).unwrap() > 0, "{rest}")),
             "revokes" => self.lab.hub(cloudhub::store::Job::Revoke { node: tests::lab::words::node(rest) }),
             other => panic!("the cloud cannot {other}"),
         }
@@ -284,6 +285,10 @@ impl<'a> Run<'a> {
             "is-copied" => {
                 let image = self.lab.image(Side::Edge(node));
                 self.images.insert(who.to_owned(), image);
+            }
+            "goes-back" => {
+                let image = self.images[who].clone();
+                self.lab.put_back(Side::Edge(node), &image);
             }
             "runs-sql" => self.lab.kill_edge(node, |file| assert!(file.execute(rest, []).unwrap() > 0, "{rest}")),
             "finds-damage" => {

@@ -53,7 +53,7 @@ fn five_hundred_at_once_come_in_by_their_tickets_over_quic() {
     five_hundred(Carrier::Quic);
 }
 
-/// As newcomers, and again when all their links were cut.
+/// As newcomers, for whom others must not become unreachable (KubeEdge #6876), and again when all their links were cut (#3567).
 fn five_hundred(carrier: Carrier) {
     let shops = Shops::new(carrier);
     let fleet = Fleet::join(&shops.world, carrier, shops.path.address(), NODES);
