@@ -91,10 +91,16 @@ metrics! {
     NODE_SENT "tombolo_node_sent_bytes_total" Cloud Counter ["node"] "Bytes sent to the node since the hub started.";
     NODE_RECEIVED "tombolo_node_received_bytes_total" Cloud Counter ["node"] "Bytes received from the node since the hub started.";
     NODE_BYTES "tombolo_node_bytes_total" Cloud Counter ["node" "cause" "direction"] "Bytes between the hub and the node since the hub started, by what they were spent on and direction (sent, received).";
+    NODE_MQTT_UP "tombolo_node_mqtt_up" Cloud Gauge ["node"] "1 while the node is online and has an MQTT broker; left out where it tries none.";
+    NODE_TWIN_VALUES "tombolo_node_twin_values_total" Cloud Counter ["node" "kind"] "Reported values since the node's start, as it said last: kept; of these coalesced, that is overtaken by newer ones before they went up.";
+    NODE_MQTT_REFUSED "tombolo_node_mqtt_refused_total" Cloud Counter ["node"] "MQTT messages that were refused, or of which a part was, since the node's start, as it said last.";
+    NODE_DEVICES_UNKNOWN "tombolo_node_devices_unknown" Cloud Gauge ["node"] "Devices that speak at the node and are not declared, as it said last.";
     LINK_UP "tombolo_link_up" Edge Gauge [] "1 while there is a session with the cloud.";
     MQTT_UP "tombolo_mqtt_up" Edge Gauge [] "1 while the MQTT broker is there.";
     MQTT_MESSAGES "tombolo_mqtt_messages_total" Edge Counter ["kind"] "MQTT messages since the start: received, refused, published, dropped.";
-    TWIN_VALUES "tombolo_twin_values_total" Edge Counter ["kind"] "Reported values since the start: kept, and sent in a write; the difference was overtaken by newer ones, or waits.";
+    TWIN_VALUES "tombolo_twin_values_total" Edge Counter ["kind"] "Reported values since the start: kept; of these sent in a write, and coalesced, that is overtaken by newer ones before.";
+    TWIN_WAITING "tombolo_twin_values_waiting" Edge Gauge [] "Reported values that have yet to go up.";
+    DEVICES_UNKNOWN "tombolo_devices_unknown" Edge Gauge [] "Devices that speak and are not declared, the newest 256.";
     LINK_RTT "tombolo_link_rtt_seconds" Edge Gauge [] "The last round trip on the link.";
     LINK_SENT "tombolo_link_sent_bytes_total" Edge Counter [] "Bytes sent on the link since the start.";
     LINK_RECEIVED "tombolo_link_received_bytes_total" Edge Counter [] "Bytes received on the link since the start.";

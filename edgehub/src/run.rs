@@ -191,7 +191,7 @@ impl Node {
         let bus = EventBus {
             store: self.store.clone(),
             link: Arc::clone(&self.board),
-            board: self.bus,
+            board: Arc::clone(&self.bus),
             config: self.config.mqtt.clone(),
             clock: self.clock,
             changes: self.changes,
@@ -207,6 +207,7 @@ impl Node {
             board: self.board,
             verification: self.verification,
             volume: self.volume,
+            bus: self.bus,
             outbox_grew: self.outbox_grew,
             metered: self.config.link.metered,
             compression: self.config.link.compression,

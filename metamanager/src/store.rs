@@ -260,7 +260,7 @@ impl Store {
     pub fn report(&self) -> Result<Report, StoreError> {
         let first = self.ask(|conn, _| first_pending(conn))?;
         let (outbox_writes, outbox_oldest_ms) = (self.ledger.meta.outbox_writes, first.map_or(0, |(_, at_ms)| at_ms));
-        Ok(Report { outbox_writes, outbox_oldest_ms, warnings: Vec::new() })
+        Ok(Report { outbox_writes, outbox_oldest_ms, ..Report::default() })
     }
 
     /// The figures of this moment.

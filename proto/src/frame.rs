@@ -508,4 +508,27 @@ pub struct Report {
     pub outbox_oldest_ms: u64,
     /// Warnings of the edge's own status.
     pub warnings: Vec<String>,
+    /// How its devices speak; none: it has no broker, or does not say.
+    pub devices: Option<Devices>,
+}
+
+/// How the devices of a node speak; counts are since the edge's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Devices {
+    /// A broker is there.
+    pub broker: bool,
+    /// Since when that holds, milliseconds since 1970.
+    pub broker_since_ms: u64,
+    /// Reported values that were kept in the last minute.
+    pub updates: u64,
+    /// Reported values that were kept.
+    pub kept: u64,
+    /// Of these, those that newer ones overtook before they went up.
+    pub coalesced: u64,
+    /// Of these, those that have yet to go up.
+    pub waiting: u64,
+    /// Messages that were refused, or of which a part was.
+    pub refused: u64,
+    /// Devices that speak and are not declared.
+    pub unknown: u64,
 }

@@ -8,7 +8,7 @@ use prost::Message;
 use proto::clock::Hlc;
 use proto::digest::{Digest, RANGES, RangeSet};
 use proto::frame::{
-    Ack, Batch, Compared, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, NumberedWrite,
+    Ack, Batch, Compared, Content, DefinitionText, Devices, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, NumberedWrite,
     RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome,
 };
 use proto::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
@@ -166,7 +166,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             now_ms,
             software,
             metered,
-            report: Report { outbox_writes, outbox_oldest_ms, warnings: Vec::new() },
+            report: Report { outbox_writes, outbox_oldest_ms, ..Report::default() },
             previous: previous.map(DatabaseId),
             ticket,
             paused,
@@ -207,11 +207,11 @@ fn reason() -> impl Strategy<Value = Reason> {
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    (any::<(u64, u64)>(), vec(text(), 0..4)).prop_map(|((outbox_writes, outbox_oldest_ms), warnings)| Report {
-        outbox_writes,
-        outbox_oldest_ms,
-        warnings,
-    })
+    let devices = any::<(bool, [u64; 7])>().prop_map(|(broker, [broker_since_ms, updates, kept, coalesced, waiting, refused, unknown])| {
+        Devices { broker, broker_since_ms, updates, kept, coalesced, waiting, refused, unknown }
+    });
+    (any::<(u64, u64)>(), vec(text(), 0..4), option::of(devices))
+        .prop_map(|((outbox_writes, outbox_oldest_ms), warnings, devices)| Report { outbox_writes, outbox_oldest_ms, warnings, devices })
 }
 
 fn frame() -> impl Strategy<Value = Frame> {

@@ -61,6 +61,14 @@ impl Plant {
         self.world.edges[0].client().get("/v1/status").unwrap().ok(200)["mqtt"].clone()
     }
 
+    #[track_caller]
+    fn status_in_cloud(&self, what: &str, wanted: impl Fn(&Value) -> bool) {
+        until_shown(what, || {
+            let node = self.world.cloud.client().get("/v1/nodes/lyon").unwrap().ok(200);
+            wanted(&node["devices"]).then_some(()).ok_or_else(|| node.to_string())
+        });
+    }
+
     fn reported(&self, property: &str) -> [Value; 2] {
         let twin = |mut client: tests::http::Client| client.get("/v1/devices/default%2Fcellar/twin").unwrap().ok(200);
         [twin(self.world.cloud.client()), twin(self.world.edges[0].client())]
@@ -161,6 +169,14 @@ fn whatever_is_wrong_is_answered_and_nothing_else_is_lost() {
     plant.settles(7);
     let log = plant.status();
     assert_eq!((&log["refused"], &log["unknown_devices"]), (&json!(12), &json!(2)));
+    // What an operator sees of it in the cloud, with the node's next words.
+    plant.status_in_cloud("what the node says of its devices", |devices| {
+        devices["declared"] == 2
+            && devices["broker"] == "online"
+            && devices["refused"] == 12
+            && devices["unknown"] == 2
+            && devices["kept"] == 1
+    });
     let unknown = plant.world.edges[0].client().get("/v1/devices?state=unknown").unwrap().ok(200);
     let toaster = &unknown["undeclared"][0];
     assert_eq!(

@@ -24,7 +24,8 @@ pub use device::{DeviceModel, DeviceShown, TwinShown};
 pub use json_text::RawJson;
 pub(crate) use json_text::{Object, quote};
 pub use node::{
-    Certificate, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, RepairedPartition, Resync, Verification, unselected,
+    BrokerState, Certificate, Node, NodeDevices, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, RepairedPartition, Resync,
+    Verification, unselected,
 };
 pub(crate) use query::{QueryBody, QueryResult};
 pub use record::{FieldChange, Record, RecordFields, RecordSync};

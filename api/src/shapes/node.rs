@@ -69,6 +69,8 @@ pub struct Node {
     pub outbox: NodeOutbox,
     /// Its open conflicts.
     pub conflicts: OpenConflicts,
+    /// Its devices; null where it has none and says nothing of a broker. A list leaves the first two figures null.
+    pub devices: Option<NodeDevices>,
     /// What passed between the hub and it.
     pub bytes: LinkBytes,
     /// What an operator should know.
@@ -111,6 +113,41 @@ pub struct NodeOutbox {
     pub writes: u64,
     /// When the oldest was committed.
     pub oldest_at: Option<Time>,
+}
+
+/// The devices of a node: what is known here, and what the node said last in its session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NodeDevices {
+    /// How many are declared.
+    pub declared: Option<u64>,
+    /// How many of them said last that they are online or ok.
+    pub online: Option<u64>,
+    /// How many speak there and are not declared; null while the node is offline, as all that follows.
+    pub unknown: Option<u64>,
+    /// Whether the node has an MQTT broker.
+    pub broker: Option<BrokerState>,
+    /// Since when that holds.
+    pub broker_since: Option<Time>,
+    /// Reported values that it kept in the last minute.
+    pub updates_per_minute: Option<u64>,
+    /// Reported values that it kept since its start.
+    pub kept: Option<u64>,
+    /// Of these, those that newer ones overtook before they went up.
+    pub coalesced: Option<u64>,
+    /// Of these, those that have yet to go up.
+    pub waiting: Option<u64>,
+    /// Messages that it refused, whole or in part, since its start.
+    pub refused: Option<u64>,
+}
+
+/// Whether a node has a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BrokerState {
+    /// It has.
+    Online,
+    /// It tries to reach one.
+    Connecting,
 }
 
 /// Something that happened to a node.

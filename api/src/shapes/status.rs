@@ -92,8 +92,16 @@ pub struct MqttStatus {
     pub dropped: u64,
     /// Reported values that were kept.
     pub reported: u64,
-    /// Reported values that went up; the others were overtaken by newer ones, or wait.
+    /// Reported values that went up.
     pub sent: u64,
+    /// Reported values that newer ones overtook before they went up.
+    pub coalesced: u64,
+    /// Reported values that have yet to go up.
+    pub waiting: u64,
+    /// Reported values that were kept in the last minute.
+    pub updates_per_minute: u64,
+    /// Devices that are declared at this node.
+    pub devices: u64,
     /// Devices that speak and are not declared.
     pub unknown_devices: u64,
 }

@@ -12,8 +12,8 @@ use proto::session::cloud::Ahead;
 
 use super::*;
 use crate::store::{
-    AccessTokenRow, AdmitJob, CollectionApplied, CollectionRow, ConflictRow, ConflictsRequest, Decided, ExportPage, Figures, ImportHow,
-    ImportLine, JoinTokenRow, Largest, NodeEvent, NodeRow, RecordPage, RecordRow, ScanRequest, WriteRow, WritesRequest,
+    AccessTokenRow, AdmitJob, CollectionApplied, CollectionRow, ConflictRow, ConflictsRequest, Decided, DeviceCounts, ExportPage, Figures,
+    ImportHow, ImportLine, JoinTokenRow, Largest, NodeEvent, NodeRow, RecordPage, RecordRow, ScanRequest, WriteRow, WritesRequest,
 };
 
 /// What the fake store does with the groups, told by the test.
@@ -113,6 +113,7 @@ impl StoreRead for FakeReader {
     fn node(&mut self, _: &NodeName) -> Result<Option<NodeRow>, StoreError> { unreachable!() }
     fn nodes(&mut self, _: Option<&NodeName>, _: usize) -> Result<Vec<NodeRow>, StoreError> { unreachable!() }
     fn granted(&mut self, _: &NodeName) -> Result<Option<Vec<Share>>, StoreError> { unreachable!() }
+    fn devices(&mut self, _: &NodeName) -> Result<DeviceCounts, StoreError> { unreachable!() }
     fn events(&mut self, _: &NodeName) -> Result<Option<Vec<NodeEvent>>, StoreError> { unreachable!() }
     fn join_tokens(&mut self, _: u64) -> Result<Vec<JoinTokenRow>, StoreError> { unreachable!() }
     fn may_join(&mut self, _: &[u8; 32], _: Option<&NodeName>, _: u64) -> Result<Result<NodeName, Refused>, StoreError> { unreachable!() }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use api::hub::{Origin, PageToken};
 use api::problem::Problem;
-use api::shapes::{Certificate, LinkBytes, Node, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, OpenConflicts, SyncState, Time};
-use proto::frame::Report;
+use api::shapes::{
+    BrokerState, Certificate, LinkBytes, Node, NodeDevices, NodeEvent, NodeOutbox, NodeReason, NodeState, NodeSync, OpenConflicts,
+    SyncState, Time,
+};
+use proto::frame::{Devices, Report};
 use proto::ids::{DatabaseId, Position, Revision};
 use proto::names::NodeName;
 use proto::session::Mode;
@@ -16,13 +19,15 @@ use super::warnings::warnings;
 use super::{CloudHub, by};
 use crate::clock::millis;
 use crate::peers::{Live, Presence, Registry, View};
-use crate::store::{Job, NodeRow, StoreError, StoreRead};
+use crate::store::{DeviceCounts, Job, NodeRow, StoreError, StoreRead};
 
 /// A node's row with its session, as far as it has one, and what it has yet to get.
 pub(super) struct Seen {
     pub(super) row: NodeRow,
     pub(super) presence: Presence,
     pub(super) behind: u64,
+    /// Its devices, where they were counted.
+    pub(super) devices: Option<DeviceCounts>,
 }
 
 impl Seen {
@@ -35,13 +40,39 @@ impl Seen {
             None if row.revoked => 0,
             None => store.behind(&row.name, &row.position(), &[])?,
         };
-        Ok(Self { row, presence, behind })
+        Ok(Self { row, presence, behind, devices: None })
     }
 
     /// What it says of its outbox.
     pub(super) fn report(&self) -> &Report {
         let live = self.presence.live.as_ref().and_then(|(_, view)| view.report.as_deref());
         live.unwrap_or(&self.row.report)
+    }
+
+    /// What it says of its devices, while it is online.
+    pub(super) fn said_of_devices(&self) -> Option<&Devices> {
+        open(&self.presence)?.1.report.as_deref()?.devices.as_ref()
+    }
+
+    fn devices(&self) -> Option<NodeDevices> {
+        let counted = self.devices.filter(|counts| counts.declared > 0);
+        let said = self.said_of_devices();
+        if counted.is_none() && said.is_none() {
+            return None;
+        }
+        let broker = |up| if up { BrokerState::Online } else { BrokerState::Connecting };
+        Some(NodeDevices {
+            declared: self.devices.map(|counts| counts.declared),
+            online: self.devices.map(|counts| counts.online),
+            unknown: said.map(|said| said.unknown),
+            broker: said.map(|said| broker(said.broker)),
+            broker_since: said.map(|said| Time(said.broker_since_ms)),
+            updates_per_minute: said.map(|said| said.updates),
+            kept: said.map(|said| said.kept),
+            coalesced: said.map(|said| said.coalesced),
+            waiting: said.map(|said| said.waiting),
+            refused: said.map(|said| said.refused),
+        })
     }
 
     pub(super) fn state(&self) -> (NodeState, Option<NodeReason>, SyncState) {
@@ -106,6 +137,7 @@ impl Seen {
             },
             outbox: NodeOutbox { writes: report.outbox_writes, oldest_at: Some(Time(report.outbox_oldest_ms)).filter(|time| time.0 > 0) },
             conflicts: OpenConflicts { open: self.row.conflicts_open },
+            devices: self.devices(),
             bytes: LinkBytes::new(Time(since_ms), passed.traffic, Some(day), passed.today(), None),
             warnings,
             labels: self.row.labels,
@@ -149,7 +181,9 @@ impl CloudHub {
         let (registry, asked) = (Arc::clone(&self.registry), name.clone());
         let read = move |store: &mut dyn StoreRead| {
             let Some(row) = store.node(&asked)? else { return Ok(None) };
-            Ok(Some((Seen::of(row, &registry, store)?, store.head()?)))
+            let mut seen = Seen::of(row, &registry, store)?;
+            seen.devices = Some(store.devices(&asked)?);
+            Ok(Some((seen, store.head()?)))
         };
         let (seen, head) = self.read(read).await?.ok_or_else(|| no_node(name))?;
         let now_ms = self.clock.wall_ms();

@@ -160,6 +160,13 @@ impl CloudHub {
                 figure(&m::NODE_BEHIND, name, seen.behind);
             }
             figure(&m::NODE_OUTBOX, name, seen.report().outbox_writes);
+            if let Some(said) = seen.said_of_devices() {
+                figure(&m::NODE_MQTT_UP, name, said.broker.into());
+                figure(&m::NODE_TWIN_VALUES, &[name[0], "kept"], said.kept);
+                figure(&m::NODE_TWIN_VALUES, &[name[0], "coalesced"], said.coalesced);
+                figure(&m::NODE_MQTT_REFUSED, name, said.refused);
+                figure(&m::NODE_DEVICES_UNKNOWN, name, said.unknown);
+            }
             figure(&m::NODE_CONFLICTS, name, seen.row.conflicts_open);
             figure(&m::NODE_SENT, name, seen.presence.passed.sent);
             figure(&m::NODE_RECEIVED, name, seen.presence.passed.received);
@@ -189,7 +196,7 @@ fn all_nodes(store: &mut dyn StoreRead, registry: &Registry) -> Result<Vec<(Seen
             let presence = registry.presence(&row.name);
             let in_sync = presence.live.as_ref().is_some_and(|(_, view)| view.open && view.in_sync);
             let is_counted = in_sync || left > 0;
-            let seen = if is_counted { Seen::of(row, registry, store)? } else { Seen { row, presence, behind: 0 } };
+            let seen = if is_counted { Seen::of(row, registry, store)? } else { Seen { row, presence, behind: 0, devices: None } };
             left -= usize::from(!in_sync && is_counted);
             all.push((seen, is_counted));
         }

@@ -29,11 +29,11 @@ fn node(name: &str) -> Seen {
         old_serial: None,
         not_after_ms: NOW + 60 * DAY,
         cursor: Revision(5),
-        report: Report { outbox_writes: 2, outbox_oldest_ms: NOW - 7, warnings: Vec::new() },
+        report: Report { outbox_writes: 2, outbox_oldest_ms: NOW - 7, ..Report::default() },
         conflicts_open: 0,
         selected: true,
     };
-    Seen { row, presence: Presence::default(), behind: 0 }
+    Seen { row, presence: Presence::default(), behind: 0, devices: None }
 }
 
 #[test]

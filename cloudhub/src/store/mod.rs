@@ -72,8 +72,8 @@ pub use open::{FolderLock, OpenOptions};
 pub use reads::SqliteReader;
 pub use refused::{Refused, TokenRefused};
 pub use rows::{
-    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, FieldRow, Figures, JoinTokenRow, NodeEvent, NodeRow,
-    RecordFields, RecordPage, RecordRow, WriteRow, WritesRequest,
+    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, DeviceCounts, ExportPage, FieldRow, Figures, JoinTokenRow, NodeEvent,
+    NodeRow, RecordFields, RecordPage, RecordRow, WriteRow, WritesRequest,
 };
 pub use sqlite::SqliteStore;
 pub use watch::{WatchChange, WatchPage, WatchPlace, WatchWhat};
@@ -222,6 +222,9 @@ pub trait StoreRead: Send {
 
     /// The partitions that a node gets, conflict rows apart; `None`: there is no such node.
     fn granted(&mut self, node: &NodeName) -> Result<Option<Vec<Share>>, StoreError>;
+
+    /// How many devices a node has.
+    fn devices(&mut self, node: &NodeName) -> Result<DeviceCounts, StoreError>;
 
     /// What happened to a node, oldest first; `None`: there is no such node.
     fn events(&mut self, node: &NodeName) -> Result<Option<Vec<NodeEvent>>, StoreError>;

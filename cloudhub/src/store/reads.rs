@@ -18,8 +18,8 @@ use super::heads::Shared;
 use super::job::{CollectionApplied, ImportHow, ImportLine, Peer};
 use super::refused::Refused;
 use super::rows::{
-    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, ExportPage, Figures, JoinTokenRow, NodeEvent, NodeRow, RecordFields,
-    RecordPage, RecordRow, WriteRow, WritesRequest,
+    AccessTokenRow, CollectionRow, ConflictRow, ConflictsRequest, DeviceCounts, ExportPage, Figures, JoinTokenRow, NodeEvent, NodeRow,
+    RecordFields, RecordPage, RecordRow, WriteRow, WritesRequest,
 };
 use super::watch::{self, WatchPage, WatchPlace};
 use super::world::{to_verdict, verdict_number};
@@ -163,6 +163,10 @@ impl StoreRead for SqliteReader {
 
     fn granted(&mut self, node: &NodeName) -> Result<Option<Vec<Share>>, StoreError> {
         self.read(|conn| status::granted(conn, &self.shared, node))
+    }
+
+    fn devices(&mut self, node: &NodeName) -> Result<DeviceCounts, StoreError> {
+        self.read(|conn| status::devices(conn, node))
     }
 
     fn events(&mut self, node: &NodeName) -> Result<Option<Vec<NodeEvent>>, StoreError> {

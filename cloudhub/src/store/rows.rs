@@ -108,6 +108,15 @@ pub struct CollectionRow {
     pub records: u64,
 }
 
+/// How many devices a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeviceCounts {
+    /// Declared ones.
+    pub declared: u64,
+    /// Those that said last that they are online or ok.
+    pub online: u64,
+}
+
 /// A node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeRow {

@@ -1,5 +1,6 @@
 //! What operators see: nodes, how far behind they are, events, figures.
 
+use proto::device::{DEVICES, TWINS};
 use proto::frame::{Fill, Report, Share};
 use proto::ids::{DatabaseId, Epoch, Position, Revision};
 use proto::limits::UNACKED_WRITES;
@@ -12,7 +13,8 @@ use super::heads::Shared;
 use super::job::Peer;
 use super::nodes::{find, open_conflicts, parse_labels};
 use super::reads::{head, strings};
-use super::rows::{Figures, NodeEvent, NodeRow};
+use super::rows::{DeviceCounts, Figures, NodeEvent, NodeRow};
+use super::share;
 use crate::limits::{BEHIND, PAGE_ROWS};
 
 /// Outcomes of a database above a revision, up to one more than may be unacknowledged.
@@ -100,6 +102,8 @@ fn node_row(conn: &Connection, row: &Row<'_>) -> Result<NodeRow, StoreError> {
             outbox_writes: counted(row.get(12)?)?,
             outbox_oldest_ms: counted(row.get(13)?)?,
             warnings: strings(row.get(14)?)?,
+            // What is not told now says nothing.
+            devices: None,
         },
         verified_ms: row.get::<_, Option<i64>>(18)?.map(counted).transpose()?,
         conflicts_open: open_conflicts(conn, row.get(15)?)?,
@@ -112,6 +116,21 @@ pub(super) fn granted(conn: &Connection, shared: &Shared, node: &NodeName) -> Re
     let Some((id, _)) = find(conn, node)? else { return Ok(None) };
     let shares = grants::load(conn, shared, id, u64::MAX)?;
     Ok(Some(shares.grants.iter().filter(|row| row.name != CollectionName::conflicts()).map(GrantRow::to_share).collect()))
+}
+
+/// How many devices a node has. By the index of its partitions; a record of a device is small, a twin has a few KB.
+pub(super) fn devices(conn: &Connection, node: &NodeName) -> Result<DeviceCounts, StoreError> {
+    let share = share::encode(Some(node.as_str()));
+    let count = |collection: &str, condition: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM records WHERE collection = (SELECT id FROM collections WHERE name = ?1) AND share = ?2 AND deleted = 0{condition}"
+        );
+        counted(conn.prepare_cached(&sql)?.query_row((collection, &share), |row| row.get(0))?)
+    };
+    Ok(DeviceCounts {
+        declared: count(DEVICES, "")?,
+        online: count(TWINS, " AND json_extract(value, '$.state.value') IN ('online', 'ok')")?,
+    })
 }
 
 /// What happened to a node, oldest first.

@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use proto::frame::Devices;
+
+use super::meter::Meter;
+
 /// Devices that speak and are not declared which are remembered: the newest.
 const STRANGERS: usize = 256;
 /// Topics of each that are remembered.
@@ -38,16 +42,14 @@ pub struct BusView {
     pub published: u64,
     /// Messages for devices that the broker was not there for; what they said is said again when it is.
     pub dropped: u64,
-    /// Reported values that were kept.
-    pub reported: u64,
-    /// Reported values that went into a write; what is less than kept was overtaken by newer ones, or waits.
-    pub sent: u64,
 }
 
 /// Shared by the event bus and the API.
 #[derive(Debug, Default)]
 pub struct BusBoard {
     view: Mutex<BusView>,
+    /// What is reported.
+    pub meter: Meter,
     strangers: Mutex<BTreeMap<String, Stranger>>,
 }
 
@@ -55,6 +57,22 @@ impl BusBoard {
     /// How it stands.
     pub fn view(&self) -> BusView {
         lock(&self.view).clone()
+    }
+
+    /// What the cloud is told of all this, where so many values wait; none: no broker was ever tried.
+    pub fn report(&self, waiting: u64, now_ms: u64) -> Option<Devices> {
+        let view = self.view();
+        let figures = self.meter.figures(waiting, now_ms);
+        (view.since_ms > 0).then(|| Devices {
+            broker: view.up,
+            broker_since_ms: view.since_ms,
+            updates: figures.last_minute,
+            kept: figures.kept,
+            coalesced: figures.coalesced,
+            waiting,
+            refused: view.refused,
+            unknown: self.strangers().len() as u64,
+        })
     }
 
     /// Changes something.

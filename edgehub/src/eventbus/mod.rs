@@ -7,6 +7,7 @@
 mod board;
 mod broker;
 mod members;
+mod meter;
 mod reports;
 mod told;
 mod worker;
@@ -19,6 +20,7 @@ use proto::names::NodeName;
 use tokio::sync::watch;
 
 pub use board::{BusBoard, BusView, Stranger};
+pub use meter::Meter;
 
 use crate::clock::SystemClock;
 use crate::config::MqttConfig;
@@ -54,6 +56,7 @@ impl EventBus {
     /// Serves the devices of a node until it is told to stop.
     pub async fn run(mut self, node: NodeName, mut stop: watch::Receiver<bool>) {
         let Some(broker) = self.config.broker() else { return };
+        self.board.meter.begin(self.store.read(|reader| reader.reported_waiting()).unwrap_or(0));
         loop {
             let (way, mut arrived, carrying) = broker::connect(&broker, format!("edgehub-{node}"));
             let mut worker = Worker::new(self.store.clone(), node.to_string(), Arc::clone(&self.board), self.clock, way);

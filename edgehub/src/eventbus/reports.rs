@@ -68,7 +68,7 @@ impl Reports {
                 Some(number) => {
                     let now_ms = self.clock.now().mono_ms;
                     lock(&self.pace).sent(number, &sent.fields, now_ms);
-                    self.board.update(|view| view.sent += sent.fields.len() as u64);
+                    self.board.meter.sent(sent.fields.len() as u64);
                 }
                 None if whole => {
                     self.waiting = self.store.read(|reader| reader.reported_waiting()).map_or(true, |count| count > 0);

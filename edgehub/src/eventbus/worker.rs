@@ -263,7 +263,7 @@ impl Worker {
         let (values, count) = (reports.iter().map(|report| report.values.len() as u64).sum::<u64>(), reports.len());
         let (answer, answered) = oneshot::channel();
         self.store.run_then(move |store, now| store.keep_reported(now, reports), move |kept| drop(answer.send(kept)));
-        self.board.update(|view| view.reported += values);
+        self.board.meter.kept(values, self.clock.now().wall_ms);
         answered.await.unwrap_or_else(|_| (0..count).map(|_| Err(Refusal::Closed)).collect())
     }
 

@@ -21,6 +21,7 @@ use super::board::Board;
 use super::offset::Offset;
 use super::verification::Verification;
 use super::volume::Volume;
+use crate::eventbus::BusBoard;
 
 /// How often a node whose disk was full looks again, milliseconds (design §5, NACK).
 const LOOK_AGAIN_MS: u64 = 30_000;
@@ -46,6 +47,7 @@ pub(super) struct EdgeDriver {
     board: Arc<Board>,
     verification: Arc<Verification>,
     volume: Arc<Volume>,
+    bus: Arc<BusBoard>,
     answers: mpsc::Sender<Event>,
     transport: TransportKind,
     offset: Offset,
@@ -66,6 +68,7 @@ impl EdgeDriver {
             board: Arc::clone(&linker.board),
             verification: Arc::clone(&linker.verification),
             volume: Arc::clone(&linker.volume),
+            bus: Arc::clone(&linker.bus),
             answers,
             transport,
             offset: Offset::default(),
@@ -268,7 +271,11 @@ impl Driver for EdgeDriver {
                 self.board.update(|view| view.paused = false);
                 self.session.can_store();
             }
-            Event::Report(Ok(report)) => self.session.set_report(report),
+            Event::Report(Ok(mut report)) => {
+                let waiting = self.store.read(|reader| reader.reported_waiting()).unwrap_or(0);
+                report.devices = self.bus.report(waiting, now.wall_ms);
+                self.session.set_report(report);
+            }
             Event::Report(Err(error)) => debug!(%error, "the outbox could not be counted for the cloud"),
             Event::Room(false) => self.look_again = Some(now.mono_ms + LOOK_AGAIN_MS),
         }

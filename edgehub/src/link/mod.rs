@@ -36,6 +36,7 @@ use transport::swap::Swap;
 
 use crate::clock::SystemClock;
 use crate::config::Transport;
+use crate::eventbus::BusBoard;
 pub use backoff::Backoff;
 use backoff::in_turn;
 pub use board::{Board, LinkView};
@@ -68,6 +69,8 @@ pub struct Linker {
     pub verification: Arc<Verification>,
     /// What has passed.
     pub volume: Arc<Volume>,
+    /// How devices speak.
+    pub bus: Arc<BusBoard>,
     /// Rung after each local write.
     pub outbox_grew: Arc<Notify>,
     /// Bytes are paid for: fewer pings, a dead link is noticed later.

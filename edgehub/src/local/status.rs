@@ -9,6 +9,7 @@ use api::shapes::{
     OpenConflicts, OutboxStatus, SyncState, Time, unselected,
 };
 use metamanager::{Disk, Reader, Status, SystemDisk};
+use proto::device::DEVICES;
 use proto::op::Verdict;
 
 use super::{LocalHub, shape};
@@ -41,7 +42,7 @@ impl LocalHub {
             conflicts: OpenConflicts { open: status.conflicts_open },
             clock: self.clock_status(&link),
             disk: DiskStatus { free_bytes: SystemDisk.space(&self.data).map(|space| space.free) },
-            mqtt: self.mqtt(),
+            mqtt: self.mqtt(status.collections.iter().find(|held| held.name.as_str() == DEVICES).map_or(0, |held| held.view)),
             warnings: self.warnings(&status, used_up),
             link: LinkStatus {
                 state: link.state,
@@ -54,9 +55,11 @@ impl LocalHub {
         })
     }
 
-    fn mqtt(&self) -> MqttStatus {
+    fn mqtt(&self, devices: u64) -> MqttStatus {
         let (board, config) = &self.bus;
         let view = board.view();
+        let waiting = self.store.read(|reader| reader.reported_waiting()).unwrap_or(0);
+        let figures = board.meter.figures(waiting, self.clock.now().wall_ms);
         let state = match config.mode {
             MqttMode::Off => MqttState::Off,
             MqttMode::External if view.up => MqttState::Online,
@@ -71,8 +74,12 @@ impl LocalHub {
             refused: view.refused,
             published: view.published,
             dropped: view.dropped,
-            reported: view.reported,
-            sent: view.sent,
+            reported: figures.kept,
+            sent: figures.sent,
+            coalesced: figures.coalesced,
+            waiting,
+            updates_per_minute: figures.last_minute,
+            devices,
             unknown_devices: board.strangers().len() as u64,
         }
     }
@@ -130,9 +137,13 @@ impl LocalHub {
         {
             gauge(&m::MQTT_MESSAGES, &[kind], count);
         }
-        for (kind, count) in [("kept", bus.reported), ("sent", bus.sent)] {
+        let waiting = self.store.read(|reader| reader.reported_waiting()).unwrap_or(0);
+        let figures = self.bus.0.meter.figures(waiting, self.clock.now().wall_ms);
+        for (kind, count) in [("kept", figures.kept), ("sent", figures.sent), ("coalesced", figures.coalesced)] {
             gauge(&m::TWIN_VALUES, &[kind], count);
         }
+        gauge(&m::TWIN_WAITING, &[], waiting);
+        gauge(&m::DEVICES_UNKNOWN, &[], self.bus.0.strangers().len() as u64);
         gauge(&m::OUTBOX_WRITES, &[], status.outbox_writes);
         gauge(&m::OUTBOX_BYTES, &[], status.outbox_bytes);
         gauge(&m::CONFLICTS_OPEN, &[], status.conflicts_open);

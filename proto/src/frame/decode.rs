@@ -8,8 +8,8 @@ use prost::Message;
 
 use super::compress::unpack;
 use super::{
-    Ack, Batch, Compared, Content, DefinitionText, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello, Malformed,
-    NumberedWrite, Part, RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome, some_text,
+    Ack, Batch, Compared, Content, DefinitionText, Devices, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello,
+    Malformed, NumberedWrite, Part, RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome, some_text,
 };
 use crate::digest::{Digest, RANGES, RangeSet};
 use crate::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
@@ -214,7 +214,13 @@ fn length(bytes: u64) -> Result<usize, Malformed> {
 
 fn report(report: wire::Report) -> Report {
     let warnings = report.warnings.into_iter().take(32).map(|text| text.chars().take(500).collect::<String>()).collect();
-    Report { outbox_writes: report.outbox_writes, outbox_oldest_ms: report.outbox_oldest_ms, warnings }
+    let devices = report.devices.map(devices);
+    Report { outbox_writes: report.outbox_writes, outbox_oldest_ms: report.outbox_oldest_ms, warnings, devices }
+}
+
+fn devices(devices: wire::Devices) -> Devices {
+    let wire::Devices { broker, broker_since_ms, updates, kept, coalesced, waiting, refused, unknown } = devices;
+    Devices { broker, broker_since_ms, updates, kept, coalesced, waiting, refused, unknown }
 }
 
 fn decode_hello(hello: wire::Hello) -> Result<Hello, Malformed> {
@@ -233,7 +239,7 @@ fn decode_hello(hello: wire::Hello) -> Result<Hello, Malformed> {
         now_ms: hello.now_ms,
         software: hello.software.chars().take(64).collect(),
         metered: hello.metered,
-        report: Report { outbox_writes: hello.outbox_writes, outbox_oldest_ms: hello.outbox_oldest_ms, warnings: Vec::new() },
+        report: Report { outbox_writes: hello.outbox_writes, outbox_oldest_ms: hello.outbox_oldest_ms, ..Report::default() },
         previous: if hello.previous.is_empty() { None } else { Some(DatabaseId(bytes16("previous", hello.previous)?)) },
         ticket: ticket(hello.ticket),
         paused: hello.paused.map(nack),

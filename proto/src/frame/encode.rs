@@ -7,8 +7,8 @@ use prost::Message;
 
 use super::compress::pack;
 use super::{
-    Ack, Batch, Compared, Content, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello, NumberedWrite, RangeSums, Reason,
-    Record, Refuse, Repair, Report, Welcome,
+    Ack, Batch, Compared, Content, Devices, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello, NumberedWrite,
+    RangeSums, Reason, Record, Refuse, Repair, Report, Welcome,
 };
 use crate::ids::{Cursor, EpochStart, Position};
 use crate::names::{CollectionName, Key};
@@ -160,7 +160,17 @@ fn held(own: &Held) -> wire::Held {
 }
 
 fn encode_report(report: &Report) -> wire::Report {
-    wire::Report { outbox_writes: report.outbox_writes, outbox_oldest_ms: report.outbox_oldest_ms, warnings: report.warnings.clone() }
+    wire::Report {
+        outbox_writes: report.outbox_writes,
+        outbox_oldest_ms: report.outbox_oldest_ms,
+        warnings: report.warnings.clone(),
+        devices: report.devices.map(encode_devices),
+    }
+}
+
+fn encode_devices(devices: Devices) -> wire::Devices {
+    let Devices { broker, broker_since_ms, updates, kept, coalesced, waiting, refused, unknown } = devices;
+    wire::Devices { broker, broker_since_ms, updates, kept, coalesced, waiting, refused, unknown }
 }
 
 fn encode_hello(hello: &Hello) -> wire::Hello {

@@ -538,6 +538,36 @@ pub struct Report {
     pub outbox_oldest_ms: u64,
     #[prost(string, repeated, tag = "3")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "4")]
+    pub devices: ::core::option::Option<Devices>,
+}
+/// How the devices of the node speak; counts are since the edge's start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Devices {
+    /// a broker is there
+    #[prost(bool, tag = "1")]
+    pub broker: bool,
+    /// since when that holds
+    #[prost(uint64, tag = "2")]
+    pub broker_since_ms: u64,
+    /// reported values that were kept in the last minute
+    #[prost(uint64, tag = "3")]
+    pub updates: u64,
+    /// reported values that were kept
+    #[prost(uint64, tag = "4")]
+    pub kept: u64,
+    /// of these, those that newer ones overtook before they went up
+    #[prost(uint64, tag = "5")]
+    pub coalesced: u64,
+    /// of these, those that have yet to go up
+    #[prost(uint64, tag = "6")]
+    pub waiting: u64,
+    /// messages that were refused, or of which a part was
+    #[prost(uint64, tag = "7")]
+    pub refused: u64,
+    /// devices that speak and are not declared
+    #[prost(uint64, tag = "8")]
+    pub unknown: u64,
 }
 /// A last word before the connection is closed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

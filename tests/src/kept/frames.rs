@@ -54,7 +54,8 @@ fn reason(code: &str) -> Reason {
 }
 
 fn report() -> Report {
-    Report { outbox_writes: 12, outbox_oldest_ms: 1_800_000_000_000, warnings: vec!["disk_low".to_owned(), "clock".to_owned()] }
+    let warnings = vec!["disk_low".to_owned(), "clock".to_owned()];
+    Report { outbox_writes: 12, outbox_oldest_ms: 1_800_000_000_000, warnings, devices: None }
 }
 
 fn at(revision: u64) -> Position {

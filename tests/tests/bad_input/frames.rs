@@ -230,7 +230,7 @@ fn plenty() -> Vec<Case> {
     };
     let report = || {
         let warnings = vec!["w".repeat(100_000); 30];
-        let report = wire::Report { outbox_writes: u64::MAX, outbox_oldest_ms: u64::MAX, warnings };
+        let report = wire::Report { outbox_writes: u64::MAX, outbox_oldest_ms: u64::MAX, warnings, devices: None };
         frame(Body::Ping(wire::Ping { sent_ms: u64::MAX, report: Some(report) }))
     };
     vec![

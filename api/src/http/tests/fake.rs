@@ -454,6 +454,7 @@ fn lyon(labels: BTreeMap<String, String>) -> Node {
         sync: NodeSync { state: SyncState::InSync, cursor: Some(1), head: 1, lag_records: 0, verified_at: None },
         outbox: NodeOutbox::default(),
         conflicts: OpenConflicts::default(),
+        devices: None,
         bytes: LinkBytes::new(Time(0), Traffic::default(), None, Traffic::default(), None),
         warnings: vec![],
     }
