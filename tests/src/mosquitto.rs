@@ -19,12 +19,20 @@ pub struct Mosquitto {
     folder: TempDir,
     address: SocketAddr,
     process: Option<Process>,
+    /// More lines of its configuration.
+    lines: String,
 }
 
 impl Mosquitto {
     /// Starts one on a free port.
     pub fn start() -> Self {
-        let mut broker = Self { folder: tempfile::tempdir().expect("a scratch folder"), address: free_port(), process: None };
+        Self::with("log_type all\nmax_queued_messages 0")
+    }
+
+    /// Starts one with these lines of configuration; it has to log notices.
+    pub fn with(lines: &str) -> Self {
+        let (folder, lines) = (tempfile::tempdir().expect("a scratch folder"), lines.to_owned());
+        let mut broker = Self { folder, address: free_port(), process: None, lines };
         broker.again();
         broker
     }
@@ -34,9 +42,10 @@ impl Mosquitto {
         let folder = self.folder.path();
         // The user that the package made may not write here; whoever runs the tests may.
         let text = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nuser root\nlog_type all\nmax_queued_messages 0\n",
+            "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nuser root\n{}\n",
             self.address.port(),
-            folder.display()
+            folder.display(),
+            self.lines,
         );
         let file = folder.join("mosquitto.conf");
         std::fs::write(&file, text).expect("its configuration");
@@ -128,6 +137,11 @@ impl Device {
                 return payload;
             }
         }
+    }
+
+    /// The next message on a topic that ends so, if there is one yet.
+    pub fn heard(&self, end: &str) -> Option<Value> {
+        self.heard.try_iter().find(|(topic, _)| topic.ends_with(end)).map(|(_, payload)| payload)
     }
 
     /// The next message whatever it is.

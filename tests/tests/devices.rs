@@ -219,6 +219,104 @@ fn kills_lose_no_update() {
     }
 }
 
+/// Counted, with many devices: each update that was acknowledged made one version, so that none was lost on the way, whatever value
+/// came after it. What the broker had to send again may count once more.
+#[test]
+fn every_update_counts_through_kills_of_both_sides() {
+    let mut plant = Plant::new();
+    let many = plant.meters(METERS);
+    let device = plant.broker.device("meters", &[]);
+    let mut said = vec![0; METERS];
+    for round in 0..4 {
+        many.say(&device, &mut said, 600);
+        until("the load has begun", || (plant.status()["received"].as_u64()? > 50).then_some(()));
+        plant.world.edges[0].kill();
+        many.say(&device, &mut said, 200);
+        if round % 2 == 1 {
+            plant.world.cloud.kill();
+        }
+        plant.world.edges[0].start();
+        many.say(&device, &mut said, 200);
+        if round % 2 == 1 {
+            plant.world.cloud.start();
+        }
+    }
+    let versions = many.settle(&plant, &said);
+    assert!(versions >= said.iter().sum(), "{versions} of {said:?}");
+}
+
+/// A burst of samples takes the room of two writes in the outbox, whatever comes: sales and desired values pass beside it.
+#[test]
+fn a_burst_of_samples_delays_neither_sales_nor_desired_values() {
+    let plant = Plant::new();
+    let many = plant.meters(METERS);
+    plant.world.cloud.define("[[collection]]\nname = \"sales\"\npolicy = \"append\"\n");
+    let mapper = plant.broker.device("mapper", &[&format!("{CELLAR}/twin/update/delta")]);
+    let (device, mut said) = (plant.broker.device("meters", &[]), vec![0; METERS]);
+    let mut edge = plant.world.edges[0].client();
+    until("the collection has come", || (edge.get("/v1/collections/sales").ok()?.status == 200).then_some(()));
+    let mut outbox = plant.world.edges[0].client();
+    for sale in 1..=20 {
+        many.say(&device, &mut said, 400);
+        plant.world.cloud.cli(&["device", "set", "default/cellar", &format!("target={sale}.5")]).done();
+        let waiting = outbox.get("/v1/outbox").unwrap().ok(200);
+        let of_twins = |write: &&Value| write["ops"].as_array().unwrap().iter().any(|op| op["collection"] == "_twins");
+        let reports = waiting["writes"].as_array().unwrap().iter().filter(of_twins).count();
+        assert!(reports <= 2, "{reports} writes of reports wait at once");
+        let path = format!("/v1/collections/sales/records/s{sale}");
+        let headers = [("content-type", "application/json"), ("prefer", "wait=30")];
+        let sold = edge.send("PUT", &path, &headers, Some(br#"{"q":1}"#)).unwrap().ok(201);
+        assert_eq!(sold["write"]["state"], "applied", "{sold}");
+        while mapper.hear("/delta")["delta"]["target"] != format!("{sale}.5") {}
+    }
+    assert_eq!(many.settle(&plant, &said), said.iter().sum::<u64>());
+}
+
+const METERS: usize = 20;
+
+/// Meters that count what they say.
+struct Meters;
+
+impl Plant {
+    fn meters(&self, count: usize) -> Meters {
+        let meter = |n: usize| format!("[[device]]\nid = \"meter-{n}\"\nmodel = \"thermostat\"\nnode = \"lyon\"\n");
+        let file = self.world.folder().join("meters.toml");
+        std::fs::write(&file, (0..count).map(meter).collect::<String>()).unwrap();
+        self.world.cloud.cli(&["device", "apply", "-f", file.to_str().unwrap()]).done();
+        until("the meters have come", || {
+            let last = self.world.edges[0].client().get(&format!("/v1/devices/meter-{}", count - 1)).unwrap();
+            (last.status == 200).then_some(())
+        });
+        Meters
+    }
+}
+
+impl Meters {
+    fn say(&self, device: &Device, said: &mut [u64], count: usize) {
+        for n in (0..said.len()).cycle().take(count) {
+            said[n] += 1;
+            device.say(&format!("$hw/events/device/meter-{n}/twin/update"), &temp(said[n] as i64));
+        }
+    }
+
+    /// Both sides have the last value of each; how many updates made a version.
+    fn settle(&self, plant: &Plant, said: &[u64]) -> u64 {
+        let mut clients = [plant.world.cloud.client(), plant.world.edges[0].client()];
+        let mut versions = 0;
+        for (n, said) in said.iter().enumerate() {
+            versions += until_shown("the last value on both sides", || {
+                let fields = clients.each_mut().map(|client| {
+                    let twin = client.get(&format!("/v1/devices/meter-{n}/twin")).unwrap().ok(200);
+                    twin["properties"]["temp"]["reported"].clone()
+                });
+                let right = fields[0] == fields[1] && fields[0]["value"] == *said;
+                if right { Ok(fields[0]["version"].as_u64().unwrap()) } else { Err(format!("meter-{n}: {fields:?}, wanted {said}")) }
+            });
+        }
+        versions
+    }
+}
+
 #[test]
 fn reports_wait_in_one_place_while_the_link_is_down() {
     let mut plant = Plant::new();

@@ -9,6 +9,7 @@ mod catch_up;
 mod cloud_read;
 mod cloud_write;
 mod compression;
+mod devices;
 mod disk;
 mod drain;
 pub mod file;
@@ -66,6 +67,11 @@ pub const BENCHMARKS: &[Benchmark] = &[
     Benchmark { name: "memory", about: "resident memory of both hubs, idle and connected, 10,000 records", run: memory::run },
     Benchmark { name: "start", about: "start of edgehub to the first answer, link down, empty and large outbox", run: start::run },
     Benchmark { name: "disk", about: "bytes written to disk per local write, grouped by 10", run: disk::run },
+    Benchmark {
+        name: "devices",
+        about: "twin updates from a mosquitto into one edge, and how long a value takes each way",
+        run: devices::run,
+    },
     Benchmark { name: "compression", about: "bytes of a first sync and of an upload, with and without", run: compression::run },
     Benchmark { name: "idle", about: "bytes on the wire of an idle link, over each transport and metered", run: idle::run },
     Benchmark {
