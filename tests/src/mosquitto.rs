@@ -1,7 +1,7 @@
 //! A real broker, and devices that speak at it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -19,19 +19,20 @@ pub struct Mosquitto {
     folder: TempDir,
     address: SocketAddr,
     process: Option<Process>,
-    /// More lines of its configuration.
+    /// The end of its configuration.
     lines: String,
 }
 
 impl Mosquitto {
     /// Starts one on a free port.
     pub fn start() -> Self {
-        Self::with("log_type all\nmax_queued_messages 0")
+        Self::with(|_| "allow_anonymous true\nlog_type all\nmax_queued_messages 0\n".to_owned())
     }
 
-    /// Starts one with these lines of configuration; it has to log notices.
-    pub fn with(lines: &str) -> Self {
-        let (folder, lines) = (tempfile::tempdir().expect("a scratch folder"), lines.to_owned());
+    /// The same with these lines in its configuration, by which it logs information at least; they may name files of its folder.
+    pub fn with(lines: impl FnOnce(&Path) -> String) -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let lines = lines(folder.path());
         let mut broker = Self { folder, address: free_port(), process: None, lines };
         broker.again();
         broker
@@ -42,10 +43,10 @@ impl Mosquitto {
         let folder = self.folder.path();
         // The user that the package made may not write here; whoever runs the tests may.
         let text = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nuser root\n{}\n",
+            "listener {} 127.0.0.1\npersistence true\npersistence_location {}/\nuser root\n{}",
             self.address.port(),
             folder.display(),
-            self.lines,
+            self.lines
         );
         let file = folder.join("mosquitto.conf");
         std::fs::write(&file, text).expect("its configuration");
