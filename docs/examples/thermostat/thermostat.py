@@ -38,7 +38,8 @@ class Thermostat:
         self.ask(client)
 
     def disconnected(self, _client, _userdata, _flags, reason, _properties):
-        say(f"the broker went away ({reason}); it is tried again")
+        if reason.is_failure:
+            say(f"the broker went away ({reason}); it is tried again")
 
     def heard(self, client, _userdata, message):
         said = json.loads(message.payload)

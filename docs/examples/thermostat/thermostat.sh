@@ -15,8 +15,8 @@ say() { echo "$*" >&2; }
 tenths() { awk -v value="$1" 'BEGIN { printf "%d", value * 10 + (value < 0 ? -0.5 : 0.5) }'; }
 degrees() { awk -v value="$1" 'BEGIN { printf "%.1f", value / 10 }'; }
 
-# A message to edgehub, once the broker has taken it; the broker keeps it while edgehub is away.
-send() { mosquitto_pub -h "$host" -p "$port" -q 1 -t "$topic/$1" -m "$2"; }
+# A message to edgehub. The broker keeps it while edgehub is away; while the broker is away it is lost: there is a newer one soon.
+send() { mosquitto_pub -h "$host" -p "$port" -q 1 -t "$topic/$1" -m "$2" 2>/dev/null; }
 report() { send twin/update "{\"twin\":{$1}}"; }
 half() { printf '"%s":{"actual":{"value":"%s"}}' "$1" "$2"; }
 
@@ -73,7 +73,7 @@ tick() {
 listen() {
   exec setpriv --pdeathsig KILL mosquitto_sub -h "$host" -p "$port" -c -i "thermostat-${device//\//-}" -q 1 -k 15 -F '%t %p' \
     -t "$topic/twin/get/result" -t "$topic/twin/update/delta" -t "$topic/twin/update/result" \
-    --will-topic "$topic/state/update" --will-payload '{"state":"offline"}' --will-qos 1
+    --will-topic "$topic/state/update" --will-payload '{"state":"offline"}' --will-qos 1 2>/dev/null
 }
 
 trap 'kill $listener 2>/dev/null; send state/update "{\"state\":\"offline\"}"; exit 0' INT TERM
