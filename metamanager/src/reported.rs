@@ -137,6 +137,10 @@ fn keep(tx: &mut Tx<'_>, now: Now, reports: Vec<DeviceReport>) -> Done<Vec<Resul
         };
         let before = twin.clone();
         for (field, value, timestamp) in report.values {
+            // The same once more, as a publisher says it whose broker died before it answered.
+            if twin.field(&field).is_some_and(|known| known.value == value && Some(known.timestamp) == timestamp) {
+                continue;
+            }
             let raw = TwinField::after(twin.field(&field), value, timestamp.unwrap_or(now_ms), &node).to_raw();
             let mut upsert = tx.conn.prepare_cached("INSERT OR REPLACE INTO reported (device, field, value) VALUES (?1, ?2, ?3)")?;
             upsert.execute(params![report.device.as_str(), field, raw.as_str()])?;

@@ -96,6 +96,26 @@ fn a_burst_is_one_value_and_outlives_the_process() {
     assert_eq!(send(&mut edge), Sent::default(), "nothing waits");
 }
 
+/// A publisher whose broker died before it answered says the same once more.
+#[test]
+fn a_value_that_comes_again_with_its_timestamp_is_taken_once() {
+    let mut edge = edge();
+    let says = |timestamp| DeviceReport {
+        device: key("boiler"),
+        values: vec![("reported.temp".to_owned(), Raw::parse("21").unwrap(), timestamp)],
+    };
+    let keep = |edge: &mut Edge, timestamp| edge.store().keep_reported(now(1), vec![says(timestamp)]).pop().unwrap().unwrap();
+    keep(&mut edge, Some(5));
+    assert!(send(&mut edge).number.is_some());
+    let again = keep(&mut edge, Some(5));
+    assert_eq!(again.before, again.after);
+    assert_eq!((send(&mut edge), temp(&mut edge).unwrap().version), (Sent::default(), 1));
+    keep(&mut edge, Some(6));
+    keep(&mut edge, None);
+    keep(&mut edge, None);
+    assert_eq!(temp(&mut edge).unwrap().version, 4, "the same value at another time is another measurement");
+}
+
 #[test]
 fn what_comes_while_a_write_is_under_way_waits_for_the_next_one() {
     let mut edge = edge();
