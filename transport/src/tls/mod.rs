@@ -7,6 +7,7 @@
 //! | [`api_server_config`] | cloudhub's API | hub certificate and CA | no client certificates |
 //! | [`resolving_server_config`] | edgehub's API, other addresses than loopback | node certificate and CA | no client certificates |
 //! | [`api_client_config`] | command line, renewal | nothing | hub certificates of the CA, by name |
+//! | [`broker_client_config`] | edgehub's way to an MQTT broker | its own certificate, where it has one | certificates of the CAs named, by name |
 //! | [`join_client_config`] | `edgehub join` | nothing | the CA whose hash the token has, by name |
 //! | [`looking_client_config`] | `edgehub doctor` | nothing | nobody: it only looks |
 //!
@@ -114,6 +115,22 @@ pub fn resolving_server_config(certificates: Arc<dyn ResolvesServerCert>, clock:
 pub fn api_client_config(cas: &[CertificateDer<'static>], clock: CertificateClock) -> Result<Arc<ClientConfig>, TlsConfigError> {
     let verifier = HubVerifier::of_roots(roots(cas)?, provider())?;
     Ok(Arc::new(client(clock, verifier).with_no_client_auth()))
+}
+
+/// For a server of somebody else's on this network, an MQTT broker: trusts `cas`, checks its name, shows `own` where it asks.
+///
+/// # Errors
+/// [`TlsConfigError`], saying what does not fit.
+pub fn broker_client_config(
+    own: Option<&Credentials>,
+    cas: &[CertificateDer<'static>],
+    clock: CertificateClock,
+) -> Result<Arc<ClientConfig>, TlsConfigError> {
+    let builder = client(clock, HubVerifier::of_broker(roots(cas)?, provider())?);
+    Ok(Arc::new(match own {
+        Some(own) => builder.with_client_auth_cert(own.chain.clone(), own.key.clone_key()).map_err(credentials)?,
+        None => builder.with_no_client_auth(),
+    }))
 }
 
 /// For joining, when no CA is known yet: trusts the one CA certificate with this SHA-256, which the hub must

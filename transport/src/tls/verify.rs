@@ -29,6 +29,8 @@ pub(super) struct NodeForHub;
 #[derive(Debug)]
 pub(super) struct HubVerifier {
     trust: Trust,
+    /// Whether a node's certificate will do.
+    nodes: bool,
     provider: Arc<CryptoProvider>,
 }
 
@@ -43,11 +45,16 @@ impl HubVerifier {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
             .build()
             .map_err(|error| TlsConfigError::Ca(error.to_string()))?;
-        Ok(Self { trust: Trust::Roots(verifier), provider })
+        Ok(Self { trust: Trust::Roots(verifier), nodes: false, provider })
+    }
+
+    /// For another server than a hub: an MQTT broker may well show the certificate of the node that it runs on.
+    pub(super) fn of_broker(roots: Arc<RootCertStore>, provider: Arc<CryptoProvider>) -> Result<Self, TlsConfigError> {
+        Ok(Self { nodes: true, ..Self::of_roots(roots, provider)? })
     }
 
     pub(super) fn of_pin(ca_sha256: [u8; 32], provider: Arc<CryptoProvider>) -> Self {
-        Self { trust: Trust::Pin(ca_sha256), provider }
+        Self { trust: Trust::Pin(ca_sha256), nodes: false, provider }
     }
 
     /// The verifier for the pinned CA, if the hub sent that one.
@@ -76,7 +83,7 @@ impl ServerCertVerifier for HubVerifier {
             Trust::Pin(pin) => self.pinned(*pin, intermediates)?,
         };
         // A node's certificate serves its own local API, and must not pass for the hub's, whatever the hub is called.
-        if NodeIdentity::read(end_entity).is_ok() {
+        if !self.nodes && NodeIdentity::read(end_entity).is_ok() {
             return Err(CertificateError::Other(OtherError(Arc::new(NodeForHub))).into());
         }
         let now = not_before_its_beginning(now, end_entity)?;
