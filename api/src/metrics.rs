@@ -96,8 +96,11 @@ metrics! {
     NODE_MQTT_REFUSED "tombolo_node_mqtt_refused_total" Cloud Counter ["node"] "MQTT messages that were refused, or of which a part was, since the node's start, as it said last.";
     NODE_DEVICES_UNKNOWN "tombolo_node_devices_unknown" Cloud Gauge ["node"] "Devices that speak at the node and are not declared, as it said last.";
     LINK_UP "tombolo_link_up" Edge Gauge [] "1 while there is a session with the cloud.";
-    MQTT_UP "tombolo_mqtt_up" Edge Gauge [] "1 while the MQTT broker is there.";
-    MQTT_MESSAGES "tombolo_mqtt_messages_total" Edge Counter ["kind"] "MQTT messages since the start: received, refused, published, dropped.";
+    MQTT_UP "tombolo_mqtt_up" Edge Gauge [] "1 while the MQTT broker is there; with two of them, while both are.";
+    MQTT_CONNECTIONS "tombolo_mqtt_connections_total" Edge Counter [] "Connections to the MQTT broker beside edgehub since the start.";
+    MQTT_MESSAGES "tombolo_mqtt_messages_total" Edge Counter ["kind"] "MQTT messages since the start: received, refused, folded (beyond their device's bound), published, dropped.";
+    MQTT_INTERNAL_CLIENTS "tombolo_mqtt_internal_clients" Edge Gauge [] "Clients of the MQTT broker inside edgehub.";
+    MQTT_INTERNAL_DROPPED "tombolo_mqtt_internal_dropped_total" Edge Counter [] "Messages for which the MQTT broker inside edgehub had no room, since the start.";
     TWIN_VALUES "tombolo_twin_values_total" Edge Counter ["kind"] "Reported values since the start: kept; of these sent in a write, and coalesced, that is overtaken by newer ones before.";
     TWIN_WAITING "tombolo_twin_values_waiting" Edge Gauge [] "Reported values that have yet to go up.";
     DEVICES_UNKNOWN "tombolo_devices_unknown" Edge Gauge [] "Devices that speak and are not declared, the newest 256.";

@@ -11,6 +11,8 @@ use api::logging::LogConfig;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub use crate::mqtt_config::{Broker, BrokerTls, DeviceRate, MqttConfig, MqttMode, Unusable, User};
+
 /// The port of the local API.
 pub const API_PORT: u16 = 10550;
 
@@ -165,92 +167,6 @@ pub struct OutboxConfig {
     pub max_bytes: ByteSize,
 }
 
-/// `[mqtt]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MqttConfig {
-    /// Whether there is a broker.
-    pub mode: MqttMode,
-    /// Where it is: `mqtt://HOST[:1883]`.
-    pub broker: String,
-    /// Who this is at the broker; absent: nobody.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// The file that holds the password.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password_file: Option<PathBuf>,
-    /// How often a property that changes all the time goes up, as `1s`.
-    pub interval: String,
-}
-
-/// Where devices speak.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MqttMode {
-    /// At a broker beside edgehub, e.g. mosquitto.
-    #[default]
-    External,
-    /// Nowhere.
-    Off,
-}
-
-/// A broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broker {
-    /// Its host.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Who this is there.
-    pub user: Option<BrokerUser>,
-}
-
-/// Who a node is at a broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerUser {
-    /// The name.
-    pub name: String,
-    /// The password.
-    pub password: String,
-}
-
-impl MqttConfig {
-    /// The broker; none: there shall be none.
-    pub fn broker(&self) -> Option<Broker> {
-        let (host, port) = broker_address(&self.broker)?;
-        let password = self.password_file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-        let user = self.user.clone().map(|name| BrokerUser { name, password: password.trim_end().to_owned() });
-        (self.mode == MqttMode::External).then_some(Broker { host, port, user })
-    }
-
-    /// How often a property goes up.
-    pub fn interval(&self) -> Duration {
-        Duration::from_millis(proto::definition::duration_ms(&self.interval).unwrap_or(1_000))
-    }
-}
-
-impl Default for MqttConfig {
-    fn default() -> Self {
-        Self {
-            mode: MqttMode::default(),
-            broker: "mqtt://127.0.0.1:1883".to_owned(),
-            user: None,
-            password_file: None,
-            interval: "1s".to_owned(),
-        }
-    }
-}
-
-/// `mqtt://HOST[:PORT]`
-fn broker_address(text: &str) -> Option<(String, u16)> {
-    let rest = text.strip_prefix("mqtt://")?.trim_end_matches('/');
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
-        _ => (rest, 1883),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty() && !host.contains(['/', '@', ' '])).then(|| (host.to_owned(), port))
-}
-
 /// What a join needs.
 #[derive(Debug, Clone)]
 pub struct JoinOptions {
@@ -313,7 +229,15 @@ pub static SETTINGS: &[Setting] = &[
     Setting { key: "mqtt.broker", variable: "EDGEHUB_MQTT_BROKER", kind: Kind::Text },
     Setting { key: "mqtt.user", variable: "EDGEHUB_MQTT_USER", kind: Kind::Text },
     Setting { key: "mqtt.password_file", variable: "EDGEHUB_MQTT_PASSWORD_FILE", kind: Kind::Text },
+    Setting { key: "mqtt.ca", variable: "EDGEHUB_MQTT_CA", kind: Kind::Text },
+    Setting { key: "mqtt.certificate", variable: "EDGEHUB_MQTT_CERTIFICATE", kind: Kind::Text },
+    Setting { key: "mqtt.key", variable: "EDGEHUB_MQTT_KEY", kind: Kind::Text },
     Setting { key: "mqtt.interval", variable: "EDGEHUB_MQTT_INTERVAL", kind: Kind::Text },
+    Setting { key: "mqtt.device_rate", variable: "EDGEHUB_MQTT_DEVICE_RATE", kind: Kind::Number },
+    Setting { key: "mqtt.listen", variable: "EDGEHUB_MQTT_LISTEN", kind: Kind::Text },
+    Setting { key: "mqtt.listen_tls", variable: "EDGEHUB_MQTT_LISTEN_TLS", kind: Kind::Switch },
+    Setting { key: "mqtt.device_user", variable: "EDGEHUB_MQTT_DEVICE_USER", kind: Kind::Text },
+    Setting { key: "mqtt.device_password_file", variable: "EDGEHUB_MQTT_DEVICE_PASSWORD_FILE", kind: Kind::Text },
     Setting { key: "log.format", variable: "EDGEHUB_LOG_FORMAT", kind: Kind::Text },
     Setting { key: "log.level", variable: "EDGEHUB_LOG_LEVEL", kind: Kind::Text },
 ];
@@ -342,17 +266,8 @@ impl RunConfig {
         if let Some(folder) = &mut config.api.files {
             *folder = std::path::absolute(&folder).map_err(|error| wrong("api.static", error.to_string()))?;
         }
-        if broker_address(&config.mqtt.broker).is_none() {
-            let broker = &config.mqtt.broker;
-            return Err(wrong("mqtt.broker", format!("`{broker}` is no broker; write e.g. mqtt://127.0.0.1:1883")));
-        }
-        if proto::definition::duration_ms(&config.mqtt.interval).is_none() {
-            return Err(wrong("mqtt.interval", format!("`{}` is no time; write e.g. 1s", config.mqtt.interval)));
-        }
-        if let Some(file) = &config.mqtt.password_file
-            && let Err(error) = std::fs::read_to_string(file)
-        {
-            return Err(wrong("mqtt.password_file", format!("{}: {error}", file.display())));
+        if let Err(Unusable { key, why }) = config.mqtt.check() {
+            return Err(wrong(key, why));
         }
         if config.link.metered && config.link.transport == Transport::Quic {
             return Err(wrong(

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod join;
 pub mod link;
 pub mod local;
+mod mqtt_config;
 mod renew;
 mod reserve;
 pub mod run;

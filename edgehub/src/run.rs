@@ -194,6 +194,8 @@ impl Node {
             board: Arc::clone(&self.bus),
             config: self.config.mqtt.clone(),
             clock: self.clock,
+            certificate_clock: Arc::clone(&self.certificate_clock),
+            acceptor: self.certificate.acceptor(&self.certificate_clock),
             changes: self.changes,
             answered: self.answered,
         };

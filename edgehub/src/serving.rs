@@ -34,7 +34,8 @@ impl NodeCertificate {
         }
     }
 
-    fn acceptor(self: &Arc<Self>, clock: &CertificateClock) -> TlsAcceptor {
+    /// For whoever listens for other machines.
+    pub(crate) fn acceptor(self: &Arc<Self>, clock: &CertificateClock) -> TlsAcceptor {
         let newest: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
         TlsAcceptor::from(Arc::new(resolving_server_config(newest, Arc::clone(clock))))
     }

@@ -1,18 +1,21 @@
-//! A real broker, and devices that speak at it.
+//! A real broker, and devices that speak at it or at another one.
 
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+use bytes::BytesMut;
+use rumqttc::mqttbytes::v4::Connect;
+use rumqttc::{Client, Event, MqttOptions, Packet, Publish, QoS};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::shops::free_port;
-use crate::until::PATIENCE;
+use crate::until::{PATIENCE, until_shown};
 
 /// A mosquitto with a folder of its own.
 pub struct Mosquitto {
@@ -36,6 +39,16 @@ impl Mosquitto {
         let mut broker = Self { folder, address: free_port(), process: None, lines };
         broker.again();
         broker
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// Starts it where it was, with what it kept.
@@ -74,7 +87,14 @@ impl Mosquitto {
 
     /// Somebody who speaks here, and hears what these topics bring.
     pub fn device(&self, name: &str, topics: &[&str]) -> Device {
-        let mut options = MqttOptions::new(name, self.address.ip().to_string(), self.address.port());
+        Device::at(self.address, name, topics)
+    }
+}
+
+impl Device {
+    /// Somebody who speaks at a broker, and hears what these topics bring.
+    pub fn at(address: SocketAddr, name: &str, topics: &[&str]) -> Self {
+        let mut options = MqttOptions::new(name, address.ip().to_string(), address.port());
         options.set_max_packet_size(4 << 20, 4 << 20).set_keep_alive(Duration::from_secs(30));
         let (client, mut connection) = Client::new(options, 4_096);
         let (sender, heard) = sync_channel(100_000);
@@ -107,7 +127,7 @@ impl Mosquitto {
             client.subscribe(*topic, QoS::AtLeastOnce).expect("a broker");
         }
         is_ready.recv_timeout(PATIENCE).expect("the broker answers");
-        Device { client, heard }
+        Self { client, heard }
     }
 }
 
@@ -150,4 +170,81 @@ impl Device {
     pub fn hear_any(&self) -> (String, Value) {
         self.heard.recv_timeout(PATIENCE).expect("a message")
     }
+}
+
+/// A publisher that says one thing until it is acknowledged, before the next: what a device does that must lose nothing. It connects
+/// again by itself.
+pub struct Publisher {
+    address: SocketAddr,
+    name: String,
+    login: Option<(String, String)>,
+    stream: Option<TcpStream>,
+    number: u16,
+    /// How often something was said again.
+    pub repeated: u64,
+}
+
+impl Publisher {
+    /// One that is not connected yet.
+    pub fn at(address: SocketAddr, name: &str) -> Self {
+        Self { address, name: name.into(), login: None, stream: None, number: 0, repeated: 0 }
+    }
+
+    /// With a name and a password.
+    pub fn login(mut self, name: &str, password: &str) -> Self {
+        self.login = Some((name.into(), password.into()));
+        self
+    }
+
+    /// Says it until it is acknowledged.
+    #[track_caller]
+    pub fn say(&mut self, topic: &str, payload: &str) {
+        self.number = self.number.checked_add(1).unwrap_or(1);
+        let mut again = false;
+        until_shown("a message is acknowledged", || {
+            let said = self.once(topic, payload, again).map_err(|error| format!("{topic} {payload}: {error}"));
+            if said.is_err() {
+                self.stream = None;
+                (again, self.repeated) = (true, self.repeated + 1);
+            }
+            said
+        });
+    }
+
+    /// Connects; the code of the answer.
+    pub fn connect(&mut self) -> io::Result<u8> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_nodelay(true)?;
+        let mut connect = Connect::new(&self.name);
+        if let Some((name, password)) = &self.login {
+            connect.set_login(name, password);
+        }
+        write(&mut stream, Packet::Connect(connect))?;
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer)?;
+        self.stream = Some(stream);
+        Ok(answer[3])
+    }
+
+    fn once(&mut self, topic: &str, payload: &str, dup: bool) -> io::Result<()> {
+        if self.stream.is_none() && self.connect()? != 0 {
+            return Err(io::Error::other("the broker refuses"));
+        }
+        let number = self.number;
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        write(stream, Packet::Publish(Publish { dup, pkid: number, ..Publish::new(topic, QoS::AtLeastOnce, payload) }))?;
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer)?;
+        match answer == [0x40, 2, (number >> 8) as u8, number as u8] {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("{answer:?}"))),
+        }
+    }
+}
+
+fn write(stream: &mut TcpStream, packet: Packet) -> io::Result<()> {
+    let mut bytes = BytesMut::new();
+    packet.write(&mut bytes, 4 << 20).map_err(io::Error::other)?;
+    stream.write_all(&bytes)
 }

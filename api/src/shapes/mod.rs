@@ -31,8 +31,8 @@ pub(crate) use query::{QueryBody, QueryResult};
 pub use record::{FieldChange, Record, RecordFields, RecordSync};
 pub use status::{
     ClockSource, ClockStatus, CloudStatus, CollectionStatus, DatabaseStatus, DiskStatus, EdgeStatus, EdgeSync, FleetStatus,
-    HubCertificates, LastSeen, LinkState, LinkStatus, MqttState, MqttStatus, NamedNodes, NodeCounts, OpenConflicts, OutboxStatus,
-    SyncState,
+    HubCertificates, InternalBroker, LastSeen, LinkState, LinkStatus, MqttState, MqttStatus, NamedNodes, NodeCounts, OpenConflicts,
+    OutboxStatus, SyncState,
 };
 pub use time::Time;
 pub use traffic::{CauseBytes, DAY_MS, DayBytes, LinkBytes};

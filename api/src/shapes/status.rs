@@ -74,18 +74,28 @@ pub struct EdgeStatus {
 /// Whether devices can speak, and how much they do; counts are since the start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MqttStatus {
-    /// Whether the broker is there.
+    /// Where devices speak: `external`, `internal`, `both` or `off`.
+    pub mode: String,
+    /// Whether the broker is there; with two of them, whether both are.
     pub state: MqttState,
-    /// The broker.
+    /// The broker; with two of them, the one beside edgehub.
     pub broker: String,
     /// Since when that state holds; null before the first try.
     pub since: Option<Time>,
-    /// Why the broker is not there, or was not.
+    /// Why the broker is not there, or was not, and what to do.
     pub last_error: Option<String>,
+    /// Whether the broker beside edgehub still knew this node when it connected last: what devices said meanwhile came then. Null before.
+    pub session_kept: Option<bool>,
+    /// Connections to the broker beside edgehub.
+    pub connections: u64,
+    /// The broker inside edgehub; null where there is none.
+    pub internal: Option<InternalBroker>,
     /// Messages that came from devices.
     pub received: u64,
     /// Messages that were refused, or of which a part was.
     pub refused: u64,
+    /// Messages that were beyond their device's bound: only the newest of their values count, and not each was answered.
+    pub folded: u64,
     /// Messages for devices.
     pub published: u64,
     /// Messages for devices that the broker was not there for; what they said is said again when it is.
@@ -104,6 +114,31 @@ pub struct MqttStatus {
     pub devices: u64,
     /// Devices that speak and are not declared.
     pub unknown_devices: u64,
+}
+
+/// The broker inside edgehub; counts are since the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct InternalBroker {
+    /// Whether it listens.
+    pub state: MqttState,
+    /// Where.
+    pub address: String,
+    /// Since when that state holds; null before the first try.
+    pub since: Option<Time>,
+    /// Why it does not, or did not, and what to do.
+    pub last_error: Option<String>,
+    /// What it keeps on disk: nothing. Sessions and messages for devices that are away end with edgehub.
+    pub on_disk: String,
+    /// Clients that are there.
+    pub clients: u64,
+    /// Sessions that are kept for others.
+    pub sessions: u64,
+    /// Messages for which there was no room.
+    pub dropped: u64,
+    /// Connections that were not taken because there were too many.
+    pub turned_away: u64,
+    /// Connections that ended by a fault of the broker.
+    pub failed: u64,
 }
 
 /// Whether a broker is there.

@@ -4,6 +4,7 @@
 //! [`Check`] of them; `probe` is what the checks about the network share. Nothing is changed, a node that runs is not
 //! disturbed, and every wait is bounded: what asks the network runs side by side, for `PATIENCE` each.
 
+mod broker;
 mod certificate;
 mod clock;
 mod configuration;
@@ -60,10 +61,16 @@ pub async fn examine(patient: Patient) -> Report {
     let judged_at = certificate_time(system, stored_ms, build_date());
     let certificate_clock: CertificateClock = Arc::new(move || judged_at);
     let token = token::Facts::read(&config, token, own.identity().is_some());
+    let broker_clock = Arc::clone(&certificate_clock);
     let hub = probe::Hub::of(&config, own.identity(), token.token(), certificate_clock);
+    let node = own.identity().map(|identity| identity.node().to_string());
     let folder = data.clone();
-    let (probes, running, sound) =
-        tokio::join!(hub.probe(), link::Facts::ask(&data), tokio::task::spawn_blocking(move || database::check(&folder)));
+    let (probes, running, sound, brokers) = tokio::join!(
+        hub.probe(),
+        link::Facts::ask(&data),
+        tokio::task::spawn_blocking(move || database::check(&folder)),
+        broker::Facts::read(&config.mqtt, node.as_deref(), &broker_clock)
+    );
     let clocks = clock::Facts {
         system_ms: millis(system),
         build_ms: millis(build_date()),
@@ -80,9 +87,10 @@ pub async fn examine(patient: Patient) -> Report {
         disk::judge(&disk),
         database::judge(&stored, sound.ok().as_ref()),
         link::judge(&running, own.identity().is_some()),
+        broker::judge(&config.mqtt, &brokers, &running, millis(system)),
         token::judge(&token, &probes, judged_at),
     ];
-    Report::new(&data, own.identity().map(|identity| identity.node().to_string()), millis(system), checks)
+    Report::new(&data, node, millis(system), checks)
 }
 
 fn millis(time: SystemTime) -> u64 {

@@ -175,6 +175,52 @@ fn databases() {
 }
 
 #[test]
+fn brokers() {
+    use crate::config::{MqttConfig, MqttMode, Unusable};
+    use crate::eventbus::trouble::Trouble as Broken;
+    use rumqttc::ConnectReturnCode;
+    let none = link::Facts { data: PathBuf::from("/d"), answer: link::Answer::NotRunning };
+    let named = MqttConfig { broker: "mqtts://broker.lan".into(), ..MqttConfig::default() };
+    let judge = |config: &MqttConfig, beside| broker::judge(config, &broker::Facts { secrets: Vec::new(), beside }, &none, NOW);
+    let good = broker::Seen { version: Some("mosquitto version 2.0.11".into()), dropped: Some(0), kept: Some(true), held: Some(1_200) };
+    is(&judge(&named, Some(Ok(good.clone()))), Verdict::Ok, &["mqtts://broker.lan is mosquitto version 2.0.11, over TLS"]);
+    let forgets = broker::Seen { kept: Some(false), held: None, ..good.clone() };
+    is(&judge(&named, Some(Ok(forgets))), Verdict::Failed, &["forgets its clients", "persistence true"]);
+    let short = broker::Seen { held: Some(1_000), ..good.clone() };
+    is(&judge(&named, Some(Ok(short))), Verdict::Warning, &["keeps 1000 messages", "max_queued_messages 100000"]);
+    let drops = broker::Seen { dropped: Some(7), ..good.clone() };
+    is(&judge(&named, Some(Ok(drops))), Verdict::Warning, &["dropped 7 messages", "$SYS"]);
+    is(&judge(&named, Some(Ok(broker::Seen { kept: None, ..good }))), Verdict::Warning, &["could not be seen", "$hw/#"]);
+    // A node without devices has no broker, and needs none.
+    is(&judge(&MqttConfig::default(), Some(Err(Broken::Refused))), Verdict::Skipped, &["devices need one"]);
+    is(&judge(&named, Some(Err(Broken::Refused))), Verdict::Failed, &["connection refused", "systemctl start mosquitto"]);
+    let unusable = Unusable { key: "mqtt.ca", why: "no such file".into() };
+    for (trouble, words) in [
+        (Broken::Denied(ConnectReturnCode::NotAuthorized), ["not authorized", "mosquitto_passwd"]),
+        (Broken::Denied(ConnectReturnCode::BadUserNamePassword), ["user or password", "password_file"]),
+        (Broken::Tls(TlsProblem::OtherCa), ["not issued by a CA of the file `ca`", "name the CA"]),
+        (Broken::Tls(TlsProblem::Expired { not_after: None }), ["has expired", "renew"]),
+        (Broken::Closed, ["without an answer", "mqtts://"]),
+        (Broken::Silent("connecting"), ["nothing comes back", "firewall"]),
+        (Broken::Foreign("x".into()), ["does not speak MQTT", "1883"]),
+        (Broken::NoSubscription, ["hear no device", "topic readwrite $hw/#"]),
+        (Broken::Config(unusable), ["`mqtt.ca`: no such file", "mend mqtt.ca"]),
+    ] {
+        is(&judge(&named, Some(Err(trouble))), Verdict::Failed, &words);
+    }
+    is(&judge(&MqttConfig { mode: MqttMode::Off, ..named.clone() }, None), Verdict::Skipped, &["mode is off"]);
+    is(
+        &judge(&MqttConfig { mode: MqttMode::Internal, ..named.clone() }, None),
+        Verdict::Skipped,
+        &["mqtt://127.0.0.1:1884", "when edgehub runs"],
+    );
+    let open = vec![("password_file", PathBuf::from("/p"), Some(0o644)), ("key", PathBuf::from("/k"), Some(0o600))];
+    let readable = broker::judge(&named, &broker::Facts { secrets: open, beside: None }, &none, NOW);
+    is(&readable, Verdict::Warning, &["/p, can be read by others (mode 0644)", "chmod 600 /p"]);
+    assert!(!readable.found.contains("/k"));
+}
+
+#[test]
 fn tokens() {
     let at = |ms: u64| UNIX_EPOCH + Duration::from_millis(ms);
     let token = JoinToken::generate([7; 32], at(NOW), Duration::from_secs(60)).0.to_string();
@@ -201,5 +247,5 @@ async fn a_folder_where_nothing_runs_is_examined_and_left_as_it_was() {
     let report = examine(patient).await;
     assert!(!report.ok && !Path::exists(&data));
     let names: Vec<_> = report.checks.iter().map(|check| check.name).collect();
-    assert_eq!(names, ["configuration", "clock", "dns", "port", "quic", "certificate", "disk", "database", "link", "token"]);
+    assert_eq!(names, ["configuration", "clock", "dns", "port", "quic", "certificate", "disk", "database", "link", "broker", "token"]);
 }

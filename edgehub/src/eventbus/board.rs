@@ -25,23 +25,82 @@ pub struct Stranger {
     pub messages: u64,
 }
 
-/// How the event bus stands.
+/// Which broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One beside edgehub.
+    External,
+    /// The one inside it.
+    Internal,
+}
+
+impl Kind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::External => "external",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// How a broker stands.
 #[derive(Debug, Clone, Default)]
-pub struct BusView {
-    /// Connected to the broker.
+pub struct BrokerView {
+    /// It is there.
     pub up: bool,
     /// Since when that holds, milliseconds since 1970.
     pub since_ms: u64,
-    /// Why it is not, or was not.
+    /// Why it is not, or was not, and what to do.
     pub last_error: Option<String>,
+    /// Whether it still knew edgehub when it came the last time; none: it never came, or cannot.
+    pub session_kept: Option<bool>,
+    /// Connections since the start.
+    pub connections: u64,
+}
+
+/// What else the broker inside edgehub shows.
+#[derive(Debug, Clone, Default)]
+pub struct InternalView {
+    /// How it stands.
+    pub broker: BrokerView,
+    /// Clients that are there.
+    pub clients: u64,
+    /// Sessions that are kept for others.
+    pub sessions: u64,
+    /// Messages that no room was left for.
+    pub dropped: u64,
+    /// Connections that failed by a fault of ours.
+    pub failed: u64,
+    /// Connections that were not taken, because there were too many.
+    pub turned_away: u64,
+}
+
+/// How the event bus stands.
+#[derive(Debug, Clone, Default)]
+pub struct BusView {
+    /// The broker beside edgehub.
+    pub external: BrokerView,
+    /// The one inside it.
+    pub internal: InternalView,
     /// Messages that came from devices.
     pub received: u64,
     /// Messages that were refused, or of which a part was.
     pub refused: u64,
+    /// Messages that were beyond their device's bound: only the newest values of them count.
+    pub folded: u64,
     /// Messages for devices.
     pub published: u64,
     /// Messages for devices that the broker was not there for; what they said is said again when it is.
     pub dropped: u64,
+}
+
+impl BusView {
+    fn broker(&mut self, kind: Kind) -> &mut BrokerView {
+        match kind {
+            Kind::External => &mut self.external,
+            Kind::Internal => &mut self.internal.broker,
+        }
+    }
 }
 
 /// Shared by the event bus and the API.
@@ -63,9 +122,11 @@ impl BusBoard {
     pub fn report(&self, waiting: u64, now_ms: u64) -> Option<Devices> {
         let view = self.view();
         let figures = self.meter.figures(waiting, now_ms);
-        (view.since_ms > 0).then(|| Devices {
-            broker: view.up,
-            broker_since_ms: view.since_ms,
+        let tried = [&view.external, &view.internal.broker].into_iter().filter(|broker| broker.since_ms > 0);
+        let since_ms = tried.clone().map(|broker| broker.since_ms).max()?;
+        Some(Devices {
+            broker: tried.clone().all(|broker| broker.up),
+            broker_since_ms: since_ms,
             updates: figures.last_minute,
             kept: figures.kept,
             coalesced: figures.coalesced,
@@ -78,6 +139,37 @@ impl BusBoard {
     /// Changes something.
     pub(super) fn update(&self, change: impl FnOnce(&mut BusView)) {
         change(&mut lock(&self.view));
+    }
+
+    /// Changes something of the broker inside edgehub.
+    pub(super) fn internal(&self, change: impl FnOnce(&mut InternalView)) {
+        change(&mut lock(&self.view).internal);
+    }
+
+    /// A broker is there; and whether it has kept what it knew of edgehub. True: it knew edgehub once, and has forgotten it.
+    pub(super) fn up(&self, kind: Kind, kept: Option<bool>, now_ms: u64) -> bool {
+        let mut view = lock(&self.view);
+        let broker = view.broker(kind);
+        if !broker.up {
+            broker.since_ms = now_ms;
+        }
+        broker.up = true;
+        let forgotten = kept == Some(false) && broker.connections > 0;
+        broker.connections += 1;
+        broker.session_kept = kept;
+        forgotten
+    }
+
+    /// A broker is not there. True: it never was.
+    pub(super) fn down(&self, kind: Kind, error: String, now_ms: u64) -> bool {
+        let mut view = lock(&self.view);
+        let broker = view.broker(kind);
+        let first = broker.since_ms == 0;
+        if broker.up || first {
+            (broker.up, broker.since_ms) = (false, now_ms);
+        }
+        broker.last_error = Some(error);
+        first
     }
 
     /// Devices that are not declared, in the order of their ids.

@@ -7,7 +7,7 @@ use api::shapes::LinkState;
 use devicetwin::pace::Pace;
 use metamanager::{Metamanager, Sent};
 use proto::names::Key;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::board::BusBoard;
 use crate::clock::SystemClock;
@@ -39,13 +39,22 @@ impl Reports {
         Self { store, link, board, clock, pace, waiting: true, round: None }
     }
 
-    /// Something was reported.
-    pub(super) fn more(&mut self) {
-        self.waiting = true;
+    /// Sends what devices report, whenever there is `more` or room for it, until it is told to stop.
+    pub(super) async fn run(mut self, more: Arc<Notify>, mut answered: watch::Receiver<()>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let pause = self.pause();
+            tokio::select! {
+                _ = stop.changed() => return,
+                () = more.notified() => self.waiting = true,
+                Ok(()) = answered.changed() => {}
+                () = async { tokio::time::sleep(pause.unwrap_or_default()).await }, if pause.is_some() => {}
+            }
+            self.send().await;
+        }
     }
 
     /// How long to wait before it is worth to look again; none: until something happens.
-    pub(super) fn pause(&self) -> Option<Duration> {
+    fn pause(&self) -> Option<Duration> {
         if !self.waiting {
             return None;
         }
@@ -55,7 +64,7 @@ impl Reports {
     }
 
     /// Sends what may go now.
-    pub(super) async fn send(&mut self) {
+    async fn send(&mut self) {
         if !self.waiting || self.link.view().state != LinkState::Online {
             return;
         }

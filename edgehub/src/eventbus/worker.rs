@@ -1,6 +1,8 @@
 //! What is done with what devices say: judged, kept, answered, and acknowledged, many at a time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use devicetwin::incoming::{StateUpdate, TwinUpdate, event_id_of};
 use devicetwin::outgoing::{Code, Event, Message, Subject, members, refusal, state};
@@ -10,31 +12,37 @@ use metamanager::{DeviceReport, LocalRequest, LocalWrite, Metamanager, Precondit
 use proto::build::{Action, Request};
 use proto::device::{DeviceId, Half, Twin, TwinField};
 use proto::json::{Raw, Value};
-use proto::names::CollectionName;
-use rumqttc::Publish;
+use proto::names::{CollectionName, Key};
 use tokio::sync::oneshot;
 
-use super::board::BusBoard;
-use super::broker::Way;
+use super::board::{BusBoard, Kind};
 use super::members::{self as declared, Known, Members};
+use super::rates::{Rates, Who};
 use super::told::Told;
+use super::trouble::Trouble;
+use super::way::{Message as Said, Way};
+use super::{Line, client_id};
 use crate::clock::SystemClock;
 
-/// The event bus's own state.
+/// What is known of the devices at one broker, and what they were told.
 pub(super) struct Worker {
-    pub(super) store: Metamanager,
-    pub(super) node: String,
-    pub(super) board: Arc<BusBoard>,
-    pub(super) clock: SystemClock,
+    kind: Kind,
+    store: Metamanager,
+    node: String,
+    board: Arc<BusBoard>,
+    clock: SystemClock,
     pub(super) way: Way,
     up: bool,
     members: Members,
     told: Told,
+    rates: Rates,
+    /// Those who are over their bound in what is being heard: for the rest of it too, so that no value overtakes a newer one.
+    over: BTreeSet<Who>,
 }
 
 /// A message, and what is to be done about it.
 struct Heard {
-    message: Publish,
+    message: Said,
     event_id: String,
     todo: Todo,
 }
@@ -44,6 +52,17 @@ enum Todo {
     Answer(Vec<Message>),
     /// To be kept first.
     Keep(Wish),
+    /// Kept together with a later one of this device, and acknowledged where that is.
+    Folded(Key),
+}
+
+/// Whether a message may be acknowledged.
+enum Fate {
+    Done,
+    /// The database could not take it.
+    Later,
+    /// As the one that holds its values.
+    With(Key),
 }
 
 /// What is to be kept.
@@ -58,6 +77,8 @@ struct Wish {
     names: Vec<String>,
     /// What of the message was refused.
     refused: Option<String>,
+    /// It is beyond its device's bound: it holds the values of others, and is not answered as such.
+    over: bool,
 }
 
 impl Wish {
@@ -94,8 +115,20 @@ impl From<Refusal> for Unkept {
 }
 
 impl Worker {
-    pub(super) fn new(store: Metamanager, node: String, board: Arc<BusBoard>, clock: SystemClock, way: Way) -> Self {
-        Self { store, node, board, clock, way, up: false, members: Members::default(), told: Told::default() }
+    pub(super) fn new(line: &Line, way: Way) -> Self {
+        Self {
+            kind: line.kind,
+            store: line.store.clone(),
+            node: line.node.clone(),
+            board: Arc::clone(&line.board),
+            clock: line.clock,
+            way,
+            up: false,
+            members: Members::default(),
+            told: Told::default(),
+            rates: Rates::new(line.rate),
+            over: BTreeSet::new(),
+        }
     }
 
     fn event<'a>(&self, id: &'a str) -> Event<'a> {
@@ -103,10 +136,17 @@ impl Worker {
     }
 
     /// The broker is there: what it shall bring is asked for, and everything is told anew.
-    pub(super) fn connected(&mut self) {
+    pub(super) fn connected(&mut self, kept: Option<bool>) {
         let now_ms = self.clock.now().wall_ms;
         self.up = true;
-        self.board.update(|view| (view.up, view.since_ms) = (true, now_ms));
+        let lost = self.board.up(self.kind, kept, now_ms);
+        if lost {
+            tracing::warn!(
+                "the MQTT broker has forgotten the session of {}: what devices said while edgehub was away may be lost; \
+                 edgehub doctor says what to do",
+                client_id(&self.node)
+            );
+        }
         if !self.way.subscribe() {
             tracing::warn!("the broker was not asked for messages: too many wait");
         }
@@ -117,21 +157,22 @@ impl Worker {
         }
     }
 
+    /// Whether somebody waits for edgehub's goodbye.
+    pub(super) fn has_last_words(&self) -> bool {
+        self.up && self.kind == Kind::External
+    }
+
     /// The broker is not there.
-    pub(super) fn disconnected(&mut self, error: &str) {
+    pub(super) fn disconnected(&mut self, trouble: &Trouble) {
         let now_ms = self.clock.now().wall_ms;
+        let broker = self.kind.as_str();
+        let first = self.board.down(self.kind, format!("{trouble}; {}", trouble.advice()), now_ms);
         if std::mem::take(&mut self.up) {
-            tracing::warn!(error, "the MQTT broker went away; it is tried again");
-        } else if self.board.view().since_ms == 0 {
+            tracing::warn!(broker, error = %trouble, "the MQTT broker went away; it is tried again");
+        } else if first {
             // Many nodes have no devices, and no broker.
-            tracing::info!(error, "no MQTT broker: devices cannot speak until there is one; it is tried again");
+            tracing::info!(broker, error = %trouble, "no MQTT broker: devices cannot speak until there is one; it is tried again");
         }
-        self.board.update(|view| {
-            if view.up || view.since_ms == 0 {
-                (view.up, view.since_ms) = (false, now_ms);
-            }
-            view.last_error = Some(error.to_owned());
-        });
     }
 
     /// Something changed in the database.
@@ -155,33 +196,111 @@ impl Worker {
     }
 
     /// Everything that arrived together: one commit for what was reported, then the answers, then the acknowledgements. False: the
-    /// database could not take something, and the broker has to send it again.
-    pub(super) async fn hear(&mut self, messages: Vec<Publish>) -> bool {
+    /// database could not take something, and it has to come again.
+    pub(super) async fn hear(&mut self, messages: Vec<Said>) -> bool {
         let count = messages.len() as u64;
         self.board.update(|view| view.received += count);
-        let heard: Vec<Heard> = messages.into_iter().map(|message| self.judge(message)).collect();
+        self.over.clear();
+        let mut heard: Vec<Heard> = messages.into_iter().map(|message| self.judge(message)).collect();
+        fold(&mut heard);
         let mut kept = self.keep(&heard).await.into_iter();
-        let mut all = true;
+        let mut fates = Vec::with_capacity(heard.len());
+        let mut last = BTreeMap::new();
         for Heard { message, event_id, todo } in heard {
-            let answer = match todo {
-                Todo::Answer(answer) => answer,
+            let fate = match todo {
+                Todo::Answer(answer) => {
+                    self.publish(answer);
+                    Fate::Done
+                }
+                Todo::Folded(device) => Fate::With(device),
                 Todo::Keep(wish) => {
                     let reported = if wish.reported.is_empty() { None } else { kept.next() };
-                    match self.settle(&wish, reported, &event_id).await {
-                        Ok(answer) => answer,
-                        Err(Unkept::Refused(code, why)) => vec![self.refuse(wish.known.id.as_str(), wish.ask, &event_id, code, &why)],
-                        Err(Unkept::Later(why)) => {
-                            all = false;
-                            self.publish(vec![self.refuse(wish.known.id.as_str(), wish.ask, &event_id, Code::Internal, &why)]);
-                            continue;
-                        }
+                    let done = self.kept(&wish, reported, &event_id).await;
+                    if wish.over {
+                        last.insert(wish.known.key.clone(), done);
                     }
+                    if done { Fate::Done } else { Fate::Later }
                 }
             };
-            self.publish(answer);
-            self.way.acknowledge(&message);
+            fates.push((message, fate));
+        }
+        let mut all = true;
+        for (message, fate) in fates {
+            let done = match fate {
+                Fate::Done => true,
+                Fate::Later => false,
+                Fate::With(device) => last.get(&device).copied().unwrap_or(false),
+            };
+            match done {
+                true => self.way.acknowledge(&message),
+                false => all = false,
+            }
         }
         all
+    }
+
+    /// What became of a message that is to be kept is answered; whether it may be acknowledged.
+    async fn kept(&mut self, wish: &Wish, reported: Option<Result<Reported, Refusal>>, event_id: &str) -> bool {
+        let id = wish.known.id.as_str();
+        let (answer, done) = match self.settle(wish, reported, event_id).await {
+            Ok(answer) => (answer, true),
+            Err(Unkept::Refused(code, why)) => (vec![self.refuse(id, wish.ask, event_id, code, &why)], true),
+            Err(Unkept::Later(why)) => (vec![self.refuse(id, wish.ask, event_id, Code::Internal, &why)], false),
+        };
+        if !wish.over || !done {
+            self.publish(answer);
+        } else if let Some(told) = self.too_many(&Who::Device(wish.known.key.clone()), id, wish.ask, event_id) {
+            // Not its own result, but what it has led to.
+            let result = topic::result(id, wish.ask);
+            let others = answer.into_iter().filter(|message| message.topic != result);
+            self.publish(std::iter::once(told).chain(others).collect());
+        }
+        done
+    }
+
+    /// Whether somebody says more than he may.
+    fn is_over(&mut self, who: &Who) -> bool {
+        if self.over.contains(who) {
+            self.rates.fold(who);
+        } else if self.rates.takes(who, self.clock.now().mono_ms) {
+            return false;
+        } else {
+            self.over.insert(who.clone());
+        }
+        self.board.update(|view| view.folded += 1);
+        true
+    }
+
+    /// The answer to one who says too much, at most once a second.
+    fn too_many(&mut self, who: &Who, id: &str, ask: Ask, event_id: &str) -> Option<Message> {
+        let count = self.rates.tell(who, self.clock.now().mono_ms)?;
+        let what = match who {
+            Who::Device(_) => "the newest values count, not each was answered",
+            Who::Undeclared | Who::Membership => "not each was answered",
+        };
+        let why = format!("{count} messages were more than may come in a second ([mqtt] device_rate); {what}");
+        Some(self.refuse(id, ask, event_id, Code::TooMany, &why))
+    }
+
+    /// How long until somebody has to be told that he said too much.
+    pub(super) fn settling(&self) -> Option<Duration> {
+        let now_ms = self.clock.now().mono_ms;
+        self.rates.next_ms().map(|next| Duration::from_millis(next.saturating_sub(now_ms).max(1)))
+    }
+
+    /// Those who said too much and are quiet now hear what became of it.
+    pub(super) fn settle_rates(&mut self) {
+        for key in self.rates.owed(self.clock.now().mono_ms) {
+            let who = Who::Device(key.clone());
+            let Some(told) = self.too_many(&who, key.as_str(), Ask::Update, "") else { continue };
+            let mut answer = vec![told];
+            let id = DeviceId::parse(key.as_str()).ok();
+            let known = id.and_then(|id| self.members.find(&self.store, &id).ok().flatten());
+            if let (Some(known), Ok(Some(twin))) = (known, declared::twin(&self.store, &key)) {
+                answer.extend(Subject { id: &known.id, model: &known.model }.delta(self.event(""), &twin));
+            }
+            self.publish(answer);
+        }
     }
 
     fn refuse(&self, id: &str, ask: Ask, event_id: &str, code: Code, why: &str) -> Message {
@@ -189,13 +308,14 @@ impl Worker {
         refusal(id, ask, self.event(event_id), code, why)
     }
 
-    fn judge(&mut self, message: Publish) -> Heard {
-        let event_id = event_id_of(&message.payload);
-        let todo = match topic::parse(&message.topic) {
+    fn judge(&mut self, message: Said) -> Heard {
+        let event_id = event_id_of(&message.publish.payload);
+        let todo = match topic::parse(&message.publish.topic) {
             Some(Asked::Device(id, ask)) => match self.wish(id, ask, &message, &event_id) {
                 Ok(todo) => todo,
                 Err((code, why)) => Todo::Answer(vec![self.refuse(id, ask, &event_id, code, &why)]),
             },
+            Some(Asked::Membership(node)) if node == self.node && self.is_over(&Who::Membership) => Todo::Answer(Vec::new()),
             Some(Asked::Membership(node)) if node == self.node => {
                 let all = declared::members(&self.store).unwrap_or_default();
                 Todo::Answer(vec![members(&self.node, self.event(&event_id), &all)])
@@ -206,27 +326,43 @@ impl Worker {
         Heard { message, event_id, todo }
     }
 
-    fn wish(&mut self, id: &str, ask: Ask, message: &Publish, event_id: &str) -> Result<Todo, (Code, String)> {
+    fn wish(&mut self, id: &str, ask: Ask, message: &Said, event_id: &str) -> Result<Todo, (Code, String)> {
         let internal = |error: ReadError| (Code::Internal, error.to_string());
         let known = match DeviceId::parse(id) {
             Ok(id) => self.members.find(&self.store, &id).map_err(internal)?,
             Err(error) => return Err((Code::BadRequest, error.reason)),
         };
         let Some(known) = known else {
-            self.board.stranger(id, &message.topic, self.clock.now().wall_ms);
+            self.board.stranger(id, &message.publish.topic, self.clock.now().wall_ms);
+            if self.is_over(&Who::Undeclared) {
+                return Ok(Todo::Answer(self.too_many(&Who::Undeclared, id, ask, event_id).into_iter().collect()));
+            }
             let declare = "declare it: edgehub device apply -f FILE";
             return Err((Code::NotFound, format!("node {} has no device {id}; {declare}", self.node)));
         };
         self.board.known(known.id.as_str());
+        let who = Who::Device(known.key.clone());
+        let over = self.is_over(&who);
+        let wish = Wish { known, ask, reported: Vec::new(), desired: Vec::new(), names: Vec::new(), refused: None, over };
+        match self.fill(wish, message, event_id) {
+            // It changes nothing, so that nothing is left of it but being told.
+            Ok(Todo::Answer(_)) | Err(_) if over => Ok(Todo::Answer(self.too_many(&who, id, ask, event_id).into_iter().collect())),
+            filled => filled,
+        }
+    }
+
+    /// What a declared device says.
+    fn fill(&self, mut wish: Wish, message: &Said, event_id: &str) -> Result<Todo, (Code, String)> {
+        let internal = |error: ReadError| (Code::Internal, error.to_string());
         let bad = |error: devicetwin::incoming::BadPayload| (Code::BadRequest, error.to_string());
-        let mut wish = Wish { known, ask, reported: Vec::new(), desired: Vec::new(), names: Vec::new(), refused: None };
-        match ask {
+        match wish.ask {
+            Ask::Get if wish.over => return Ok(Todo::Answer(Vec::new())),
             Ask::Get => {
                 let twin = declared::twin(&self.store, &wish.known.key).map_err(internal)?.unwrap_or_default();
                 return Ok(Todo::Answer(vec![wish.subject().whole(self.event(event_id), &twin)]));
             }
             Ask::State => {
-                let said = StateUpdate::read(&message.payload).map_err(bad)?.state;
+                let said = StateUpdate::read(&message.publish.payload).map_err(bad)?.state;
                 if !STATES.contains(&said.as_str()) {
                     let said: String = said.chars().take(60).collect();
                     return Err((Code::BadRequest, format!("a state is one of {}, not {said:?}", STATES.join(", "))));
@@ -234,7 +370,7 @@ impl Worker {
                 wish.reported.push(("state".to_owned(), Raw::string(&said), None));
             }
             Ask::Update => {
-                let judged = Judged::of(&TwinUpdate::read(&message.payload).map_err(bad)?, &wish.known.model);
+                let judged = Judged::of(&TwinUpdate::read(&message.publish.payload).map_err(bad)?, &wish.known.model);
                 wish.refused = judged.reason();
                 wish.names = judged.reported.keys().chain(judged.desired.keys()).cloned().collect();
                 if wish.names.is_empty() {
@@ -277,7 +413,7 @@ impl Worker {
             }
         };
         let event = self.event(event_id);
-        if wish.ask == Ask::State {
+        if wish.ask == Ask::State && wish.desired.is_empty() {
             let said = wish.reported.first().and_then(|(_, value, _)| value.as_text().map(|text| text.into_owned()));
             return Ok(vec![state(&wish.known.id, event, &said.unwrap_or_default())]);
         }
@@ -315,6 +451,48 @@ impl Worker {
         match committed.await.unwrap_or_else(|_| Err(Refusal::Closed.into())) {
             Ok(_) => Ok(()),
             Err(error) => Err(error.reason.into()),
+        }
+    }
+}
+
+/// What one device said beyond its bound becomes one: the last holds the newest of all.
+fn fold(heard: &mut [Heard]) {
+    let mut last: BTreeMap<Key, usize> = BTreeMap::new();
+    for at in (0..heard.len()).rev() {
+        let (before, behind) = heard.split_at_mut(at + 1);
+        let Some(Heard { todo, .. }) = before.last_mut() else { continue };
+        let Todo::Keep(wish) = todo else { continue };
+        if !wish.over {
+            continue;
+        }
+        let key = wish.known.key.clone();
+        let holder = last.get(&key).and_then(|holder| behind.get_mut(holder - at - 1));
+        let Some(Heard { todo: Todo::Keep(newer), .. }) = holder else {
+            last.insert(key, at);
+            continue;
+        };
+        newer.take_in(wish);
+        *todo = Todo::Folded(key);
+    }
+}
+
+impl Wish {
+    /// Takes in what an older one says and this one does not.
+    fn take_in(&mut self, older: &mut Self) {
+        for value in older.reported.drain(..) {
+            if self.reported.iter().all(|(name, ..)| *name != value.0) {
+                self.reported.push(value);
+            }
+        }
+        for value in older.desired.drain(..) {
+            if self.desired.iter().all(|(name, _)| *name != value.0) {
+                self.desired.push(value);
+            }
+        }
+        for name in older.names.drain(..) {
+            if !self.names.contains(&name) {
+                self.names.push(name);
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use api::metrics::{self as m, MetricsWriter};
 use api::problem::Problem;
 use api::shapes::{
-    ClockSource, ClockStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, LinkBytes, LinkState, LinkStatus, MqttState, MqttStatus,
-    OpenConflicts, OutboxStatus, SyncState, Time, unselected,
+    ClockSource, ClockStatus, CollectionStatus, DiskStatus, EdgeStatus, EdgeSync, InternalBroker, LinkBytes, LinkState, LinkStatus,
+    MqttState, MqttStatus, OpenConflicts, OutboxStatus, SyncState, Time, unselected,
 };
 use metamanager::{Disk, Reader, Status, SystemDisk};
 use proto::device::DEVICES;
@@ -55,21 +55,49 @@ impl LocalHub {
         })
     }
 
+    /// Whether every broker is there that shall be.
+    fn brokers(&self) -> MqttState {
+        let (view, mode) = (self.bus.0.view(), self.bus.1.mode);
+        let all = (!mode.is_external() || view.external.up) && (!mode.is_internal() || view.internal.broker.up);
+        match mode {
+            MqttMode::Off => MqttState::Off,
+            _ if all => MqttState::Online,
+            _ => MqttState::Connecting,
+        }
+    }
+
     fn mqtt(&self, devices: u64) -> MqttStatus {
         let (board, config) = &self.bus;
         let view = board.view();
         let waiting = self.store.read(|reader| reader.reported_waiting()).unwrap_or(0);
         let figures = board.meter.figures(waiting, self.clock.now().wall_ms);
-        let state = match config.mode {
-            MqttMode::Off => MqttState::Off,
-            MqttMode::External if view.up => MqttState::Online,
-            MqttMode::External => MqttState::Connecting,
-        };
+        let of = |up| if up { MqttState::Online } else { MqttState::Connecting };
+        let (external, internal) = (&view.external, &view.internal.broker);
+        let (mode, wanted) = (config.mode, [config.mode.is_external(), config.mode.is_internal()]);
+        // Of two, the one that something can be said about.
+        let shown = if wanted[0] && (!external.up || !wanted[1] || internal.up) { external } else { internal };
+        let time = |ms: u64| (ms > 0).then_some(Time(ms));
         MqttStatus {
-            state,
-            broker: config.broker.clone(),
-            since: (view.since_ms > 0).then_some(Time(view.since_ms)),
-            last_error: view.last_error,
+            mode: mode.as_str().to_owned(),
+            state: self.brokers(),
+            broker: if wanted[0] || !wanted[1] { config.broker.clone() } else { config.internal_url() },
+            since: time(shown.since_ms),
+            last_error: shown.last_error.clone(),
+            session_kept: external.session_kept,
+            connections: external.connections,
+            internal: wanted[1].then(|| InternalBroker {
+                state: of(internal.up),
+                address: config.internal_url(),
+                since: time(internal.since_ms),
+                last_error: internal.last_error.clone(),
+                on_disk: "nothing: sessions, retained messages and messages for devices that are away end with edgehub".to_owned(),
+                clients: view.internal.clients,
+                sessions: view.internal.sessions,
+                dropped: view.internal.dropped,
+                turned_away: view.internal.turned_away,
+                failed: view.internal.failed,
+            }),
+            folded: view.folded,
             received: view.received,
             refused: view.refused,
             published: view.published,
@@ -132,9 +160,20 @@ impl LocalHub {
         let mut gauge = |metric, labels: &[&str], value: u64| out.sample(metric, labels, value as f64);
         gauge(&m::LINK_UP, &[], up.into());
         let bus = self.bus.0.view();
-        gauge(&m::MQTT_UP, &[], bus.up.into());
-        for (kind, count) in [("received", bus.received), ("refused", bus.refused), ("published", bus.published), ("dropped", bus.dropped)]
-        {
+        gauge(&m::MQTT_UP, &[], (self.brokers() == MqttState::Online).into());
+        gauge(&m::MQTT_CONNECTIONS, &[], bus.external.connections);
+        if self.bus.1.mode.is_internal() {
+            gauge(&m::MQTT_INTERNAL_CLIENTS, &[], bus.internal.clients);
+            gauge(&m::MQTT_INTERNAL_DROPPED, &[], bus.internal.dropped);
+        }
+        let messages = [
+            ("received", bus.received),
+            ("refused", bus.refused),
+            ("folded", bus.folded),
+            ("published", bus.published),
+            ("dropped", bus.dropped),
+        ];
+        for (kind, count) in messages {
             gauge(&m::MQTT_MESSAGES, &[kind], count);
         }
         let waiting = self.store.read(|reader| reader.reported_waiting()).unwrap_or(0);
