@@ -1,14 +1,26 @@
 //! Devices over MQTT, with a real mosquitto and the built programs: KubeEdge's topics and payloads on Tombolo's guarantees.
 #![allow(clippy::unwrap_used)]
 
+#[path = "devices/doctor.rs"]
+mod doctor;
+#[path = "devices/inside.rs"]
+mod inside;
 #[path = "devices/promises.rs"]
 mod promises;
+#[path = "devices/rates.rs"]
+mod rates;
+#[path = "devices/restarts.rs"]
+mod restarts;
 #[path = "devices/thermostat.rs"]
 mod thermostat;
+#[path = "devices/tls.rs"]
+mod tls;
+
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use tests::mosquitto::{Device, Mosquitto};
-use tests::shops::World;
+use tests::mosquitto::{Device, Mosquitto, Publisher};
+use tests::shops::{World, free_port};
 use tests::until::{until, until_shown};
 
 const DEVICES: &str = r#"
@@ -33,28 +45,48 @@ node = "lyon"
 
 const CELLAR: &str = "$hw/events/device/default/cellar";
 
-/// A cloud, a node with two devices, and its broker.
+/// A cloud, a node with two devices, and its brokers.
 struct Plant {
     world: World,
     broker: Mosquitto,
+    /// Where the broker inside edgehub listens, where there is one.
+    inside: SocketAddr,
+    /// Where devices speak that do not care.
+    speaks: SocketAddr,
 }
 
 impl Plant {
+    /// With a mosquitto.
     fn new() -> Self {
-        let broker = Mosquitto::start();
-        let mut world = World::new(&[("lyon", &[])]);
+        Self::of("external", "")
+    }
+
+    /// In this mode, with more lines of `[mqtt]`.
+    fn of(mode: &str, lines: &str) -> Self {
+        Self::at(World::new(&[("lyon", &[])]), Mosquitto::start(), mode, lines)
+    }
+
+    fn at(mut world: World, broker: Mosquitto, mode: &str, lines: &str) -> Self {
+        let inside = free_port();
         world.edges[0].stop();
         world.edges[0].broker = Some(broker.url());
+        world.edges[0].configure(&format!("[mqtt]\nmode = \"{mode}\"\nlisten = \"{inside}\"\n{lines}"));
         world.edges[0].start();
         let file = world.folder().join("devices.toml");
         std::fs::write(&file, DEVICES).unwrap();
         world.cloud.cli(&["device", "apply", "-f", file.to_str().unwrap()]).done();
-        let plant = Self { world, broker };
+        let speaks = if mode == "internal" { inside } else { broker.address() };
+        let plant = Self { world, broker, inside, speaks };
         until("the devices have come and the broker is there", || {
             let known = plant.world.edges[0].client().get("/v1/devices/attic").unwrap().status == 200;
             (known && plant.status()["state"] == "online").then_some(())
         });
         plant
+    }
+
+    /// Somebody who speaks where devices speak.
+    fn device(&self, name: &str, topics: &[&str]) -> Device {
+        Device::at(self.speaks, name, topics)
     }
 
     fn status(&self) -> Value {
@@ -84,6 +116,10 @@ impl Plant {
     }
 }
 
+fn text(answer: &tests::http::Answer) -> String {
+    String::from_utf8_lossy(&answer.body).into_owned()
+}
+
 fn temp(value: i64) -> String {
     json!({"event_id": value.to_string(), "timestamp": 1, "twin": {"temp": {"actual": {"value": value.to_string()}}}}).to_string()
 }
@@ -94,8 +130,16 @@ fn update(device: &Device, value: i64) {
 
 #[test]
 fn a_mapper_that_was_written_for_kubeedge_is_answered_as_it_expects() {
-    let plant = Plant::new();
-    let mapper = plant.broker.device("mapper", &["$hw/events/device/+/+/twin/update/+", "$hw/events/device/#", "$hw/events/node/#"]);
+    a_mapper_is_answered(&Plant::new());
+}
+
+#[test]
+fn a_mapper_that_was_written_for_kubeedge_is_answered_by_the_broker_inside() {
+    a_mapper_is_answered(&Plant::of("internal", ""));
+}
+
+fn a_mapper_is_answered(plant: &Plant) {
+    let mapper = plant.device("mapper", &["$hw/events/device/+/+/twin/update/+", "$hw/events/device/#", "$hw/events/node/#"]);
     let half = |value: &str, field: &Value| json!({"value": value, "metadata": {"timestamp": field["metadata"]["timestamp"]}});
     mapper.say(
         &format!("{CELLAR}/twin/update"),
@@ -140,8 +184,16 @@ fn a_mapper_that_was_written_for_kubeedge_is_answered_as_it_expects() {
 
 #[test]
 fn whatever_is_wrong_is_answered_and_nothing_else_is_lost() {
-    let plant = Plant::new();
-    let device = plant.broker.device("odd", &["$hw/events/device/#"]);
+    whatever_is_wrong_is_answered(&Plant::new());
+}
+
+#[test]
+fn whatever_is_wrong_is_answered_by_the_broker_inside() {
+    whatever_is_wrong_is_answered(&Plant::of("internal", ""));
+}
+
+fn whatever_is_wrong_is_answered(plant: &Plant) {
+    let device = plant.device("odd", &["$hw/events/device/#"]);
     let many: Vec<String> = (0..10_000).map(|n| format!(r#""p{n}":{{"actual":{{"value":"1"}}}}"#)).collect();
     let many = format!(r#"{{"event_id":"many","twin":{{{}}}}}"#, many.join(","));
     for (topic, payload, code, words) in [
@@ -319,8 +371,16 @@ impl Meters {
 
 #[test]
 fn reports_wait_in_one_place_while_the_link_is_down() {
-    let mut plant = Plant::new();
-    let device = plant.broker.device("sensor", &["$hw/events/device/default/cellar/twin/update/result"]);
+    reports_wait_in_one_place(Plant::new());
+}
+
+#[test]
+fn reports_over_the_broker_inside_wait_in_the_same_place() {
+    reports_wait_in_one_place(Plant::of("internal", ""));
+}
+
+fn reports_wait_in_one_place(mut plant: Plant) {
+    let device = plant.device("sensor", &["$hw/events/device/default/cellar/twin/update/result"]);
     plant.world.cloud.stop();
     for value in 1..=500 {
         update(&device, value);
@@ -341,6 +401,38 @@ fn reports_wait_in_one_place_while_the_link_is_down() {
     plant.settles(500);
     let head = plant.world.cloud.client().get("/v1/status").unwrap().ok(200)["head"].as_u64().unwrap();
     assert!(head < 30, "500 samples became few writes: head {head}");
+}
+
+/// Reports once began anew with each connection, and forgot which writes of theirs were under way.
+#[test]
+fn a_report_that_was_refused_lets_no_more_writes_under_way() {
+    let world = World::on_small_disks(&[("lyon", &[])], &[("lyon", 256)]);
+    let mut plant = Plant::at(world, Mosquitto::start(), "external", "");
+    let device = plant.broker.device("sensor", &["$hw/events/device/default/cellar/twin/update/result"]);
+    let waiting = |plant: &Plant| plant.world.edges[0].client().get("/v1/status").unwrap().ok(200)["outbox"]["writes"].as_u64().unwrap();
+    // Takes writes, and answers none: its link stays.
+    plant.world.cloud.process().signal("STOP");
+    let mut value = 0;
+    until("two writes are under way", || {
+        value += 1;
+        update(&device, value);
+        device.hear("/result");
+        (waiting(&plant) == 2).then_some(())
+    });
+    plant.world.disks[0].fill();
+    value += 1;
+    update(&device, value);
+    assert_eq!(device.hear("/result")["code"], 500);
+    plant.world.disks[0].free();
+    for _ in 0..20 {
+        value += 1;
+        update(&device, value);
+    }
+    let last = json!(value.to_string());
+    while device.hear("/result")["event_id"] != last {}
+    assert_eq!(waiting(&plant), 2);
+    plant.world.cloud.process().signal("CONT");
+    plant.settles(value);
 }
 
 #[test]

@@ -202,6 +202,21 @@ const NETWORKS: Page = Page {
     seen: &["port           ok       link ", "quic           ok       ", "answers over UDP", "lyon is in sync", "link.transport "],
 };
 
+/// A node with the broker inside it.
+const BROKERS: Page = Page {
+    file: "docs/guide/broker.md",
+    given: r"
+        cloudhub serve --data cloud 2>cloud.log &
+        until cloudhub status --data cloud >/dev/null 2>&1; do sleep 0.1; done
+        export EDGEHUB_DATA=$PWD/edge EDGEHUB_MQTT_MODE=internal EDGEHUB_MQTT_LISTEN=127.0.0.1:0
+        edgehub join --server $CLOUD_AT --token $(cloudhub token create --data cloud --node lyon)
+        edgehub run 2>edge.log &
+        until edgehub status 2>/dev/null | grep -q in-sync; do sleep 0.1; done
+        ",
+    stand_ins: &[],
+    seen: &["broker         ok       the broker inside edgehub, mqtt://127.0.0.1:0, has 0 clients and keeps nothing on disk"],
+};
+
 /// The client that was written from the protocol's pages, against the built hub: it joins, fills, writes, and goes on where it was.
 const CLIENT: Page = Page {
     file: "docs/examples/client/README.md",
@@ -315,7 +330,7 @@ const INSTALL: Page = Page {
     seen: &["u edgehub", "epoch", "edgehub join --server", "joined", "database_id"],
 };
 
-const PAGES: [Page; 9] = [README, APP, OFFLINE, MIGRATING, OPERATOR, RECONCILIATION, INSTALLER, NETWORKS, DEVICES];
+const PAGES: [Page; 10] = [README, APP, OFFLINE, MIGRATING, OPERATOR, RECONCILIATION, INSTALLER, NETWORKS, DEVICES, BROKERS];
 
 #[test]
 fn the_tour_runs_as_it_is_printed() {
@@ -355,6 +370,11 @@ fn the_guide_for_installers_runs_as_it_is_printed() {
 #[test]
 fn the_page_about_networks_runs_as_it_is_printed() {
     NETWORKS.run();
+}
+
+#[test]
+fn the_page_about_brokers_runs_as_it_is_printed() {
+    BROKERS.run();
 }
 
 #[test]
