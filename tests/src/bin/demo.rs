@@ -1,15 +1,13 @@
 //! `make demo`: a central server and two shops, step by step; every step is checked.
 #![allow(clippy::unwrap_used)] // a step that fails ends the demo, loudly
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tests::shops::{Edge, World};
+use tests::shops::{Edge, World, free_port};
 use tests::until::until;
-
-/// Where the devices of lyon speak: whatever broker listens there.
-const BROKER: &str = "127.0.0.1:1883";
 
 /// The sample inventory that the project ships.
 fn sample() -> PathBuf {
@@ -35,8 +33,8 @@ fn main() {
     demo.proof();
     println!("\nEvery step was checked, in {:.1} s.", begun.elapsed().as_secs_f32());
     if keep {
-        demo.open_to_devices();
-        demo.leave_running();
+        let broker = demo.open_to_devices();
+        demo.leave_running(broker);
     } else {
         println!("To look around yourself: make demo KEEP=1\n");
     }
@@ -236,15 +234,19 @@ impl Demo {
         }
     }
 
-    /// The demo itself needs no devices, and no broker.
-    fn open_to_devices(&mut self) {
+    /// The demo itself needs no devices. Those who come find a broker inside lyon's edgehub, so that nothing is to be installed first.
+    fn open_to_devices(&mut self) -> SocketAddr {
+        let inside = free_port();
         let lyon = &mut self.world.edges[0];
         lyon.stop();
-        lyon.broker = Some(format!("mqtt://{BROKER}"));
+        lyon.configure(&format!("[mqtt]\nmode = \"internal\"\nlisten = \"{inside}\""));
+        // No other than the one in its configuration.
+        lyon.broker = Some(format!("mqtt://{inside}"));
         lyon.start();
+        inside
     }
 
-    fn leave_running(&mut self) {
+    fn leave_running(&mut self, broker: SocketAddr) {
         self.world.keep();
         let cloud = &self.world.cloud;
         println!("\nEverything is still running. Each shop has a till, for your browser:\n");
@@ -265,11 +267,9 @@ impl Demo {
         println!("   sqlite3 -readonly {}/edge.db .tables", self.lyon().data.display());
         println!("   target/debug/cloudhub node list --data {} --server https://{}", cloud.data.display(), cloud.api);
         println!("   target/debug/edgehub status --data {}", self.lyon().data.display());
+        println!("\nlyon's devices speak MQTT at {broker}. For a thermostat see docs/examples/thermostat/README.md, and paste first:\n");
         println!(
-            "\nlyon's devices speak at {BROKER}, once a broker is there. For a thermostat, see docs/examples/thermostat/README.md, and paste first:\n"
-        );
-        println!(
-            "   export CLOUDHUB_SERVER=https://{} CLOUDHUB_DATA={} EDGEHUB_DATA={} BROKER={BROKER} PATH=$PWD/target/debug:$PATH",
+            "   export CLOUDHUB_SERVER=https://{} CLOUDHUB_DATA={} EDGEHUB_DATA={} BROKER={broker} PATH=$PWD/target/debug:$PATH",
             cloud.api,
             cloud.data.display(),
             self.lyon().data.display()
