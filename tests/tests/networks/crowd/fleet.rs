@@ -134,7 +134,7 @@ impl Node {
     }
 
     async fn asks(&mut self, ticket: &[u8], story: &Story) -> Option<Answer> {
-        let (mut tx, mut rx) = self.dial().await.map_err(|error| story.note(Event::Failed(error.to_string()))).ok()?.split();
+        let (mut tx, mut rx) = self.dial().await.map_err(|error| self.fails(story, error.to_string())).ok()?.split();
         story.note(Event::Hello { new: ticket.is_empty() });
         say(&mut tx, Frame::Hello(self.hello(ticket))).await?;
         match hear(&mut rx).await? {
@@ -150,11 +150,15 @@ impl Node {
                 Some(Answer::Told { ticket: refuse.ticket, retry_ms: refuse.retry_ms })
             }
             Frame::Close(reason) => {
-                story.note(Event::Failed(format!("node {}: {}: {}", self.number, reason.code, reason.detail)));
+                self.fails(story, format!("{}: {}", reason.code, reason.detail));
                 None
             }
             other => panic!("{} for a Hello", other.name()),
         }
+    }
+
+    fn fails(&self, story: &Story, why: String) {
+        story.note(Event::Failed { node: self.number, why });
     }
 
     async fn dial(&self) -> Result<AnyLink, ConnectError> {

@@ -23,7 +23,7 @@ pub(super) enum Event {
     /// A node was let in.
     In { node: usize },
     /// A dial failed, or a link broke before an answer.
-    Failed(String),
+    Failed { node: usize, why: String },
     /// A record is about to be written for the connected nodes.
     Serves,
     /// Each of them has acknowledged it.
@@ -54,7 +54,7 @@ impl Story {
 
     /// What went wrong on the way.
     pub(super) fn failures(&self) -> Vec<String> {
-        self.events().iter().filter_map(|event| if let Event::Failed(why) = event { Some(why.clone()) } else { None }).collect()
+        self.events().iter().filter_map(|event| if let Event::Failed { why, .. } = event { Some(why.clone()) } else { None }).collect()
     }
 
     /// Notes what the hub counts.
@@ -83,7 +83,7 @@ impl Story {
             "{} Hellos, {} told to come back, {} dials failed; {} batches for others meanwhile, at most {} of the crowd answered during one",
             count(|event| matches!(event, Event::Hello { .. })),
             count(|event| matches!(event, Event::Told { .. })),
-            count(|event| matches!(event, Event::Failed(_))),
+            count(|event| matches!(event, Event::Failed { .. })),
             count(|event| matches!(event, Event::Served)),
             most.unwrap_or(0)
         )
@@ -102,7 +102,7 @@ impl Story {
         let counted = counted(&events);
         let (first, last) = (counted[0].2, counted[counted.len() - 1].2);
         assert_eq!(last.admitted - first.admitted, nodes as u64, "a session ended, or began twice");
-        assert_eq!(last.with_ticket - first.with_ticket, turns.len() as u64);
+        assert_eq!(last.with_ticket - first.with_ticket, told(&events));
         assert_eq!((last.without - first.without, last.waiting), (0, 0), "each had a place, and none is left");
         let longest = counted.iter().map(|(_, _, counts)| counts.waiting).max().unwrap();
         assert!(!turns.is_empty() || longest <= rate, "{longest} waited, and none of them was told to come back");
@@ -120,14 +120,25 @@ fn let_in(event: &Event) -> Option<usize> {
     if let Event::In { node } = event { Some(*node) } else { None }
 }
 
+/// How often a node was told to come back.
+fn told(events: &[Event]) -> u64 {
+    events.iter().filter(|event| matches!(event, Event::Told { .. })).count() as u64
+}
+
 /// The turns of those who were told to come back, by their nodes. A ticket begins with its turn, in microseconds (decision 0013).
+/// It is good for 10 s after that: only a node whose dials failed meanwhile, each after 5 s, is told again.
 fn turns(events: &[Event]) -> BTreeMap<usize, u64> {
-    let mut turns = BTreeMap::new();
+    let (mut turns, mut failed) = (BTreeMap::new(), BTreeSet::new());
     for event in events {
+        if let Event::Failed { node, .. } = event {
+            failed.insert(*node);
+        }
         let Event::Told { node, ticket, retry_ms } = event else { continue };
         assert!(*retry_ms > 0, "node {node} was told to come back, and not when");
         let turn = ticket.first_chunk().unwrap_or_else(|| panic!("node {node} was told to come back without a ticket"));
-        assert!(turns.insert(*node, u64::from_be_bytes(*turn)).is_none(), "node {node} came in its turn, and was told to come back again");
+        let again = turns.insert(*node, u64::from_be_bytes(*turn)).is_some();
+        assert!(!again || failed.contains(node), "node {node} came in its turn, and was told to come back again");
+        failed.remove(node);
     }
     turns
 }
@@ -149,6 +160,7 @@ fn each_in_its_turn(events: &[Event], counted: &[(usize, usize, Counts)], turns:
     for pair in counted.windows(2) {
         let [(_, _, earlier), (asked, answered, later)] = pair else { continue };
         let newcomers = events[..*answered].iter().filter(|event| matches!(event, Event::Hello { new: true })).count() as u64;
+        let newcomers = newcomers + told(events) - turns.len() as u64;
         let in_and_waiting = earlier.admitted - before + later.waiting;
         assert!(in_and_waiting <= newcomers + 1, "{newcomers} took a turn: {earlier:?}, and then {later:?}");
         // The last turn of all is a ticket's where more than a second of them waits: who has a nearer one stays on its link.
@@ -168,7 +180,7 @@ fn answered_meanwhile(events: &[Event]) -> Vec<usize> {
             Event::Serves => answered = 0,
             Event::Told { .. } | Event::In { .. } => answered += 1,
             Event::Served => all.push(answered),
-            Event::Hello { .. } | Event::Failed(_) | Event::Counted { .. } => {}
+            Event::Hello { .. } | Event::Failed { .. } | Event::Counted { .. } => {}
         }
     }
     all
