@@ -24,7 +24,7 @@ use crate::outbox::{self, Writes};
 use crate::overlay;
 use crate::staging::Staging;
 use crate::store::{Event, Store, Tx};
-use crate::{blocked, digests, fill, fork, repair, reported, trim};
+use crate::{blocked, digests, fill, fork, pieces, repair, reported, trim};
 
 /// What is durable now: an Ack carries the cursor and the fills.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,6 +62,8 @@ impl Store {
         if let Some(free) = self.disk_pause().filter(|_| !ahead) {
             return Err(ApplyError::DiskLow { free });
         }
+        let whole = self.whole(batches)?;
+        let (in_pieces, batches) = (whole.is_some(), whole.as_deref().unwrap_or(batches));
         let trust = batches.iter().all(|batch| batch.digests.is_empty()) || !self.checking.is_due(now.mono_ms);
         let (mut applied, question, reported) = self.transaction(|tx| {
             if let Err(error) = follows(tx, batches) {
@@ -74,6 +76,9 @@ impl Store {
                 applying.question = None;
                 applying.batch(batch)?;
                 applying.compare(batch, trust);
+            }
+            if in_pieces {
+                pieces::clear(applying.tx.conn)?;
             }
             let question = applying.question.take();
             Ok(Ok((applying.finish()?, question, reported)))

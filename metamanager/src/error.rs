@@ -378,6 +378,10 @@ pub enum ApplyError {
         /// The first such write.
         number: u64,
     },
+    /// A value that came in pieces is not what its hash says, or not all there. What was kept of it is gone: close the session, it
+    /// comes again from its beginning.
+    #[error("the pieces of a value are not what its hash says, or not all here; it comes again from its beginning")]
+    Pieces,
     /// A batch before the first Welcome: close the session.
     #[error("a batch came before the session had begun")]
     NotAdopted,

@@ -13,7 +13,7 @@ use crate::apply::Applying;
 use crate::digests::stored_hash;
 use crate::error::{Done, Fault};
 use crate::ledger::{Granted, record_key, stored};
-use crate::{blocked, conflicts, indexes, repair, withdraw};
+use crate::{blocked, conflicts, indexes, pieces, repair, withdraw};
 
 /// Which grants fill again although they stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub(crate) fn replace(applying: &mut Applying<'_, '_>, new: &Grants, again: Agai
         withdraw::old_values(applying, &lost)?;
         applying.tx.ledger.forget_changes(applying.tx.conn)?;
         applying.tx.ledger.meta.wipe = 1;
+        pieces::clear(applying.tx.conn)?;
     }
     for (share, grant) in wanted {
         if applying.tx.ledger.granted(share.collection.as_str(), share.partition.as_deref()).is_none() {

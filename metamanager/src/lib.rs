@@ -45,6 +45,7 @@ mod numbers;
 mod open;
 mod outbox;
 mod overlay;
+mod pieces;
 mod plan;
 mod query;
 mod reader;

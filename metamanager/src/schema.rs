@@ -245,8 +245,10 @@ CREATE TABLE access_tokens (
 ) WITHOUT ROWID, STRICT;
 ";
 
-/// What devices reported and no write carries yet: fields of their twins, the newest value of each.
+/// - `reported`: what devices reported and no write carries yet: fields of their twins, the newest value of each.
+/// - `pieces`: of one large value what has come of it, in order of `at` and without a hole; `hash`: of the whole.
 const FORMAT_4: &str = "
+CREATE TABLE pieces (at INTEGER PRIMARY KEY, hash BLOB NOT NULL, bytes BLOB NOT NULL) STRICT;
 CREATE TABLE reported (
     device TEXT NOT NULL,
     field TEXT NOT NULL,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use proto::clock::{Clock, Hlc, Now};
-use proto::frame::{Fill, Report};
+use proto::frame::{Fill, Held, Report};
 use proto::ids::{Cursor, DatabaseId, EpochStart};
 use proto::names::{CollectionName, NodeName};
 use proto::op::{Hash, Verdict};
@@ -25,6 +25,7 @@ use crate::lost;
 use crate::open;
 use crate::outbox::{self, OutboxPart};
 use crate::overlay::Own;
+use crate::pieces;
 use crate::query::Queries;
 use crate::reader::Reader;
 use crate::renew::{self, Names};
@@ -98,6 +99,8 @@ pub struct HelloFacts {
     pub gaps: Vec<(u64, u64)>,
     /// The database that this one took the place of.
     pub previous: Option<DatabaseId>,
+    /// What is kept of a value that comes in pieces.
+    pub held: Option<Held>,
     /// What the operator sees of the outbox.
     pub report: Report,
 }
@@ -252,6 +255,7 @@ impl Store {
             outbox_first: first.map_or(0, |(number, _)| number),
             gaps: self.ask(|conn, _| lost::declared(conn))?,
             previous: meta.previous,
+            held: self.ask(|conn, _| pieces::held(conn))?,
             report: self.report()?,
         })
     }
@@ -424,7 +428,7 @@ impl Store {
         Ok(())
     }
 
-    fn ask<T>(&self, question: impl FnOnce(&Connection, &Ledger) -> Done<T>) -> Result<T, StoreError> {
+    pub(crate) fn ask<T>(&self, question: impl FnOnce(&Connection, &Ledger) -> Done<T>) -> Result<T, StoreError> {
         question(&self.conn, &self.ledger).map_err(|fault| self.damage.look(StoreError::of(fault, &self.path)))
     }
 }

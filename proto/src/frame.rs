@@ -75,8 +75,10 @@ pub enum Frame {
     Verify,
     /// The edge wants these records as they are now.
     Ask(Vec<(CollectionName, Key)>),
-    /// So much of a write that comes in parts is durable at the cloud.
+    /// So much of a write that comes in parts is durable at the cloud, or of a value at the edge.
     Held(Held),
+    /// A part of a large value, ahead of the batch that it belongs to.
+    Piece(Piece),
 }
 
 impl Frame {
@@ -101,6 +103,7 @@ impl Frame {
             Self::Verify => "Verify",
             Self::Ask(_) => "Ask",
             Self::Held(_) => "Held",
+            Self::Piece(_) => "Piece",
         }
     }
 }
@@ -231,6 +234,8 @@ pub struct Hello {
     pub ticket: Vec<u8>,
     /// The session begins paused, as if [`Frame::Nack`] had followed. A hub that does not know it hears of it by that frame.
     pub paused: Option<Reason>,
+    /// What is here of a value that comes in pieces.
+    pub held: Option<Held>,
 }
 
 /// The cloud's answer when the session may begin.
@@ -309,9 +314,34 @@ pub struct Batch {
     /// Records as they are in the state that was read: answers to Ask, and what writes touched while the edge is paused.
     /// [`Content::Deleted`]: this node gets no such record.
     pub asked: Vec<Record>,
+    /// The record whose value is the empty text has the value of this hash, which came in pieces.
+    pub pieces: Option<Hash>,
 }
 
 impl Batch {
+    /// The texts of its values, to be changed.
+    fn values(&mut self) -> impl Iterator<Item = &mut String> {
+        let entries = self.entries.iter_mut().filter_map(|entry| match entry {
+            Entry::Record(record) => Some(record),
+            Entry::Outcome { .. } => None,
+        });
+        let filled = self.fill.iter_mut().flat_map(|part| &mut part.records);
+        entries.chain(filled).chain(&mut self.asked).filter_map(|record| match &mut record.content {
+            Content::Value(text) => Some(text),
+            Content::Deleted | Content::Left => None,
+        })
+    }
+
+    /// Its largest value, if that is larger than `above`.
+    pub(crate) fn large_value(&mut self, above: usize) -> Option<&mut String> {
+        self.values().filter(|text| text.len() > above).max_by_key(|text| text.len())
+    }
+
+    /// Where the value belongs that came in pieces.
+    pub fn missing_value(&mut self) -> Option<&mut String> {
+        self.values().find(|text| text.is_empty())
+    }
+
     /// Whether it is no stretch of the stream: outcomes and records ahead of it, which move no cursor.
     pub fn is_ahead(&self) -> bool {
         let brings = !self.entries.is_empty() || !self.asked.is_empty();
@@ -330,6 +360,7 @@ impl Batch {
             digests: Vec::new(),
             repairs: Vec::new(),
             asked: Vec::new(),
+            pieces: None,
         }
     }
 }
@@ -477,7 +508,7 @@ impl NumberedWrite {
     }
 }
 
-/// Which part of an encoded write.
+/// Which part of an encoded write, or of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     /// How many bytes of the whole come before it.
@@ -488,10 +519,19 @@ pub struct Part {
     pub hash: Hash,
 }
 
-/// What the cloud durably holds of a write that comes in parts.
+/// A part of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Which part of which value.
+    pub part: Part,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What is durable of what comes in parts: at the cloud of a write, at the edge of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
-    /// Its number.
+    /// The write's number; 0: a value.
     pub number: u64,
     /// The hash of the whole.
     pub hash: Hash,

@@ -114,6 +114,9 @@ pub const PART_ABOVE: usize = 2 * UP_FRAME_BYTES;
 pub const PART_BYTES: usize = UP_FRAME_BYTES;
 /// Fewest bytes of a part that does not end its write: a write is a bounded number of them.
 pub const PART_BYTES_MIN: usize = 16 * 1024;
+/// Values whose bytes are more than this come down in pieces of [`PART_BYTES`], where both sides know how: what is smaller shares
+/// its batch with others.
+pub const PIECES_ABOVE: usize = BATCH_BYTES;
 /// What a scan is asked for at least, bytes: below it the session waits for an ACK instead, or batches would shrink
 /// with the window until each held one record.
 pub const SCAN_BYTES_MIN: usize = 16 * 1024;

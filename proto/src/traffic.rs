@@ -1,7 +1,7 @@
 //! What bytes are spent on. Both sides judge a frame by its content alone, so what one has sent for a cause is what the other
 //! has received for it.
 
-use crate::frame::{Batch, Entry, Frame};
+use crate::frame::{Batch, Entry, Frame, Held};
 
 /// Why bytes pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +109,7 @@ impl Frame {
         match self {
             Self::Ping { .. } | Self::Pong { .. } | Self::Received { .. } => Cause::Heartbeat,
             Self::Hello(_) | Self::Welcome(_) | Self::Refuse(_) | Self::Started { .. } | Self::Close(_) => Cause::Session,
-            Self::Ack(_) | Self::Nack(_) | Self::Ready => Cause::Records,
+            Self::Ack(_) | Self::Nack(_) | Self::Ready | Self::Piece(_) | Self::Held(Held { number: 0, .. }) => Cause::Records,
             Self::Writes(_) | Self::Taken { .. } | Self::Held(_) => Cause::Writes,
             Self::Compared(_) | Self::Verify | Self::Ask(_) => Cause::Verification,
             Self::Batch(batch) => batch.cause(),

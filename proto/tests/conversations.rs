@@ -177,6 +177,7 @@ fn hello(words: &Words) -> Hello {
         previous: None,
         ticket: Vec::new(),
         paused: None,
+        held: None,
     }
 }
 

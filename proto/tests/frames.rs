@@ -8,8 +8,8 @@ use prost::Message;
 use proto::clock::Hlc;
 use proto::digest::{Digest, RANGES, RangeSet};
 use proto::frame::{
-    Ack, Batch, Compared, Content, DefinitionText, Devices, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, NumberedWrite,
-    RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome,
+    Ack, Batch, Compared, Content, DefinitionText, Devices, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello,
+    NumberedWrite, Part, Piece, RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome,
 };
 use proto::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
 use proto::limits::{FRAME_BYTES, HELLO_LIST, NUMBER_MAX, PING_METERED_MS, REASON_CODE, REASON_DETAIL, RETRY_MS_MAX, SILENCE_METERED_MS};
@@ -134,6 +134,7 @@ fn batch() -> impl Strategy<Value = Batch> {
             digests,
             repairs,
             asked,
+            pieces: None,
         },
     )
 }
@@ -170,6 +171,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             previous: previous.map(DatabaseId),
             ticket,
             paused,
+            held: None,
         }
     })
 }
@@ -236,6 +238,9 @@ fn frame() -> impl Strategy<Value = Frame> {
         Just(Frame::Ready),
         vec(write, 0..4).prop_map(Frame::Writes),
         number().prop_map(|number| Frame::Taken { number }),
+        (number(), any::<[u8; 16]>(), 0..=FRAME_BYTES).prop_map(|(number, hash, bytes)| Frame::Held(Held { number, hash, bytes })),
+        (any::<[u8; 16]>(), 0_usize..1_000, vec(any::<u8>(), 1..40))
+            .prop_map(|(hash, at, bytes)| { Frame::Piece(Piece { part: Part { at, total: at + bytes.len(), hash }, bytes }) }),
         (any::<u64>(), option::of(report())).prop_map(|(sent_ms, report)| Frame::Ping { sent_ms, report }),
         any::<(u64, u64)>().prop_map(|(sent_ms, now_ms)| Frame::Pong { sent_ms, now_ms }),
         reason().prop_map(Frame::Close),
@@ -434,6 +439,7 @@ fn a_hub_cannot_send_an_edge_to_sleep() {
             previous: None,
             ticket: Vec::new(),
             paused: None,
+            held: None,
         };
         let mut edge = EdgeSession::new(0, hello);
         edge.receive(1, &frame.encode());

@@ -28,6 +28,8 @@ mod lists;
 mod outages;
 #[path = "schedules/parts.rs"]
 mod parts;
+#[path = "schedules/pieces.rs"]
+mod pieces;
 #[path = "schedules/poison.rs"]
 mod poison;
 #[path = "schedules/power.rs"]

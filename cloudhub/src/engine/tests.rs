@@ -292,6 +292,7 @@ fn hello(node: &str) -> Job {
         previous: None,
         ticket: Vec::new(),
         paused: None,
+        held: None,
     };
     let node = NodeName::parse(node).unwrap();
     Job::Admit(Box::new(AdmitJob { node, serial: None, hello: Box::new(hello), live: None, address: String::new(), transport: "memory" }))

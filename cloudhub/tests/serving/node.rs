@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use proto::clock::Hlc;
-use proto::frame::{Batch, Content, Entry, Fill, Grants, Hello, NumberedWrite, Welcome};
+use proto::frame::{Batch, Content, Entry, Fill, Grants, Held, Hello, NumberedWrite, Piece, Welcome};
 use proto::ids::{Cursor, DatabaseId, EpochStart, Position};
 use proto::op::{Op, Outcome, Write};
 use proto::session::End;
@@ -158,6 +158,7 @@ impl Memory {
             previous: None,
             ticket: self.ticket.clone(),
             paused: None,
+            held: None,
         }
     }
 
@@ -295,6 +296,10 @@ impl Session {
                     batches.into_iter().for_each(|batch| self.memory.apply(batch));
                     let (at, fills) = self.reached();
                     self.session.applied(now, Durable { cursor: at, fills, ..Durable::default() });
+                }
+                Effect::Keep(pieces) => {
+                    let held = |piece: &Piece| Held { number: 0, hash: piece.part.hash, bytes: piece.part.at + piece.bytes.len() };
+                    pieces.last().map(held).into_iter().for_each(|held| self.session.kept(now, held));
                 }
                 Effect::ReadOutbox { after, .. } => {
                     let pending = self.memory.outbox.iter().filter(|write| write.number > after);

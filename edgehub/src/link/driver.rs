@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::shapes::LinkState;
 use metamanager::{Adopted, Applied, ApplyError, Checked, Metamanager, OutboxPart, ReadError, StoreError};
 use proto::clock::Now;
-use proto::frame::{Hello, Report};
+use proto::frame::{Held, Hello, Report};
 use proto::ids::Position;
 use proto::session::End;
 use proto::session::edge::{ApplyFailure, Durable, EdgeSession, Effect};
@@ -34,6 +34,7 @@ pub(super) const EVENTS: usize = 16;
 pub(super) enum Event {
     Adopted(Result<Adopted, ApplyError>),
     Applied { result: Result<Applied, ApplyError>, at_head: bool, through: Option<Position> },
+    Kept(Result<Held, ApplyError>),
     Outbox(Result<OutboxPart, ReadError>),
     Checked(Result<Option<Checked>, StoreError>),
     Room(bool),
@@ -115,6 +116,10 @@ impl EdgeDriver {
                 let answer = self.answer(move |result| Event::Applied { result, at_head, through });
                 self.store.apply_then(batches, answer);
             }
+            Effect::Keep(pieces) => {
+                let answer = self.answer(Event::Kept);
+                self.store.run_then(move |store, _| store.keep_pieces(&pieces), answer);
+            }
             Effect::ReadOutbox { after, max_bytes } => {
                 let answer = self.answer(Event::Outbox);
                 let store = self.store.clone();
@@ -168,13 +173,20 @@ impl EdgeDriver {
                 let Applied { cursor, fills, answered, compared, asks, .. } = applied;
                 self.session.applied(now.mono_ms, Durable { cursor, fills, answered, compared, asks });
             }
-            Err(error) if is_disk_full(&error) => {
+            Err(error) => self.apply_failed(now, &error),
+        }
+    }
+
+    fn apply_failed(&mut self, now: Now, error: &ApplyError) {
+        match error {
+            ApplyError::Pieces => self.session.close("parts", &error.to_string()),
+            error if is_disk_full(error) => {
                 warn!(%error, "downstream pauses");
                 self.board.update(|view| view.paused = true);
                 self.look_again = Some(now.mono_ms + LOOK_AGAIN_MS);
                 self.session.apply_failed(now.mono_ms, ApplyFailure::DiskFull, &error.to_string());
             }
-            Err(error) => {
+            error => {
                 warn!(%error, "records could not be applied; nothing was acknowledged");
                 self.session.apply_failed(now.mono_ms, ApplyFailure::Broken, &error.to_string());
             }
@@ -261,6 +273,8 @@ impl Driver for EdgeDriver {
             }
             Event::Adopted(Err(error)) => self.session.close("store", &error.to_string()),
             Event::Applied { result, at_head, through } => self.applied(now, result, at_head, through),
+            Event::Kept(Ok(held)) => self.session.kept(now.mono_ms, held),
+            Event::Kept(Err(error)) => self.apply_failed(now, &error),
             Event::Outbox(Ok(part)) => self.session.outbox(part.writes, part.more),
             Event::Outbox(Err(error)) => self.session.close("store", &error.to_string()),
             Event::Checked(Ok(Some(checked))) => self.checked(now, checked),

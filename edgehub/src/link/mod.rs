@@ -276,6 +276,7 @@ impl Linker {
             report: facts.report,
             previous: facts.previous,
             ticket: ticket.to_vec(),
+            held: facts.held,
             paused: self.volume.used_up().map(|detail| Reason { code: DAILY_LIMIT.into(), detail }),
         })
     }

@@ -9,7 +9,7 @@ use prost::Message;
 use super::compress::unpack;
 use super::{
     Ack, Batch, Compared, Content, DefinitionText, Devices, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello,
-    Malformed, NumberedWrite, Part, RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome, some_text,
+    Malformed, NumberedWrite, Part, Piece, RangeSums, Reason, Record, Refuse, Repair, Report, Share, Welcome, some_text,
 };
 use crate::digest::{Digest, RANGES, RangeSet};
 use crate::ids::{Cursor, DatabaseId, Epoch, EpochStart, Position, Revision};
@@ -61,6 +61,7 @@ impl Frame {
             Body::Ask(ask) if ask.records.len() > ASK_RECORDS => return Err(Malformed::new("ask", "more records than one may name")),
             Body::Ask(ask) => Self::Ask(list(ask.records, inside)?),
             Body::Held(own) => Self::Held(held(own)?),
+            Body::Piece(own) => Self::Piece(piece(own)?),
         })
     }
 }
@@ -203,6 +204,14 @@ fn part(own: wire::Part, len: usize) -> Result<Part, Malformed> {
     Ok(Part { at, total, hash: bytes16("part", own.hash)? })
 }
 
+fn piece(own: wire::Piece) -> Result<Piece, Malformed> {
+    let wire::Piece { hash, total, at, bytes } = own;
+    if total > CONFLICT_BYTES as u64 {
+        return Err(Malformed::new("piece", "of a value larger than 2 MiB"));
+    }
+    Ok(Piece { part: part(wire::Part { at, total, hash }, bytes.len())?, bytes })
+}
+
 fn held(own: wire::Held) -> Result<Held, Malformed> {
     Ok(Held { number: number(own.number)?, hash: bytes16("held", own.hash)?, bytes: length(own.bytes)? })
 }
@@ -243,6 +252,7 @@ fn decode_hello(hello: wire::Hello) -> Result<Hello, Malformed> {
         previous: if hello.previous.is_empty() { None } else { Some(DatabaseId(bytes16("previous", hello.previous)?)) },
         ticket: ticket(hello.ticket),
         paused: hello.paused.map(nack),
+        held: hello.held.map(held).transpose()?,
     })
 }
 
@@ -329,6 +339,7 @@ fn decode_batch(batch: wire::Batch) -> Result<Batch, Malformed> {
         digests: list(batch.digests, digest)?,
         repairs: list(batch.repairs, |repair| Ok(Repair { grant: grant(need("grant", repair.grant)?)?, ranges: ranges(&repair.ranges)? }))?,
         asked: batch.asked.into_iter().map(record).collect::<Result<_, _>>()?,
+        pieces: if batch.pieces.is_empty() { None } else { Some(bytes16("pieces", batch.pieces)?) },
     })
 }
 

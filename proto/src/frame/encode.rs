@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::compress::pack;
 use super::{
-    Ack, Batch, Compared, Content, Devices, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello, NumberedWrite,
+    Ack, Batch, Compared, Content, Devices, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello, NumberedWrite, Piece,
     RangeSums, Reason, Record, Refuse, Repair, Report, Welcome,
 };
 use crate::ids::{Cursor, EpochStart, Position};
@@ -55,6 +55,9 @@ impl Frame {
                 Body::Ask(wire::Ask { records: records.iter().map(|(collection, key)| inside(collection, key)).collect() })
             }
             Self::Held(own) => Body::Held(held(own)),
+            Self::Piece(Piece { part, bytes }) => {
+                Body::Piece(wire::Piece { hash: part.hash.to_vec(), total: part.total as u64, at: part.at as u64, bytes: bytes.clone() })
+            }
         }
     }
 }
@@ -195,6 +198,7 @@ fn encode_hello(hello: &Hello) -> wire::Hello {
         previous: hello.previous.map(|id| id.0.to_vec()).unwrap_or_default(),
         ticket: hello.ticket.clone(),
         paused: hello.paused.as_ref().map(nack),
+        held: hello.held.as_ref().map(held),
     }
 }
 
@@ -299,6 +303,7 @@ fn encode_batch(batch: &Batch) -> wire::Batch {
         digests: batch.digests.iter().map(encode_digest).collect(),
         repairs: batch.repairs.iter().map(repair).collect(),
         asked: batch.asked.iter().map(record).collect(),
+        pieces: batch.pieces.map(|hash| hash.to_vec()).unwrap_or_default(),
     }
 }
 

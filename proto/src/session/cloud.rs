@@ -10,7 +10,9 @@ pub use super::cloud_words::{Admission, Ahead, Effect, Scan, Status};
 
 use super::cloud_up::Uptake;
 use super::follower::Follower;
-use super::handshake::{FEATURE_PARTS, FEATURE_REPAIR, FEATURE_ZSTD, VERSIONS, common_features, common_version, refuse_version};
+use super::handshake::{
+    FEATURE_PARTS, FEATURE_PIECES, FEATURE_REPAIR, FEATURE_ZSTD, VERSIONS, common_features, common_version, refuse_version,
+};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
@@ -39,6 +41,7 @@ struct Greeting {
     features: Vec<String>,
     metered: bool,
     paused: Option<Reason>,
+    held: Option<Held>,
     newest_write: u64,
     outbox_first: u64,
     gaps: Vec<(u64, u64)>,
@@ -118,6 +121,9 @@ impl CloudSession {
         self.compressed = greeting.features.iter().any(|name| name == FEATURE_ZSTD);
         let repairs = greeting.features.iter().any(|name| name == FEATURE_REPAIR);
         self.follower = Follower::new(cursor.position.clone(), told, repairs, answer_first, greeting.paused);
+        if greeting.features.iter().any(|name| name == FEATURE_PIECES) {
+            self.follower.in_pieces(greeting.held);
+        }
         let answered = if greeting.outbox_first == 0 { greeting.newest_write } else { greeting.outbox_first - 1 };
         self.uptake = Uptake::new(taken, answered, greeting.gaps);
         let parts = greeting.features.iter().any(|name| name == FEATURE_PARTS);
@@ -279,7 +285,8 @@ impl CloudSession {
             return None;
         }
         self.now_ms = now.mono_ms;
-        let frame = self.follower.next_batch(now.mono_ms).map(Frame::Batch);
+        let frame = self.follower.next_piece(now.mono_ms).map(Frame::Piece);
+        let frame = frame.or_else(|| self.follower.next_batch(now.mono_ms).map(Frame::Batch));
         self.pump();
         frame
     }
@@ -323,7 +330,7 @@ impl CloudSession {
             (_, Frame::Close(reason)) => self.end(End::theirs(reason), None),
             (Phase::Starting, Frame::Started { session }) => self.started(session)?,
             (Phase::Open, Frame::Ack(ack)) => self.ack(ack)?,
-            (Phase::Open, Frame::Received { .. }) => self.follower.progress(self.now_ms),
+            (Phase::Open, Frame::Received { .. } | Frame::Held(_)) => self.follower.progress(self.now_ms),
             (Phase::Open, Frame::Nack(reason)) => self.follower.nack(reason, self.now_ms)?,
             (Phase::Open, Frame::Ready) => self.follower.ready(self.now_ms),
             (Phase::Open, Frame::Writes(writes)) => {
@@ -358,6 +365,7 @@ impl CloudSession {
             features: common_features(&hello.features),
             metered: hello.metered,
             paused: hello.paused.clone(),
+            held: hello.held,
             newest_write: hello.newest_write,
             outbox_first: hello.outbox_first,
             gaps: hello.gaps.clone(),

@@ -8,11 +8,11 @@ use alloc::vec::Vec;
 
 use super::edge_down::Intake;
 use super::edge_up::Upload;
-use super::handshake::{DAILY_LIMIT, DISK_FULL, FEATURE_PARTS, FEATURE_REPAIR, FEATURE_ZSTD, FEATURES, VERSIONS};
+use super::handshake::{DAILY_LIMIT, DISK_FULL, FEATURE_PARTS, FEATURE_PIECES, FEATURE_REPAIR, FEATURE_ZSTD, FEATURES, VERSIONS};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::{Breach, End};
-use crate::frame::{Ack, Batch, Compared, Fill, Frame, Hello, NumberedWrite, Reason, Refuse, Report, Welcome};
+use crate::frame::{Ack, Batch, Compared, Fill, Frame, Held, Hello, NumberedWrite, Piece, Reason, Refuse, Report, Welcome};
 use crate::ids::Position;
 use crate::limits::{HANDSHAKE_MS, PING_METERED_MS, PING_MS, PING_MS_MIN, RECEIVED_MS, RETRY_MS_MAX, SILENCE_METERED_MS, SILENCE_MS};
 use crate::names::{CollectionName, Key};
@@ -27,6 +27,9 @@ pub enum Effect {
     /// Apply in this order, in one transaction, and sync it. The first batch begins at or below the cursor: a stretch
     /// may come again. Answer with [`EdgeSession::applied`] or [`EdgeSession::apply_failed`].
     Apply(Vec<Batch>),
+    /// Keep these pieces of one value, in order, in one transaction, and sync it. The first one goes on where what is kept ends, or
+    /// begins a value, in whose favour what is kept goes. Answer with [`EdgeSession::kept`] or [`EdgeSession::apply_failed`].
+    Keep(Vec<Piece>),
     /// Read pending writes with a number above `after`, in order: at least one where there is one, else about
     /// `max_bytes`. Answer with [`EdgeSession::outbox`].
     ReadOutbox {
@@ -102,6 +105,9 @@ pub struct EdgeSession {
     repairs: bool,
     offers_zstd: bool,
     offers_parts: bool,
+    offers_pieces: bool,
+    /// Large values come in pieces.
+    pieces: bool,
     /// Both sides may compress.
     compressed: bool,
     taken: u64,
@@ -125,10 +131,12 @@ impl EdgeSession {
         hello.versions = VERSIONS;
         let offers_zstd = hello.features.iter().any(|name| name == FEATURE_ZSTD);
         let offers_parts = hello.features.iter().any(|name| name == FEATURE_PARTS);
+        let offers_pieces = hello.features.iter().any(|name| name == FEATURE_PIECES);
         let mut outgoing = Outgoing::default();
         let (committed_session, said) = (hello.session, hello.report.clone());
         let mut intake = Intake::default();
         intake.limit(hello.paused.is_some());
+        intake.holds(hello.held.as_ref());
         let limit = hello.paused.clone();
         outgoing.push(Frame::Hello(hello));
         Self {
@@ -146,6 +154,8 @@ impl EdgeSession {
             repairs: false,
             offers_zstd,
             offers_parts,
+            offers_pieces,
+            pieces: false,
             compressed: false,
             taken: 0,
             ping_ms: PING_MS.into(),
@@ -219,7 +229,18 @@ impl EdgeSession {
         self.pump();
     }
 
-    /// The last Apply failed and left nothing behind.
+    /// The last Keep is durable: so much of the value is here.
+    pub fn kept(&mut self, now_ms: u64, held: Held) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.intake.kept();
+        self.outgoing.push(Frame::Held(held));
+        self.next_received = now_ms + RECEIVED_MS;
+        self.pump();
+    }
+
+    /// The last Apply or Keep failed and left nothing behind.
     pub fn apply_failed(&mut self, now_ms: u64, failure: ApplyFailure, detail: &str) {
         if self.phase != Phase::Open {
             return;
@@ -429,6 +450,7 @@ impl EdgeSession {
             }
             (_, Frame::Close(reason)) => self.end(End::theirs(reason), None),
             (Phase::Open, Frame::Batch(batch)) => self.intake.batch(batch)?,
+            (Phase::Open, Frame::Piece(piece)) if self.pieces => self.intake.piece(piece)?,
             (Phase::Open, Frame::Taken { number }) => self.upload.taken(number)?,
             (Phase::Open, Frame::Held(held)) => self.upload.held(&held)?,
             // The hub is alive and busy; that it was heard is all there is to it.
@@ -455,6 +477,7 @@ impl EdgeSession {
         if self.offers_parts && welcome.features.iter().any(|name| name == FEATURE_PARTS) {
             self.upload.in_parts(welcome.held);
         }
+        self.pieces = self.offers_pieces && welcome.features.iter().any(|name| name == FEATURE_PIECES);
         self.taken = welcome.taken;
         self.ping_ms = welcome.ping_ms.clamp(PING_MS_MIN, PING_METERED_MS).into();
         self.silence_ms = welcome.silence_ms.clamp(PING_MS_MIN, SILENCE_METERED_MS).into();
@@ -474,6 +497,9 @@ impl EdgeSession {
     fn pump(&mut self) {
         if self.phase != Phase::Open {
             return;
+        }
+        if let Some(pieces) = self.intake.next_keep() {
+            self.effects.push_back(Effect::Keep(pieces));
         }
         if let Some(batches) = self.intake.next_apply() {
             self.effects.push_back(Effect::Apply(batches));

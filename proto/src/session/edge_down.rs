@@ -5,9 +5,10 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::Breach;
-use crate::frame::{Batch, Grants};
+use crate::frame::{Batch, Grants, Held, Piece};
 use crate::ids::Position;
 use crate::limits::{QUEUE_BATCHES, QUEUE_BYTES};
+use crate::op::Hash;
 
 /// The batches that wait, and what may follow them.
 ///
@@ -33,6 +34,11 @@ pub(super) struct Intake {
     limited: bool,
     /// Something was dropped: only a new scan from the last ACK can go on.
     broken: bool,
+    /// Pieces of a value that wait for the store. The batch that they belong to comes behind them, and pieces of the next value only
+    /// when that one is acknowledged: so they are stored before any batch.
+    pieces: Vec<Piece>,
+    /// The value that comes in pieces, and how much of it has come.
+    value: Option<(Hash, usize)>,
 }
 
 impl Intake {
@@ -40,6 +46,44 @@ impl Intake {
     pub(super) fn start(&mut self, cursor: Position) {
         self.tail = cursor.clone();
         self.acked = cursor;
+    }
+
+    /// So much of a value is here already.
+    pub(super) fn holds(&mut self, held: Option<&Held>) {
+        self.value = held.map(|held| (held.hash, held.bytes));
+    }
+
+    /// A piece arrived: it goes on where the one before ended, or begins its value.
+    pub(super) fn piece(&mut self, piece: Piece) -> Result<(), Breach> {
+        let part = &piece.part;
+        let next = self.value.filter(|(hash, _)| *hash == part.hash).map_or(0, |(_, at)| at);
+        if self.paused || (self.broken && part.at != next && part.at != 0) {
+            return Ok(());
+        }
+        if part.at != next && part.at != 0 {
+            return Err(Breach::new("out_of_order", format!("a piece of a value at byte {} where {next} was next", part.at)));
+        }
+        if part.at == 0 {
+            self.pieces.clear();
+        }
+        self.value = Some((part.hash, part.at + piece.bytes.len()));
+        self.pieces.push(piece);
+        Ok(())
+    }
+
+    /// The pieces that wait, when the store is free.
+    pub(super) fn next_keep(&mut self) -> Option<Vec<Piece>> {
+        if self.applying || self.pieces.is_empty() {
+            return None;
+        }
+        self.applying = true;
+        self.applying_ahead = false;
+        Some(core::mem::take(&mut self.pieces))
+    }
+
+    /// The store has made them durable.
+    pub(super) fn kept(&mut self) {
+        self.applying = false;
     }
 
     pub(super) fn is_applying(&self) -> bool {
@@ -135,6 +179,8 @@ impl Intake {
         let grants = self.applying_grants.take();
         self.carry(grants);
         self.drop_queue();
+        self.pieces.clear();
+        self.value = None;
         self.paused = true;
         self.broken = true;
     }

@@ -10,7 +10,8 @@ use super::checks::Checks;
 use super::cloud::{Ahead, Scan};
 use super::handshake::DAILY_LIMIT;
 use super::inflight::{Covered, InFlight};
-use crate::frame::{Ack, Batch, Fill, RangeSums, Reason, Share};
+use super::pieces::Pieces;
+use crate::frame::{Ack, Batch, Fill, Held, Piece, RangeSums, Reason, Share};
 use crate::ids::{Position, Revision};
 use crate::limits::{ASK_MS, BATCH_RECORDS, IDLE_HEAD_MS, RETRY_MS, STALL_MS, STALLS, WINDOW_BYTES_MIN};
 use crate::names::{CollectionName, Key};
@@ -72,6 +73,8 @@ pub(super) struct Follower {
     answering: bool,
     decided: u64,
     checks: Checks,
+    /// How large values go; none: in their batches.
+    pieces: Option<Pieces>,
 }
 
 impl Follower {
@@ -81,6 +84,11 @@ impl Follower {
     pub(super) fn new(cursor: Position, told: Revision, repairs: bool, answer_first: u64, paused: Option<Reason>) -> Self {
         let answer_first = if repairs { answer_first } else { 0 };
         Self { highest: cursor, told, answer_first, paused, checks: Checks::new(repairs), ..Self::default() }
+    }
+
+    /// Large values go in pieces, one of them from what the edge has of it.
+    pub(super) fn in_pieces(&mut self, held: Option<Held>) {
+        self.pieces = Some(Pieces::new(held));
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -230,14 +238,30 @@ impl Follower {
         self.retry_ms = Some(now_ms + RETRY_MS);
     }
 
+    /// The next piece of a large value in the batch that waits. It goes when everything before it is acknowledged: so an edge keeps
+    /// pieces of one value only. What goes ahead of the stream goes whole: an edge whose disk is full takes nothing else.
+    pub(super) fn next_piece(&mut self, now_ms: u64) -> Option<Piece> {
+        let (batch, _) = self.ready.as_mut().filter(|_| self.inflight.is_empty() && !self.ask && !self.ahead)?;
+        let piece = self.pieces.as_mut()?.next(batch)?;
+        self.batch_ms = now_ms;
+        self.progress_ms = now_ms;
+        Some(piece)
+    }
+
     /// The batch that waits, when the window allows it.
     pub(super) fn next_batch(&mut self, now_ms: u64) -> Option<Batch> {
         if core::mem::take(&mut self.ask) {
             let at = || self.acked.clone();
             return Some(Batch::empty(at(), at()));
         }
-        let (batch, bytes) = self.ready.take_if(|(_, bytes)| self.inflight.admits(*bytes, now_ms))?;
+        let (inflight, pieces) = (&self.inflight, self.pieces.as_ref().filter(|_| !self.ahead));
+        let goes = |(batch, bytes): &mut (Batch, usize)| {
+            let went = pieces.is_none_or(|pieces| pieces.went(batch));
+            went && inflight.admits(*bytes, now_ms)
+        };
+        let (mut batch, bytes) = self.ready.take_if(goes)?;
         self.inflight.push(&batch, bytes, now_ms);
+        self.pieces.iter_mut().for_each(|pieces| pieces.leave_out(&mut batch));
         if core::mem::take(&mut self.ahead) {
             return Some(batch);
         }
@@ -416,6 +440,7 @@ impl Follower {
         if let Some((batch, _)) = self.ready.take() {
             self.checks.dropped(&batch);
         }
+        self.pieces.iter_mut().for_each(Pieces::again);
         self.ahead = false;
         self.lead.iter_mut().for_each(Lead::changed);
         self.sent = self.acked.clone();

@@ -10,7 +10,7 @@ use crate::frame::{Reason, Refuse};
 pub const VERSIONS: (u32, u32) = (1, 1);
 
 /// Optional features of this build.
-pub const FEATURES: &[&str] = &[FEATURE_REPAIR, FEATURE_TICKET, FEATURE_ZSTD, FEATURE_PARTS];
+pub const FEATURES: &[&str] = &[FEATURE_REPAIR, FEATURE_TICKET, FEATURE_ZSTD, FEATURE_PARTS, FEATURE_PIECES];
 
 /// Digests, repairs, records asked for by key, and outcomes ahead of the stream.
 pub const FEATURE_REPAIR: &str = "repair";
@@ -23,6 +23,9 @@ pub const FEATURE_ZSTD: &str = "zstd";
 
 /// Large writes go up in parts that outlive the session.
 pub const FEATURE_PARTS: &str = "parts";
+
+/// Large values come down in pieces that outlive the session.
+pub const FEATURE_PIECES: &str = "pieces";
 
 /// Nack: the edge's disk is full. What is on its way is lost; the cloud asks now and then whether there is room.
 pub const DISK_FULL: &str = "disk_full";

@@ -11,7 +11,7 @@
 //! - Cloud: `cloud` (phases, timers), `cloud_words` (effects and facts), `follower` (what is scanned when), `inflight`
 //!   (what is not acknowledged), `cloud_up` (the order of writes and their commit).
 //! - `checks`: digests, repairs, records that were asked for. `ahead`: what goes to an edge that cannot take the stream.
-//! - `outgoing`: small frames overtake bulk. `liveness`: silence, and a frame that is still on its way.
+//! - `pieces`: values that are larger than what a short contact carries. `outgoing`: small frames overtake bulk. `liveness`: silence, and a frame that is still on its way.
 
 use alloc::vec::Vec;
 
@@ -30,6 +30,7 @@ pub mod handshake;
 mod inflight;
 mod liveness;
 mod outgoing;
+mod pieces;
 
 pub use follower::Mode;
 

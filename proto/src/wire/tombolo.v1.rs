@@ -4,7 +4,7 @@
 pub struct Frame {
     #[prost(
         oneof = "frame::Body",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
     )]
     pub body: ::core::option::Option<frame::Body>,
 }
@@ -51,6 +51,8 @@ pub mod frame {
         Compressed(::prost::alloc::vec::Vec<u8>),
         #[prost(message, tag = "19")]
         Held(super::Held),
+        #[prost(message, tag = "20")]
+        Piece(super::Piece),
     }
 }
 /// The first frame of a session, edge to cloud.
@@ -107,6 +109,9 @@ pub struct Hello {
     /// the session begins with this pause
     #[prost(message, optional, tag = "20")]
     pub paused: ::core::option::Option<Nack>,
+    /// with `pieces`: what is here of a value
+    #[prost(message, optional, tag = "21")]
+    pub held: ::core::option::Option<Held>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EpochStart {
@@ -299,6 +304,24 @@ pub struct Batch {
     /// answers to Ask, and what writes touched while the edge is paused; deleted: there is none
     #[prost(message, repeated, tag = "9")]
     pub asked: ::prost::alloc::vec::Vec<Record>,
+    /// with `pieces`, 16 bytes: the record with an empty value has the one of this hash, which came in pieces
+    #[prost(bytes = "vec", tag = "10")]
+    pub pieces: ::prost::alloc::vec::Vec<u8>,
+}
+/// With `pieces`: a part of a large value, ahead of the batch that it belongs to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Piece {
+    /// 16 bytes: of the whole
+    #[prost(bytes = "vec", tag = "1")]
+    pub hash: ::prost::alloc::vec::Vec<u8>,
+    /// bytes of the whole
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+    /// how many of them come before it
+    #[prost(uint64, tag = "3")]
+    pub at: u64,
+    #[prost(bytes = "vec", tag = "4")]
+    pub bytes: ::prost::alloc::vec::Vec<u8>,
 }
 /// What one grant's partition holds: a count, and the sum (mod 2^128, little endian) of the records' hashes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -497,9 +520,10 @@ pub struct Part {
     #[prost(bytes = "vec", tag = "3")]
     pub hash: ::prost::alloc::vec::Vec<u8>,
 }
-/// The cloud durably holds so much of a write that comes in parts.
+/// So much is durable of what comes in parts: at the cloud of a write, at the edge of a value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Held {
+    /// the write; 0: a value
     #[prost(uint64, tag = "1")]
     pub number: u64,
     /// 16 bytes: of the whole

@@ -81,6 +81,7 @@ pub(crate) fn frame(frame: &Frame) -> String {
         Frame::Ready => String::new(),
         Frame::Writes(own) => writes(own),
         Frame::Taken { number } => number.to_string(),
+        Frame::Piece(piece) => format!("{} of {}", piece.part.at + piece.bytes.len(), piece.part.total),
         Frame::Held(held) => format!("{} bytes of {}", held.bytes, held.number),
         Frame::Ping { sent_ms, report } => format!("{sent_ms}{}", if report.is_some() { " report" } else { "" }),
         Frame::Pong { sent_ms, .. } => sent_ms.to_string(),
@@ -100,6 +101,7 @@ pub(crate) fn edge_effect(effect: &edge::Effect) -> String {
     match effect {
         edge::Effect::Adopt(welcome) => format!("adopt session={}", welcome.session),
         edge::Effect::Apply(batches) => format!("apply {}", batches.iter().map(batch).collect::<Vec<_>>().join(", ")),
+        edge::Effect::Keep(pieces) => format!("keep {} pieces", pieces.len()),
         edge::Effect::ReadOutbox { after, max_bytes } => format!("read-outbox after={after} bytes={max_bytes}"),
         edge::Effect::Clock { rtt_ms, cloud_ms } => format!("clock rtt={rtt_ms} cloud={cloud_ms}"),
         edge::Effect::Closed(own) => end(own),

@@ -31,6 +31,7 @@ fn hello() -> Hello {
         previous: None,
         ticket: Vec::new(),
         paused: None,
+        held: None,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::frame::{Batch, Content, Entry, Fill, Grant, Grants, Hello, NumberedWrite, Record, Report, Welcome};
+use proto::frame::{Batch, Content, Entry, Fill, Grant, Grants, Held, Hello, NumberedWrite, Piece, Record, Report, Welcome};
 use proto::ids::{Cursor, DatabaseId, Epoch, Position, Revision};
-use proto::op::{Outcome, Verdict};
+use proto::op::{Hash, Outcome, Verdict, hash};
 use proto::session::edge::Durable;
 
 use crate::cloud_model::{Change, Name, name};
@@ -33,6 +33,8 @@ pub(crate) struct EdgeModel {
     laid: BTreeMap<u64, Laid>,
     /// What every reader must see of the counters that only this edge changes.
     own: BTreeMap<Name, i64>,
+    /// What has come of a large value, and its hash.
+    kept: Option<(Hash, Vec<u8>)>,
 }
 
 impl EdgeModel {
@@ -57,6 +59,7 @@ impl EdgeModel {
             previous: None,
             ticket: Vec::new(),
             paused: None,
+            held: self.kept.as_ref().map(|(hash, bytes)| Held { number: 0, hash: *hash, bytes: bytes.len() }),
         }
     }
 
@@ -107,11 +110,29 @@ impl EdgeModel {
         (writes, false)
     }
 
+    pub(crate) fn keep(&mut self, pieces: Vec<Piece>) -> Held {
+        for Piece { part, bytes } in pieces {
+            if part.at == 0 {
+                self.kept = Some((part.hash, Vec::new()));
+            }
+            let (hash, kept) = self.kept.as_mut().unwrap();
+            assert_eq!((*hash, kept.len()), (part.hash, part.at), "pieces follow each other");
+            kept.extend(bytes);
+        }
+        self.hello().held.unwrap()
+    }
+
     /// One transaction over all of them; checks what every reader must see.
     pub(crate) fn apply(&mut self, batches: &[Batch]) {
         for batch in batches {
             assert!(batch.from <= self.cursor(), "a stretch is missing below {:?}", batch.from);
-            self.apply_one(batch);
+            let mut batch = batch.clone();
+            if let Some(wanted) = batch.pieces {
+                let (of, bytes) = self.kept.take().unwrap();
+                assert_eq!((of, hash(&bytes)), (wanted, wanted));
+                *batch.missing_value().unwrap() = String::from_utf8(bytes).unwrap();
+            }
+            self.apply_one(&batch);
         }
         self.check_views();
     }

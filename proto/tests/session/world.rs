@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use proto::clock::Now;
-use proto::frame::{Batch, Frame, Hello, NumberedWrite, Welcome};
+use proto::frame::{Batch, Frame, Hello, NumberedWrite, Piece, Welcome};
 use proto::limits::{WINDOW_BATCHES, WINDOW_BYTES_MAX};
 use proto::session::cloud::{Ahead, CloudSession, Scan};
 use proto::session::edge::EdgeSession;
@@ -29,6 +29,7 @@ const EXPECTED_ENDS: [&str; 5] = ["silence", "handshake_timeout", "replaced", "s
 enum Job {
     Adopt(Welcome),
     Apply(Vec<Batch>),
+    Keep(Vec<Piece>),
     Read(u64, usize),
     Admit(Hello),
     Scan(Scan),
@@ -38,7 +39,7 @@ enum Job {
 
 impl Job {
     fn is_edge(&self) -> bool {
-        matches!(self, Self::Adopt(_) | Self::Apply(_) | Self::Read(..))
+        matches!(self, Self::Adopt(_) | Self::Apply(_) | Self::Keep(_) | Self::Read(..))
     }
 }
 

@@ -110,6 +110,7 @@ fn hello() -> Hello {
         previous: None,
         ticket: Vec::new(),
         paused: None,
+        held: None,
     }
 }
 

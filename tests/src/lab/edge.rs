@@ -250,6 +250,7 @@ impl Edge {
             report: facts.report,
             previous: facts.previous,
             ticket: self.ticket.clone(),
+            held: facts.held,
             paused: self.used_up(now_ms).map(|detail| Reason { code: DAILY_LIMIT.to_owned(), detail: detail.to_owned() }),
         }
     }

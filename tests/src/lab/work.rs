@@ -2,7 +2,7 @@
 
 use cloudhub::store::{AdmitJob, Admitted, Answer, Denied, Job as CloudJob, Peer, ReadAhead, Refused, ScanRequest, StoreError, StoreRead};
 use metamanager::{Adopted, Applied, ApplyError};
-use proto::frame::{Batch, Entry, Hello, NumberedWrite, Reason, Welcome};
+use proto::frame::{Batch, Entry, Hello, NumberedWrite, Piece, Reason, Welcome};
 use proto::op::Hash;
 use proto::session::End;
 use proto::session::cloud::{self, Admission, Ahead, CloudSession, Scan};
@@ -19,6 +19,7 @@ const EXPECTED_ENDS: [&str; 8] =
 pub(super) enum Job {
     Adopt(Welcome),
     Apply(Vec<Batch>),
+    Keep(Vec<Piece>),
     Read(u64, usize),
     Admit(Hello),
     Confirm(u64),
@@ -52,6 +53,7 @@ impl Lab {
                 self.brought.records += batches.iter().map(|batch| (filled(batch) + records(batch)) as u64).sum::<u64>();
                 self.job(at, side, Job::Apply(batches));
             }
+            edge::Effect::Keep(pieces) => self.job(at, side, Job::Keep(pieces)),
             edge::Effect::ReadOutbox { after, max_bytes } => self.job(at, side, Job::Read(after, max_bytes)),
             edge::Effect::Clock { cloud_ms, .. } => self.edges[self.wires[at].node].days.told(cloud_ms, self.now_ms),
             edge::Effect::Closed(end) => {
@@ -182,6 +184,13 @@ impl Lab {
             }
             Job::Apply(batches) => self.apply(wire, node, &batches),
             Job::Report => self.send_reported(node),
+            Job::Keep(pieces) => {
+                let result = self.edges[node].store().keep_pieces(&pieces);
+                self.on_edge(wire, |session| match result {
+                    Ok(held) => session.kept(now_ms, held),
+                    Err(error) => apply_failed(session, now_ms, &error),
+                });
+            }
             Job::Read(after, max_bytes) => {
                 let part = self.edges[node].reader().outbox_after(after, max_bytes).unwrap();
                 self.on_edge(wire, |session| session.outbox(part.writes, part.more));
@@ -224,8 +233,7 @@ impl Lab {
                 session.applied(now_ms, Durable { cursor, fills, answered, compared, asks });
                 found.into_iter().for_each(|compared| session.compared(compared));
             }
-            Err(ApplyError::DiskLow { .. }) => session.apply_failed(now_ms, ApplyFailure::DiskFull, ""),
-            Err(error) => session.apply_failed(now_ms, ApplyFailure::Broken, &error.to_string()),
+            Err(error) => apply_failed(session, now_ms, &error),
         });
         if reported {
             // Of a device that has just moved away.
@@ -339,5 +347,13 @@ impl Lab {
         if let Some(session) = self.wire(wire).and_then(|own| own.cloud.as_mut()) {
             act(session);
         }
+    }
+}
+
+fn apply_failed(session: &mut EdgeSession, now_ms: u64, error: &ApplyError) {
+    match error {
+        ApplyError::DiskLow { .. } => session.apply_failed(now_ms, ApplyFailure::DiskFull, ""),
+        ApplyError::Pieces => session.close("parts", &error.to_string()),
+        error => session.apply_failed(now_ms, ApplyFailure::Broken, &error.to_string()),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::cut::{Outage, Weather};
+use tests::cut::{Outage, Way, Weather};
 use tests::until::{until, until_shown};
 
 use super::{Carrier, Far, beside, incompressible, noise, over_each, sell};
@@ -54,37 +54,61 @@ fn a_link_that_is_up_now_and_then_drains() {
     });
 }
 
-/// A sale of 900 KB takes 8 s of such a line, and no session lives for so long: the connection is reset every two seconds, and where
-/// no path can do that the hub is killed. What the hub has of it is not sent again.
+/// What is too large for any session there: it takes 8 s of such a line.
+const LARGE: usize = 900_000;
+
+/// A shop at the end of a line of 1 Mbit/s.
+fn narrow(carrier: Carrier) -> Far {
+    let far = Far::new(carrier, Weather::default());
+    let mut narrow = Weather { buffer: 32 * 1024, ..Weather::far(Duration::from_millis(20)) };
+    narrow.set("bandwidth", "1mbit").unwrap();
+    Way::BOTH.into_iter().for_each(|way| far.path.set(way, narrow));
+    far
+}
+
+/// Ends the session three times, each time when 250,000 bytes more have gone that way: the connection is reset, and where no path can
+/// do that the hub is killed. Then all is in sync, and what the other side had of it was not sent again.
+fn interrupted(mut far: Far, carrier: Carrier, way: Way, before: u64, sold: i64) {
+    let (place, session) = (if way == Way::Up { 0 } else { 1 }, far.session());
+    for ends in 1..=3 {
+        let due = before + 250_000 * ends;
+        until(&format!("{carrier:?} {way:?}: {due} bytes"), || (far.path.counts().bytes[place] >= due).then_some(()));
+        match carrier {
+            Carrier::WebSocket => far.path.reset_after(way, 1),
+            Carrier::Quic => {
+                far.world.cloud.kill();
+                far.world.cloud.start();
+            }
+        }
+        until(&format!("{carrier:?} {way:?}: session {ends} more"), || (far.session() >= session + ends as i64).then_some(()));
+    }
+    far.agrees(sold);
+    let passed = far.path.counts().bytes[place] - before;
+    assert!(passed > incompressible(LARGE), "{carrier:?} {way:?}: only {passed} bytes");
+    // Once, and what was on its way when a session ended: whole it would be more than twice.
+    assert!(passed < LARGE as u64 * 8 / 5, "{carrier:?} {way:?}: {passed} bytes for {LARGE}");
+}
+
 #[test]
 fn a_write_larger_than_any_session_passes() {
-    const LARGE: usize = 900_000;
     over_each(|carrier| {
-        let mut far = Far::new(carrier, Weather::default());
-        let mut narrow = Weather { buffer: 32 * 1024, ..Weather::far(Duration::from_millis(20)) };
-        narrow.set("bandwidth", "1mbit").unwrap();
-        tests::cut::Way::BOTH.into_iter().for_each(|way| far.path.set(way, narrow));
-        let (before, session) = (far.path.counts().bytes[0], far.session());
+        let far = narrow(carrier);
+        let before = far.path.counts().bytes[0];
         let mut shop = far.shop();
         sell(&mut shop, "large", &noise(1, LARGE));
         (0..10).for_each(|at| sell(&mut shop, &format!("s{at}"), "behind it"));
-        for ends in 1..=3 {
-            let due = before + 250_000 * ends;
-            until(&format!("{carrier:?}: {due} bytes up"), || (far.path.counts().bytes[0] >= due).then_some(()));
-            match carrier {
-                Carrier::WebSocket => far.path.reset_after(tests::cut::Way::Up, 1),
-                Carrier::Quic => {
-                    far.world.cloud.kill();
-                    far.world.cloud.start();
-                }
-            }
-            until(&format!("{carrier:?}: session {ends} more"), || (far.session() >= session + ends as i64).then_some(()));
-        }
-        far.agrees(11);
-        let passed = far.path.counts().bytes[0] - before;
-        assert!(passed > incompressible(LARGE), "{carrier:?}: only {passed} bytes");
-        // Once, and what was on its way when a session ended: without parts it would be more than twice.
-        assert!(passed < LARGE as u64 * 8 / 5, "{carrier:?}: {passed} bytes for {LARGE}");
+        interrupted(far, carrier, Way::Up, before, 11);
+    });
+}
+
+#[test]
+fn a_value_larger_than_any_session_passes() {
+    over_each(|carrier| {
+        let far = narrow(carrier);
+        let before = far.path.counts().bytes[1];
+        far.cloud().json("PUT", "/v1/collections/products/records/large", &json!({"name": noise(2, LARGE)})).unwrap().ok(201);
+        far.cloud().json("PUT", "/v1/collections/products/records/small", &json!({"name": "behind it"})).unwrap().ok(201);
+        interrupted(far, carrier, Way::Down, before, 0);
     });
 }
 

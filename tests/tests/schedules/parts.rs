@@ -40,7 +40,7 @@ fn sell(lab: &mut Lab, node: usize, sale: u64, bytes: usize) {
 
 /// How many parts the hub has said that it holds.
 fn held(lab: &Lab) -> usize {
-    lab.trace.iter().filter(|line| line.contains("says Held")).count()
+    lab.trace.iter().filter(|line| line.contains("cloud") && line.contains("says Held")).count()
 }
 
 #[track_caller]

@@ -1,10 +1,11 @@
 //! A link that is up 10 s in every 60 s at 1 Mbit/s (guarantee 12), with back-off and session numbers as they are: each period
 //! brings the node further, and nothing that was acknowledged comes again.
 
+use cloudhub::store::{ConflictsRequest, StoreRead};
 use proto::frame::Frame;
 use tests::lab::dice::Dice;
 use tests::lab::road::Road;
-use tests::lab::words::{add, create, put};
+use tests::lab::words::{add, create, merge, put};
 use tests::lab::{Brought, Lab};
 
 use super::shop;
@@ -134,6 +135,49 @@ fn whole_it_never_passes() {
         period(&mut lab);
     }
     assert_eq!((lab.brought.writes, lab.edges[0].pending()), (0, 2));
+}
+
+/// The largest conflict row, of two values that lost, takes 16 s of the ten. It comes in two or three periods, and what is behind it.
+#[test]
+fn a_conflict_row_larger_than_a_period_comes_in_pieces() {
+    for seed in 1..=3 {
+        let mut lab = shop(&["lyon", "oslo"]);
+        lab.in_cloud(vec![put("orders", "a", r#"{"p":"x"}"#)]);
+        lab.converge(60_000);
+        let lan = std::mem::replace(&mut lab.road, MBIT);
+        lab.back_off(0, seed);
+        lab.cut(0);
+        lab.converge(60_000);
+        lab.darken(0, 10 * DOWN_MS);
+        // In the other shop, whose link is good, two orders are lost to head office's change.
+        lab.road = lan;
+        lab.online(1, false);
+        lab.in_cloud(vec![merge("orders", "a", r#"{"p":"y"}"#)]);
+        for write in 0..2 {
+            lab.write(1, vec![merge("orders", "a", &noise(seed + 10 * write, 1_000_000))]);
+        }
+        lab.online(1, true);
+        assert!(lab.run(9 * DOWN_MS, |lab| lab.edges[1].pending() == 0));
+        lab.in_cloud((0..20).map(|id| put("orders", &format!("s{id}"), r#"{"p":"behind it"}"#)).collect());
+        let request = ConflictsRequest { limit: 10, ..ConflictsRequest::default() };
+        let row = lab.cloud.reader().conflicts(&request).unwrap().0.remove(0);
+        assert!(row.json.len() > 1_900_000, "a row of {} bytes", row.json.len());
+        lab.road = MBIT;
+        lab.brought = Brought::default();
+        lab.darken(0, DOWN_MS);
+        let mut periods = 0;
+        while lab.edges[0].value("orders", "s19").is_none() {
+            let came = period(&mut lab);
+            periods += 1;
+            println!("seed {seed}: {came:?}");
+            assert!(periods < 12, "seed {seed}: {:?} after {periods} periods", lab.brought);
+        }
+        assert!(periods > 1, "it came in one");
+        let again = lab.brought.bytes[1].saturating_sub(row.json.len() as u64 + 10_000);
+        assert!(again < periods * 3 * 64 * 1024, "seed {seed}: {again} bytes came again in {periods} periods");
+        lab.pass(DOWN_MS);
+        lab.converge(120_000);
+    }
 }
 
 /// The largest record there is takes 8.4 s of the ten, and whoever connects late has to wait for a better time.

@@ -86,6 +86,7 @@ impl Edge {
             previous: None,
             ticket: Vec::new(),
             paused: None,
+            held: None,
         }
     }
 

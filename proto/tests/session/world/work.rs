@@ -13,6 +13,7 @@ impl World {
         match effect {
             edge::Effect::Adopt(welcome) => self.job(id, Job::Adopt(*welcome)),
             edge::Effect::Apply(batches) => self.job(id, Job::Apply(batches)),
+            edge::Effect::Keep(pieces) => self.job(id, Job::Keep(pieces)),
             edge::Effect::ReadOutbox { after, max_bytes } => self.job(id, Job::Read(after, max_bytes)),
             edge::Effect::Clock { rtt_ms, cloud_ms } => assert!(cloud_ms.abs_diff(WALL_MS + self.now_ms) <= rtt_ms / 2 + 1),
             edge::Effect::Closed(end) => {
@@ -78,6 +79,13 @@ impl World {
                 self.edge.apply(&batches);
                 let durable = self.edge.durable();
                 self.on_edge(wire, |session| session.applied(now_ms, durable));
+            }
+            Job::Keep(_) if self.disk_full => {
+                self.on_edge(wire, |session| session.apply_failed(now_ms, ApplyFailure::DiskFull, "for the test"));
+            }
+            Job::Keep(pieces) => {
+                let held = self.edge.keep(pieces);
+                self.on_edge(wire, |session| session.kept(now_ms, held));
             }
             Job::Read(after, max_bytes) => {
                 let (writes, more) = self.edge.outbox(after, max_bytes);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proto::clock::Now;
-use proto::frame::{Batch, Fill, Grants, Hello, Report, Welcome};
+use proto::frame::{Batch, Fill, Grants, Hello, Piece, Report, Welcome};
 use proto::ids::{Cursor, DatabaseId, EpochStart, Position};
 use proto::op::Hash;
 use proto::session::End;
@@ -57,6 +57,7 @@ impl Held {
             previous: None,
             ticket: self.ticket.clone(),
             paused: None,
+            held: None,
         }
     }
 
@@ -157,6 +158,11 @@ impl Driver for Light<'_> {
                     if at_head && self.held.fills.is_empty() && !std::mem::replace(&mut self.counted, true) {
                         self.settled.fetch_add(1, Ordering::Relaxed);
                     }
+                }
+                Effect::Keep(pieces) => {
+                    let held =
+                        |piece: &Piece| proto::frame::Held { number: 0, hash: piece.part.hash, bytes: piece.part.at + piece.bytes.len() };
+                    pieces.last().map(held).into_iter().for_each(|held| self.session.kept(now.mono_ms, held));
                 }
                 Effect::ReadOutbox { .. } => self.session.outbox(Vec::new(), false),
                 Effect::Clock { .. } => {}

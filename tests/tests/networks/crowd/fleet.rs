@@ -189,6 +189,7 @@ impl Node {
             previous: None,
             ticket: ticket.to_vec(),
             paused: None,
+            held: None,
         }
     }
 

@@ -10,7 +10,7 @@ use proto::names::{CollectionName, Key};
 use proto::op::Hash;
 use proto::session::cloud::{Admission, CloudSession, Effect as CloudEffect};
 use proto::session::edge::{Durable, EdgeSession, Effect as EdgeEffect};
-use proto::session::handshake::{FEATURE_PARTS, FEATURES, VERSIONS};
+use proto::session::handshake::{FEATURE_PARTS, FEATURE_PIECES, FEATURES, VERSIONS};
 use proto::traffic::Cause;
 use tokio::sync::Notify;
 use transport::pump::{Driver, Outgoing};
@@ -133,7 +133,7 @@ impl EdgeEnd {
         let hello = Hello {
             versions: VERSIONS,
             // One large frame, as a hub that knows no parts gets it.
-            features: FEATURES.iter().filter(|name| **name != FEATURE_PARTS).map(ToString::to_string).collect(),
+            features: FEATURES.iter().filter(|name| ![FEATURE_PARTS, FEATURE_PIECES].contains(name)).map(ToString::to_string).collect(),
             database: DatabaseId([1; 16]),
             session: 0,
             epochs: Vec::new(),
@@ -150,6 +150,7 @@ impl EdgeEnd {
             previous: None,
             ticket: Vec::new(),
             paused: None,
+            held: None,
         };
         Self { session: EdgeSession::offering(now.mono_ms, hello), seen }
     }
@@ -161,6 +162,8 @@ impl EdgeEnd {
                 let cursor = batches.last().map(|batch| batch.through.clone()).unwrap_or_default();
                 self.session.applied(now.mono_ms, Durable { cursor, ..Durable::default() });
             }
+            // Pieces were not agreed on.
+            EdgeEffect::Keep(_) => {}
             EdgeEffect::ReadOutbox { after, .. } => {
                 let speaks = after == 0 && self.seen.speak.load(Ordering::SeqCst);
                 let write = || NumberedWrite { number: 1, bytes: vec![7; SPEECH], rejected: false, hash: None, fork: None, part: None };
