@@ -3,6 +3,8 @@
 
 #[path = "devices/doctor.rs"]
 mod doctor;
+#[path = "devices/flow.rs"]
+mod flow;
 #[path = "devices/inside.rs"]
 mod inside;
 #[path = "devices/promises.rs"]
@@ -105,6 +107,12 @@ impl Plant {
         let twin = |mut client: tests::http::Client| client.get("/v1/devices/default%2Fcellar/twin").unwrap().ok(200);
         [twin(self.world.cloud.client()), twin(self.world.edges[0].client())]
             .map(|twin| twin["properties"][property]["reported"]["value"].clone())
+    }
+
+    /// What the edge shows.
+    fn reported_here(&self, property: &str) -> Value {
+        let twin = self.world.edges[0].client().get("/v1/devices/default%2Fcellar/twin").unwrap().ok(200);
+        twin["properties"][property]["reported"]["value"].clone()
     }
 
     /// Both sides show this value.

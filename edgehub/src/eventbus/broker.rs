@@ -4,7 +4,8 @@
 //! rumqttc has the packets and the state of a session. The connection itself is ours: its TLS is the project's own (one rustls, the
 //! clock of certificates of a machine that boots in 1970), and everything that may be written goes out with one flush.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -15,24 +16,22 @@ use rumqttc::{
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::codec::Framed;
 use transport::tls::{CertificateClock, TlsProblem, broker_client_config};
 
+use super::board::BusBoard;
+use super::inward::Inward;
+use super::limits::{ACKNOWLEDGEMENTS, AROUND, INFLIGHT, INWARD_BYTES, OUTWARD, OUTWARD_BYTES, UNASKED_BYTES, WAITING};
 use super::trouble::Trouble;
 use super::way::{Arrived, Message, Way};
 use crate::config::{Broker, MqttConfig, Unusable};
 
 /// Largest packet that is taken, bytes: the largest payload, its topic and what is around them.
 pub(super) const PACKET_BYTES: usize = devicetwin::limits::PAYLOAD_BYTES + 128 * 1024;
-/// Messages of ours that wait for the broker's acknowledgement.
-const INFLIGHT: u16 = 1_000;
-/// Messages and acknowledgements that wait for the connection: MQTT has 65,535 numbers for what can wait for one.
-const REQUESTS: usize = 65_536;
-/// Messages that wait for the worker: the connection is not read while they do.
-pub(super) const WAITING: usize = 1_024;
 /// Packets that are read, or written, before the other direction has its turn.
 const TOGETHER: usize = 256;
 /// The broker hears of us this often.
@@ -96,40 +95,64 @@ async fn open(broker: &Broker) -> Result<TcpStream, Trouble> {
     TcpStream::connect(addresses.as_slice()).await.map_err(|error| Trouble::of(&error))
 }
 
+/// A message for the broker, with the room that it takes until the broker has acknowledged it.
+type Outgoing = (Request, Option<OwnedSemaphorePermit>);
+
 /// What waits for the connection.
 #[derive(Clone)]
 pub(super) struct Requests {
-    messages: mpsc::Sender<Request>,
-    acknowledgements: mpsc::Sender<Request>,
+    messages: mpsc::Sender<Outgoing>,
+    /// With the connection that each belongs to: its numbers mean nothing in the next one.
+    acknowledgements: mpsc::Sender<(u64, Request)>,
+    room: Arc<Semaphore>,
+    up: watch::Receiver<bool>,
 }
 
 impl Requests {
-    /// Asks for what devices say.
-    pub(super) fn subscribe(&self) -> bool {
+    /// Asks for what devices say. False: the broker went away.
+    pub(super) async fn subscribe(&self) -> bool {
         let filters = devicetwin::topic::SUBSCRIPTIONS.map(|topic| SubscribeFilter::new(topic.to_owned(), QoS::AtLeastOnce));
-        self.messages.try_send(Request::Subscribe(Subscribe::new_many(filters))).is_ok()
+        self.hand_over(Request::Subscribe(Subscribe::new_many(filters)), AROUND).await
     }
 
-    /// Hands over a message; false: too many wait.
-    pub(super) fn publish(&self, message: devicetwin::outgoing::Message) -> bool {
+    /// Hands over a message, when there is room for it. False: the broker went away before there was.
+    pub(super) async fn publish(&self, message: devicetwin::outgoing::Message) -> bool {
+        let bytes = message.topic.len() + message.payload.len() + AROUND;
         let publish = Publish::new(message.topic, QoS::AtLeastOnce, message.payload);
-        self.messages.try_send(Request::Publish(publish)).is_ok()
+        self.hand_over(Request::Publish(publish), bytes).await
+    }
+
+    async fn hand_over(&self, request: Request, bytes: usize) -> bool {
+        let bytes = u32::try_from(bytes.min(OUTWARD_BYTES)).unwrap_or(u32::MAX);
+        let handing = async {
+            let permit = Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()?;
+            self.messages.send((request, Some(permit))).await.ok()
+        };
+        let mut up = self.up.clone();
+        tokio::select! {
+            biased;
+            handed = handing => handed.is_some(),
+            // Nobody makes room.
+            _ = up.wait_for(|up| !up) => false,
+        }
     }
 
     /// The database has what the message said, or it was answered why not.
-    pub(super) fn acknowledge(&self, message: &Publish) {
+    pub(super) fn acknowledge(&self, connection: u64, message: &Publish) {
         let acknowledgement = match message.qos {
             QoS::AtMostOnce => return,
             QoS::AtLeastOnce => Request::PubAck(PubAck::new(message.pkid)),
             QoS::ExactlyOnce => Request::PubRec(PubRec::new(message.pkid)),
         };
-        // Where there is no room for it the broker sends the message again, and that does no harm.
-        let _ = self.acknowledgements.try_send(acknowledgement);
+        // As many as MQTT has numbers for.
+        let _ = self.acknowledgements.try_send((connection, acknowledgement));
     }
 
-    /// Says goodbye; the broker keeps the session.
+    /// Says goodbye, behind what waits where there is room for it; the broker keeps the session.
     pub(super) fn disconnect(&self) {
-        let _ = self.messages.try_send(Request::Disconnect(Disconnect));
+        if self.messages.try_send((Request::Disconnect(Disconnect), None)).is_err() {
+            let _ = self.acknowledgements.try_send((GOODBYE, Request::Disconnect(Disconnect)));
+        }
     }
 }
 
@@ -138,23 +161,49 @@ pub(super) fn connect(
     config: &MqttConfig,
     client_id: String,
     clock: CertificateClock,
+    board: Arc<BusBoard>,
 ) -> (Way, mpsc::Receiver<Arrived>, impl Future<Output = ()> + Send + use<>) {
-    let (messages, waiting) = mpsc::channel(REQUESTS);
-    let (acknowledgements, acknowledged) = mpsc::channel(REQUESTS);
+    let (messages, waiting) = mpsc::channel(OUTWARD);
+    let (acknowledgements, acknowledged) = mpsc::channel(ACKNOWLEDGEMENTS);
     let (sender, arrived) = mpsc::channel(WAITING);
-    let session = Session { state: MqttState::new(INFLIGHT, true), pending: VecDeque::new(), waiting, acknowledged, sender };
-    let way = Way::External(Requests { messages, acknowledgements });
+    let (is_up, up) = watch::channel(false);
+    let session = Session {
+        state: MqttState::new(INFLIGHT, true),
+        pending: VecDeque::new(),
+        held: BTreeMap::new(),
+        waiting,
+        acknowledged,
+        backlog: VecDeque::new(),
+        inward: Arc::default(),
+        sender,
+        connection: GOODBYE,
+        is_up,
+        board,
+    };
+    let way = Way::External(Requests { messages, acknowledgements, room: Arc::new(Semaphore::new(OUTWARD_BYTES)), up });
     (way, arrived, session.carry(config.clone(), client_id, clock))
 }
+
+/// No connection's number.
+const GOODBYE: u64 = 0;
 
 /// What outlives a connection.
 struct Session {
     state: MqttState,
     /// What has to be said again: it was not acknowledged.
-    pending: VecDeque<Request>,
-    waiting: mpsc::Receiver<Request>,
-    acknowledged: mpsc::Receiver<Request>,
+    pending: VecDeque<Outgoing>,
+    /// The room of what was said and is not acknowledged, by its number.
+    held: BTreeMap<u16, OwnedSemaphorePermit>,
+    waiting: mpsc::Receiver<Outgoing>,
+    acknowledged: mpsc::Receiver<(u64, Request)>,
+    /// What came and the worker has no place for yet.
+    backlog: VecDeque<Message>,
+    inward: Arc<Inward>,
     sender: mpsc::Sender<Arrived>,
+    /// Counts connections.
+    connection: u64,
+    is_up: watch::Sender<bool>,
+    board: Arc<BusBoard>,
 }
 
 /// Why a connection ended.
@@ -189,10 +238,13 @@ impl Session {
                             // Who begins anew knows nothing of what was said before; everything is told again.
                             self.pending.clear();
                         }
+                        self.connection += 1;
                         if self.sender.send(Arrived::Up { kept: Some(kept) }).await.is_err() {
                             return;
                         }
                         pause = PAUSES.0;
+                        // Not before: the worker that waits for room hears nothing, and while it hears nothing there may be no place.
+                        self.is_up.send_replace(true);
                         match self.exchange(packets).await {
                             Over::Unheard => return,
                             Over::Broken(trouble) => trouble,
@@ -211,12 +263,20 @@ impl Session {
 
     /// What the broker did not acknowledge is said again in the next connection; what it was to be told is received comes again.
     fn broken(&mut self) {
-        let unacknowledged = self.state.clean();
-        unacknowledged.into_iter().rev().for_each(|request| self.pending.push_front(request));
+        self.is_up.send_replace(false);
+        for request in self.state.clean().into_iter().rev() {
+            let held = match &request {
+                Request::Publish(publish) => self.held.remove(&publish.pkid),
+                _ => None,
+            };
+            self.pending.push_front((request, held));
+        }
+        self.held.clear();
         self.state.events.clear();
         self.state.collision = None;
-        while self.acknowledged.try_recv().is_ok() {}
-        self.pending.retain(|request| matches!(request, Request::Publish(_) | Request::PubRel(_)));
+        // It comes again where that is promised.
+        self.backlog.retain(|message| message.publish.qos == QoS::AtMostOnce);
+        self.pending.retain(|(request, _)| matches!(request, Request::Publish(_) | Request::PubRel(_)));
     }
 
     async fn exchange(&mut self, mut packets: Packets) -> Over {
@@ -225,22 +285,21 @@ impl Session {
         loop {
             let turn = async {
                 self.write(&mut packets).await?;
-                self.deliver().await?;
-                let room = self.has_room();
+                self.deliver()?;
+                let (room, reads, full) = (self.has_room(), self.reads(), !self.backlog.is_empty());
                 tokio::select! {
-                    arrived = packets.next() => {
-                        self.read(arrived, &mut packets).await?;
-                        self.deliver().await
-                    }
+                    arrived = packets.next(), if reads => self.read(arrived, &mut packets).await,
+                    place = async { self.sender.reserve().await.is_ok() }, if full => if place { Ok(()) } else { Err(Over::Unheard) },
+                    () = self.inward.freed.notified(), if !reads => Ok(()),
                     Some(request) = self.waiting.recv(), if room => {
                         self.pending.push_back(request);
                         Ok(())
                     }
-                    Some(request) = self.acknowledged.recv() => {
-                        self.feed(request, &mut packets).await
+                    Some(acknowledgement) = self.acknowledged.recv() => {
+                        self.confirm(acknowledgement, &mut packets).await
                     }
                     _ = ping.tick() => {
-                        self.feed(Request::PingReq(PingReq), &mut packets).await
+                        self.feed((Request::PingReq(PingReq), None), &mut packets).await
                     }
                 }
             };
@@ -254,30 +313,54 @@ impl Session {
         self.state.inflight() < INFLIGHT && self.state.collision.is_none()
     }
 
+    /// Whether the worker has enough to do.
+    fn is_full(&self) -> bool {
+        self.backlog.len() >= TOGETHER || self.inward.bytes() >= INWARD_BYTES
+    }
+
+    /// Whether to read. Where the worker has enough to do it is better not to: the broker keeps it. But the broker's acknowledgements of
+    /// what we said come behind what it says; where only they make room again, they have to be read, or neither side would go on.
+    fn reads(&self) -> bool {
+        let sends = self.has_room() && !(self.pending.is_empty() && self.waiting.is_empty());
+        !self.is_full() || (self.state.inflight() > 0 && !sends)
+    }
+
     /// Everything that may be said now: acknowledgements first, and all with one flush.
     async fn write(&mut self, packets: &mut Packets) -> Result<(), Over> {
         for _ in 0..TOGETHER {
-            let Ok(request) = self.acknowledged.try_recv() else { break };
-            self.feed(request, packets).await?;
+            let Ok(acknowledgement) = self.acknowledged.try_recv() else { break };
+            self.confirm(acknowledgement, packets).await?;
         }
         for _ in 0..TOGETHER {
             if !self.has_room() {
                 break;
             }
             let Some(request) = self.pending.pop_front().or_else(|| self.waiting.try_recv().ok()) else { break };
-            let last = matches!(request, Request::Disconnect(_));
             self.feed(request, packets).await?;
-            if last {
-                let _ = timeout(PATIENCE, packets.flush()).await;
-                return Err(Over::Unheard);
-            }
         }
         timeout(PATIENCE, packets.flush()).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))
     }
 
-    async fn feed(&mut self, request: Request, packets: &mut Packets) -> Result<(), Over> {
+    async fn feed(&mut self, (request, held): Outgoing, packets: &mut Packets) -> Result<(), Over> {
+        let last = matches!(request, Request::Disconnect(_));
         let Some(packet) = self.state.handle_outgoing_packet(request)? else { return Ok(()) };
-        timeout(PATIENCE, packets.feed(packet)).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))
+        if let (Packet::Publish(publish), Some(held)) = (&packet, held) {
+            self.held.insert(publish.pkid, held);
+        }
+        timeout(PATIENCE, packets.feed(packet)).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))?;
+        if last {
+            let _ = timeout(PATIENCE, packets.flush()).await;
+            return Err(Over::Unheard);
+        }
+        Ok(())
+    }
+
+    /// Acknowledges what came in this connection: what came in another one comes again.
+    async fn confirm(&mut self, (connection, acknowledgement): (u64, Request), packets: &mut Packets) -> Result<(), Over> {
+        match connection == self.connection || connection == GOODBYE {
+            true => self.feed((acknowledgement, None), packets).await,
+            false => Ok(()),
+        }
     }
 
     /// What came, and what came with it.
@@ -290,22 +373,51 @@ impl Session {
             {
                 return Err(Trouble::NoSubscription.into());
             }
+            if let Packet::PubAck(PubAck { pkid }) = &packet {
+                self.held.remove(pkid);
+            }
             if let Some(answer) = self.state.handle_incoming_packet(packet)? {
                 timeout(PATIENCE, packets.feed(answer)).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))?;
             }
+            self.take_in()?;
             count += 1;
-            if count < TOGETHER {
+            if count < TOGETHER && self.reads() {
                 next = packets.next().now_or_never();
             }
         }
         Ok(())
     }
 
-    async fn deliver(&mut self) -> Result<(), Over> {
+    /// What was read, within its bounds.
+    fn take_in(&mut self) -> Result<(), Over> {
         while let Some(event) = self.state.events.pop_front() {
-            if let Event::Incoming(Packet::Publish(publish)) = event {
-                let message = Arrived::Message(Message { publish, from: None });
-                self.sender.send(message).await.map_err(|_| Over::Unheard)?;
+            let Event::Incoming(Packet::Publish(publish)) = event else { continue };
+            let bytes = publish.topic.len() + publish.payload.len() + AROUND;
+            if self.is_full() && publish.qos == QoS::AtMostOnce {
+                tracing::debug!(topic = publish.topic, "a message at QoS 0 is dropped: too many wait");
+                self.board.update(|view| (view.received, view.refused) = (view.received + 1, view.refused + 1));
+                continue;
+            }
+            if self.inward.bytes() + bytes > UNASKED_BYTES {
+                let why = "it sends more than 32 MiB that is not acknowledged (mosquitto: max_inflight_messages)";
+                return Err(Trouble::Lost(why.to_owned()).into());
+            }
+            self.backlog.push_back(Message { publish, from: self.connection, _room: Some(self.inward.hold(bytes)) });
+        }
+        Ok(())
+    }
+
+    /// As much of it as the worker has places for.
+    fn deliver(&mut self) -> Result<(), Over> {
+        while !self.backlog.is_empty() {
+            match self.sender.try_reserve() {
+                Ok(place) => {
+                    if let Some(message) = self.backlog.pop_front() {
+                        place.send(Arrived::Message(message));
+                    }
+                }
+                Err(TrySendError::Full(())) => break,
+                Err(TrySendError::Closed(())) => return Err(Over::Unheard),
             }
         }
         Ok(())

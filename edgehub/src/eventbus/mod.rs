@@ -8,6 +8,8 @@
 mod board;
 pub(crate) mod broker;
 mod internal;
+mod inward;
+mod limits;
 mod members;
 mod meter;
 mod rates;
@@ -98,7 +100,7 @@ impl EventBus {
         let (config, clock, board) = (&self.config, &self.certificate_clock, &self.board);
         let beside = async {
             if external {
-                let connect = || broker::connect(config, client_id(node.as_str()), Arc::clone(clock));
+                let connect = || broker::connect(config, client_id(node.as_str()), Arc::clone(clock), Arc::clone(board));
                 line(Kind::External).run(connect, stop.clone()).await;
             }
         };
@@ -133,7 +135,7 @@ impl Line {
     {
         loop {
             let (way, mut arrived, carrying) = open();
-            let mut worker = Worker::new(&self, way);
+            let mut worker = Worker::new(&self, way, stop.clone());
             let mut carrying = std::pin::pin!(carrying);
             loop {
                 let ended = tokio::select! {
@@ -163,7 +165,7 @@ impl Line {
                     Way::External(_) => break,
                     Way::Internal(house) => {
                         house.again();
-                        worker.connected(None);
+                        worker.connected(None).await;
                     }
                 }
             }
@@ -185,8 +187,8 @@ impl Line {
                         return Ended::Again;
                     }
                 }
-                _ = self.changes.changed() => worker.changed(),
-                () = async { tokio::time::sleep(settling.unwrap_or_default()).await }, if settling.is_some() => worker.settle_rates(),
+                _ = self.changes.changed() => worker.changed().await,
+                () = async { tokio::time::sleep(settling.unwrap_or_default()).await }, if settling.is_some() => worker.settle_rates().await,
             }
         }
     }
@@ -211,7 +213,7 @@ impl Line {
             self.more.notify_one();
         }
         match other {
-            Some(Arrived::Up { kept }) => worker.connected(kept),
+            Some(Arrived::Up { kept }) => worker.connected(kept).await,
             Some(Arrived::Down(trouble)) => worker.disconnected(&trouble),
             Some(Arrived::Message(_)) | None => {}
         }

@@ -6,6 +6,7 @@ use rumqttc::Publish;
 
 use super::broker::Requests;
 use super::internal::House;
+use super::inward::Held;
 use super::trouble::Trouble;
 
 /// A message of a device.
@@ -13,8 +14,10 @@ use super::trouble::Trouble;
 pub(super) struct Message {
     /// What was said, and where.
     pub(super) publish: Publish,
-    /// The connection of the broker inside edgehub that it came over; none: it is another broker's.
-    pub(super) from: Option<u64>,
+    /// The connection that it came over: it is acknowledged there, or comes again.
+    pub(super) from: u64,
+    /// What it takes of the memory there is for such messages.
+    pub(super) _room: Option<Arc<Held>>,
 }
 
 /// What comes from a broker.
@@ -36,28 +39,27 @@ pub(super) enum Way {
 
 impl Way {
     /// Asks for what devices say.
-    pub(super) fn subscribe(&self) -> bool {
+    pub(super) async fn subscribe(&self) -> bool {
         match self {
-            Self::External(requests) => requests.subscribe(),
+            Self::External(requests) => requests.subscribe().await,
             // It brings it all by itself.
             Self::Internal(_) => true,
         }
     }
 
-    /// Hands over a message; false: there is no room for it.
-    pub(super) fn publish(&self, message: devicetwin::outgoing::Message) -> bool {
+    /// Hands over a message, when there is room for it; false: the broker went away before there was.
+    pub(super) async fn publish(&self, message: devicetwin::outgoing::Message) -> bool {
         match self {
-            Self::External(requests) => requests.publish(message),
+            Self::External(requests) => requests.publish(message).await,
             Self::Internal(house) => house.publish(message),
         }
     }
 
     /// The database has what the message said, or it was answered why not.
     pub(super) fn acknowledge(&self, message: &Message) {
-        match (self, message.from) {
-            (Self::Internal(house), Some(connection)) => house.acknowledge(connection, &message.publish),
-            (Self::External(requests), None) => requests.acknowledge(&message.publish),
-            _ => {}
+        match self {
+            Self::Internal(house) => house.acknowledge(message.from, &message.publish),
+            Self::External(requests) => requests.acknowledge(message.from, &message.publish),
         }
     }
 

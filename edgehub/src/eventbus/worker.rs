@@ -13,7 +13,7 @@ use proto::build::{Action, Request};
 use proto::device::{DeviceId, Half, Twin, TwinField};
 use proto::json::{Raw, Value};
 use proto::names::{CollectionName, Key};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::board::{BusBoard, Kind};
 use super::members::{self as declared, Known, Members};
@@ -36,6 +36,7 @@ pub(super) struct Worker {
     members: Members,
     told: Told,
     rates: Rates,
+    stop: watch::Receiver<bool>,
     /// Those who are over their bound in what is being heard: for the rest of it too, so that no value overtakes a newer one.
     over: BTreeSet<Who>,
 }
@@ -57,12 +58,22 @@ enum Todo {
 }
 
 /// Whether a message may be acknowledged.
+#[derive(Clone)]
 enum Fate {
     Done,
+    /// The broker went away, or edgehub stops, before it was answered: it comes again by itself.
+    Untold,
     /// The database could not take it.
     Later,
     /// As the one that holds its values.
     With(Key),
+}
+
+impl From<bool> for Fate {
+    /// Of a message that was answered, or was not.
+    fn from(told: bool) -> Self {
+        if told { Self::Done } else { Self::Untold }
+    }
 }
 
 /// What is to be kept.
@@ -92,12 +103,12 @@ enum Unkept {
     /// The sender hears why, and that is all.
     Refused(Code, String),
     /// The database cannot take it now: the broker has to send it again.
-    Later(String),
+    Later(Code, String),
 }
 
 impl From<ReadError> for Unkept {
     fn from(error: ReadError) -> Self {
-        Self::Later(error.to_string())
+        Self::Later(Code::Internal, error.to_string())
     }
 }
 
@@ -106,8 +117,9 @@ impl From<Refusal> for Unkept {
         let words = refusal.to_string();
         match refusal {
             Refusal::UnknownDevice(_) | Refusal::UnknownCollection(_) | Refusal::NotSynced => Self::Refused(Code::NotFound, words),
-            Refusal::DiskFull { .. } | Refusal::OutboxFull { .. } | Refusal::Store(_) | Refusal::Busy | Refusal::Closed => {
-                Self::Later(words)
+            Refusal::Busy => Self::Later(Code::TooMany, words),
+            Refusal::DiskFull { .. } | Refusal::OutboxFull { .. } | Refusal::Store(_) | Refusal::Closed => {
+                Self::Later(Code::Internal, words)
             }
             _ => Self::Refused(Code::BadRequest, words),
         }
@@ -115,7 +127,7 @@ impl From<Refusal> for Unkept {
 }
 
 impl Worker {
-    pub(super) fn new(line: &Line, way: Way) -> Self {
+    pub(super) fn new(line: &Line, way: Way, stop: watch::Receiver<bool>) -> Self {
         Self {
             kind: line.kind,
             store: line.store.clone(),
@@ -127,6 +139,7 @@ impl Worker {
             members: Members::default(),
             told: Told::default(),
             rates: Rates::new(line.rate),
+            stop,
             over: BTreeSet::new(),
         }
     }
@@ -136,7 +149,7 @@ impl Worker {
     }
 
     /// The broker is there: what it shall bring is asked for, and everything is told anew.
-    pub(super) fn connected(&mut self, kept: Option<bool>) {
+    pub(super) async fn connected(&mut self, kept: Option<bool>) {
         let now_ms = self.clock.now().wall_ms;
         self.up = true;
         let lost = self.board.up(self.kind, kept, now_ms);
@@ -147,12 +160,11 @@ impl Worker {
                 client_id(&self.node)
             );
         }
-        if !self.way.subscribe() {
-            tracing::warn!("the broker was not asked for messages: too many wait");
-        }
+        // Otherwise it is gone again, and asked when it is back.
+        let _ = self.way.subscribe().await;
         let event = self.event("");
         match self.told.everything(&self.store, &mut self.members, &self.node, event) {
-            Ok(messages) => self.publish(messages),
+            Ok(messages) => drop(self.publish(messages).await),
             Err(error) => tracing::warn!(%error, "devices could not be told what is desired of them"),
         }
     }
@@ -176,23 +188,33 @@ impl Worker {
     }
 
     /// Something changed in the database.
-    pub(super) fn changed(&mut self) {
+    pub(super) async fn changed(&mut self) {
         if !self.up {
             return self.members.forget_all();
         }
         let event = self.event("");
         match self.told.changes(&self.store, &mut self.members, &self.node, event) {
-            Ok(messages) => self.publish(messages),
+            Ok(messages) => drop(self.publish(messages).await),
             Err(error) => tracing::warn!(%error, "devices could not be told what is desired of them"),
         }
     }
 
-    /// What the broker is not there for is dropped: what it says is said again when the broker is.
-    fn publish(&self, messages: Vec<Message>) {
+    /// Waits for room where there is none: so nothing more is heard or acknowledged than can be answered. What the broker is not there
+    /// for is dropped, and false is the answer: what follows from a message comes again with it, the rest is said again when the broker
+    /// is there.
+    async fn publish(&mut self, messages: Vec<Message>) -> bool {
+        let mut all = true;
         for message in messages {
-            let published = self.up && self.way.publish(message);
+            let published = self.up
+                && tokio::select! {
+                    biased;
+                    published = self.way.publish(message) => published,
+                    _ = self.stop.wait_for(|stop| *stop) => false,
+                };
             self.board.update(|view| if published { view.published += 1 } else { view.dropped += 1 });
+            all &= published;
         }
+        all
     }
 
     /// Everything that arrived together: one commit for what was reported, then the answers, then the acknowledgements. False: the
@@ -208,54 +230,58 @@ impl Worker {
         let mut last = BTreeMap::new();
         for Heard { message, event_id, todo } in heard {
             let fate = match todo {
-                Todo::Answer(answer) => {
-                    self.publish(answer);
-                    Fate::Done
-                }
+                Todo::Answer(answer) => self.publish(answer).await.into(),
                 Todo::Folded(device) => Fate::With(device),
                 Todo::Keep(wish) => {
                     let reported = if wish.reported.is_empty() { None } else { kept.next() };
-                    let done = self.kept(&wish, reported, &event_id).await;
+                    let fate = self.kept(&wish, reported, &event_id).await;
                     if wish.over {
-                        last.insert(wish.known.key.clone(), done);
+                        last.insert(wish.known.key.clone(), fate.clone());
                     }
-                    if done { Fate::Done } else { Fate::Later }
+                    fate
                 }
             };
             fates.push((message, fate));
         }
         let mut all = true;
         for (message, fate) in fates {
-            let done = match fate {
-                Fate::Done => true,
-                Fate::Later => false,
-                Fate::With(device) => last.get(&device).copied().unwrap_or(false),
+            let fate = match fate {
+                Fate::With(device) => last.get(&device).cloned().unwrap_or(Fate::Later),
+                fate => fate,
             };
-            match done {
-                true => self.way.acknowledge(&message),
-                false => all = false,
+            match fate {
+                Fate::Done => self.way.acknowledge(&message),
+                Fate::Untold => {}
+                Fate::Later | Fate::With(_) => all = false,
             }
         }
         all
     }
 
-    /// What became of a message that is to be kept is answered; whether it may be acknowledged.
-    async fn kept(&mut self, wish: &Wish, reported: Option<Result<Reported, Refusal>>, event_id: &str) -> bool {
+    /// What became of a message that is to be kept is answered.
+    async fn kept(&mut self, wish: &Wish, reported: Option<Result<Reported, Refusal>>, event_id: &str) -> Fate {
         let id = wish.known.id.as_str();
+        let has_reported = matches!(reported, Some(Ok(_)));
         let (answer, done) = match self.settle(wish, reported, event_id).await {
             Ok(answer) => (answer, true),
             Err(Unkept::Refused(code, why)) => (vec![self.refuse(id, wish.ask, event_id, code, &why)], true),
-            Err(Unkept::Later(why)) => (vec![self.refuse(id, wish.ask, event_id, Code::Internal, &why)], false),
+            // It must not come again: what it reports would then take the place of something newer.
+            Err(Unkept::Later(code, why)) if has_reported => {
+                let why = format!("what it reports is kept; what is desired is not: {why}");
+                (vec![self.refuse(id, wish.ask, event_id, code, &why)], true)
+            }
+            Err(Unkept::Later(code, why)) => (vec![self.refuse(id, wish.ask, event_id, code, &why)], false),
         };
+        let mut told = true;
         if !wish.over || !done {
-            self.publish(answer);
-        } else if let Some(told) = self.too_many(&Who::Device(wish.known.key.clone()), id, wish.ask, event_id) {
+            told = self.publish(answer).await;
+        } else if let Some(too_many) = self.too_many(&Who::Device(wish.known.key.clone()), id, wish.ask, event_id) {
             // Not its own result, but what it has led to.
             let result = topic::result(id, wish.ask);
             let others = answer.into_iter().filter(|message| message.topic != result);
-            self.publish(std::iter::once(told).chain(others).collect());
+            told = self.publish(std::iter::once(too_many).chain(others).collect()).await;
         }
-        done
+        if done { told.into() } else { Fate::Later }
     }
 
     /// Whether somebody says more than he may.
@@ -289,7 +315,7 @@ impl Worker {
     }
 
     /// Those who said too much and are quiet now hear what became of it.
-    pub(super) fn settle_rates(&mut self) {
+    pub(super) async fn settle_rates(&mut self) {
         for key in self.rates.owed(self.clock.now().mono_ms) {
             let who = Who::Device(key.clone());
             let Some(told) = self.too_many(&who, key.as_str(), Ask::Update, "") else { continue };
@@ -299,7 +325,7 @@ impl Worker {
             if let (Some(known), Ok(Some(twin))) = (known, declared::twin(&self.store, &key)) {
                 answer.extend(Subject { id: &known.id, model: &known.model }.delta(self.event(""), &twin));
             }
-            self.publish(answer);
+            self.publish(answer).await;
         }
     }
 

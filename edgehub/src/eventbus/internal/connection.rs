@@ -141,7 +141,7 @@ async fn hear(
         let packet = arrived.ok_or("it ended the connection")?.map_err(words)?;
         match present.house.with(|sessions| sessions.handle(present.number, packet))? {
             Said::House(publish) => {
-                let message = Message { publish, from: Some(present.number) };
+                let message = Message { publish, from: present.number, _room: None };
                 sender.send(Arrived::Message(message)).await.map_err(|_| "edgehub stops")?;
             }
             Said::Done => {}

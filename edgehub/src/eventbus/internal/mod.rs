@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::board::BusBoard;
-use super::broker::WAITING;
+use super::limits::WAITING;
 use super::trouble::Trouble;
 use super::way::{Arrived, Way};
 use crate::config::User;
