@@ -181,11 +181,12 @@ fn repend(tx: &mut Tx<'_>, taken: u64) -> Done<u64> {
             continue;
         }
         tx.conn.execute("DELETE FROM outcomes WHERE number = ?1", [stored(of)])?;
-        let bytes = outbox::length(tx.conn, of)?.unwrap_or(0);
+        let (bytes, system) = outbox::length(tx.conn, of)?.unwrap_or_default();
         let meta = &mut tx.ledger.meta;
         meta.delivered_bytes = meta.delivered_bytes.saturating_sub(bytes);
         meta.outbox_writes += 1;
         meta.outbox_bytes += bytes;
+        meta.system_bytes += system;
         repended += 1;
     }
     tx.ledger.meta.answered = taken;

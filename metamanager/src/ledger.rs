@@ -32,6 +32,8 @@ pub(crate) struct Meta {
     pub(crate) declared: u64,
     pub(crate) outbox_writes: u64,
     pub(crate) outbox_bytes: u64,
+    /// Of them, those of writes about the system's collections alone.
+    pub(crate) system_bytes: u64,
     pub(crate) delivered_bytes: u64,
     pub(crate) rejected_writes: u64,
     pub(crate) rejected_bytes: u64,
@@ -266,7 +268,7 @@ impl Collection {
 
 const META: &str = "SELECT database, session, clock, newest, answered, declared, outbox_writes, outbox_bytes, delivered_bytes, \
     rejected_writes, rejected_bytes, trimmed, overlays, epoch, reached, grants_revision, generation, conflicts_open, \
-    cursor_revision, cursor_collection, cursor_key, verified_ms, previous, top, saved, wipe, log, changes FROM meta";
+    cursor_revision, cursor_collection, cursor_key, verified_ms, previous, top, saved, wipe, log, changes, system_bytes FROM meta";
 
 pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
     let mut statement = conn.prepare_cached(META)?;
@@ -303,6 +305,7 @@ pub(crate) fn load_meta(conn: &Connection) -> Done<Meta> {
         wipe: number(row, 25)?,
         log: number(row, 26)?,
         changes: number(row, 27)?,
+        system_bytes: number(row, 28)?,
     })
 }
 
@@ -314,7 +317,7 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
          delivered_bytes = ?8, rejected_writes = ?9, rejected_bytes = ?10, trimmed = ?11, overlays = ?12, epoch = ?13, reached = ?14, \
          grants_revision = ?15, generation = ?16, conflicts_open = ?17, cursor_revision = ?18, cursor_collection = ?19, cursor_key = ?20, \
          verified_ms = ?21, database = ?22, previous = ?23, top = ?24, saved = ?25, wipe = ?26, \
-         log = ?27, changes = ?28",
+         log = ?27, changes = ?28, system_bytes = ?29",
     )?;
     statement.execute(params![
         stored(meta.session),
@@ -345,6 +348,7 @@ fn save_meta(conn: &Connection, meta: &Meta) -> Done<()> {
         stored(meta.wipe),
         stored(meta.log),
         stored(meta.changes),
+        stored(meta.system_bytes),
     ])?;
     Ok(())
 }

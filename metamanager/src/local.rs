@@ -194,14 +194,13 @@ fn store_new(tx: &mut Tx<'_>, group: &mut Group, now: Now, write: LocalWrite, ne
     let write = Write { hlc: tx.clock.tick(now), ..write };
     let bytes = write.encode();
     // Of the system's collections, devices say most: half of the room is theirs.
-    let of_devices = write.ops.iter().all(|op| op.collection.is_system());
-    let within = !of_devices || tx.ledger.meta.outbox_bytes + bytes.len() as u64 <= tx.max_outbox_bytes / 2;
+    let within = !outbox::is_system(&write) || tx.ledger.meta.system_bytes + bytes.len() as u64 <= tx.max_outbox_bytes / 2;
     if !within || !has_room(tx, bytes.len() as u64)? {
         return Ok(Err(Refusal::OutboxFull { bytes: tx.ledger.meta.outbox_bytes }.into()));
     }
     let number = tx.ledger.meta.newest + 1;
     let prev = group.lay(tx, number, &write, new.laying);
-    outbox::append(tx.conn, &mut tx.ledger.meta, number, at_ms, &prev, &bytes)?;
+    outbox::append(tx.conn, &mut tx.ledger.meta, number, &write, &prev, &bytes)?;
     if let Some(named) = &write.idempotency {
         // What is sent again has no requests of its own: its ops tell what it did.
         let told = if resends.is_some() { Vec::new() } else { requests::told(&requests, &new.places) };

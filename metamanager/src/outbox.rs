@@ -24,13 +24,21 @@ pub struct OutboxPart {
     pub more: bool,
 }
 
-/// Appends a write. `prev` names, op by op, the write that lay over the record before (0: none).
-pub(crate) fn append(conn: &Connection, meta: &mut Meta, new: u64, at_ms: u64, prev: &[u64], bytes: &[u8]) -> Done<()> {
-    let mut statement = conn.prepare_cached("INSERT INTO writes (number, at_ms, prev, bytes, sum) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    statement.execute(params![stored(new), stored(at_ms), pack(prev.iter().copied()), bytes, sum(new, bytes)])?;
+/// Whether a write is about the system's collections alone.
+pub(crate) fn is_system(write: &Write) -> bool {
+    write.ops.iter().all(|op| op.collection.is_system())
+}
+
+/// Appends a write, with its encoded form. `prev` names, op by op, the write that lay over the record before (0: none).
+pub(crate) fn append(conn: &Connection, meta: &mut Meta, new: u64, write: &Write, prev: &[u64], bytes: &[u8]) -> Done<()> {
+    let mut statement =
+        conn.prepare_cached("INSERT INTO writes (number, at_ms, prev, bytes, sum, system) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let system = is_system(write);
+    statement.execute(params![stored(new), stored(write.at_ms), pack(prev.iter().copied()), bytes, sum(new, bytes), system])?;
     meta.newest = new;
     meta.outbox_writes += 1;
     meta.outbox_bytes += bytes.len() as u64;
+    meta.system_bytes += if system { bytes.len() as u64 } else { 0 };
     Ok(())
 }
 
@@ -139,13 +147,14 @@ fn insert(conn: &Connection, of: u64, outcome: &Outcome, at_ms: u64) -> Done<()>
 
 /// Moves a write's bytes from the outbox's account to that of what is kept.
 fn move_out(conn: &Connection, meta: &mut Meta, of: u64, verdict: Verdict) -> Done<()> {
-    let Some(bytes) = length(conn, of)? else {
+    let Some((bytes, system)) = length(conn, of)? else {
         // The number of a declared gap: only its outcome is kept, as long as that of a rejected write.
         meta.rejected_writes += u64::from(without_effect(verdict));
         return Ok(());
     };
     meta.outbox_writes = meta.outbox_writes.saturating_sub(1);
     meta.outbox_bytes = meta.outbox_bytes.saturating_sub(bytes);
+    meta.system_bytes = meta.system_bytes.saturating_sub(system);
     if without_effect(verdict) {
         meta.rejected_writes += 1;
         meta.rejected_bytes += bytes;
@@ -155,9 +164,10 @@ fn move_out(conn: &Connection, meta: &mut Meta, of: u64, verdict: Verdict) -> Do
     Ok(())
 }
 
-pub(crate) fn length(conn: &Connection, of: u64) -> Done<Option<u64>> {
-    let mut statement = conn.prepare_cached("SELECT length(bytes) FROM writes WHERE number = ?1")?;
-    Ok(statement.query_row([stored(of)], |row| number(row, 0)).optional()?)
+/// How long a write is, and how much of that counts for the system's collections: all of it or nothing.
+pub(crate) fn length(conn: &Connection, of: u64) -> Done<Option<(u64, u64)>> {
+    let mut statement = conn.prepare_cached("SELECT length(bytes), length(bytes) * system FROM writes WHERE number = ?1")?;
+    Ok(statement.query_row([stored(of)], |row| Ok((number(row, 0)?, number(row, 1)?))).optional()?)
 }
 
 /// Moves `answered` over every number that has its outcome or is lost; a declared one waits for it once more.

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use crate::damage::mark_of;
 use crate::error::{Done, OpenError, StoreError};
 use crate::ledger::{number, stored};
-use crate::outbox::sum;
+use crate::outbox::{is_system, sum};
 use crate::{lock, renew, requests, tokens};
 
 /// Numbers that are looked up one by one where scans fail: a page of many small writes, many times over.
@@ -138,10 +138,10 @@ impl Into<'_> {
         let write = Write::decode(&bytes).ok().filter(|_| known.is_none_or(|known| known == sum(of, &bytes)));
         if let Some(write) = write.filter(|_| of > 0) {
             let original: Option<[u8; 16]> = row.get(5)?;
-            let mut insert = self
-                .conn
-                .prepare_cached("INSERT OR IGNORE INTO writes (number, at_ms, prev, bytes, sum, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-            insert.execute(params![stored(of), at_ms, prev, bytes, sum(of, &bytes), original])?;
+            let mut insert = self.conn.prepare_cached(
+                "INSERT OR IGNORE INTO writes (number, at_ms, prev, bytes, sum, hash, system) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?;
+            insert.execute(params![stored(of), at_ms, prev, bytes, sum(of, &bytes), original, is_system(&write)])?;
             requests::salvage_write(self.conn, of, &write)?;
             self.newest = self.newest.max(of);
             self.lowest = Some(self.lowest.map_or(of, |lowest| lowest.min(of)));
@@ -229,10 +229,11 @@ fn count(conn: &Connection, into: &Into<'_>, answered: u64, old: &Facts, previou
         [stored(answered)],
     )?;
     conn.execute(
-        "WITH judged AS (SELECT length(w.bytes) AS bytes, o.verdict AS verdict FROM writes w LEFT JOIN outcomes o ON o.number = w.number)
+        "WITH judged AS (SELECT length(w.bytes) AS bytes, w.system AS system, o.verdict AS verdict FROM writes w LEFT JOIN outcomes o ON o.number = w.number)
          UPDATE meta SET newest = ?1, answered = ?2, clock = ?3, previous = ?4, saved = 1, trimmed = 0,
              outbox_writes = (SELECT count(*) FROM judged WHERE verdict IS NULL),
              outbox_bytes = (SELECT coalesce(sum(bytes), 0) FROM judged WHERE verdict IS NULL),
+             system_bytes = (SELECT coalesce(sum(bytes), 0) FROM judged WHERE verdict IS NULL AND system),
              rejected_writes = (SELECT count(*) FROM judged WHERE verdict >= 3),
              rejected_bytes = (SELECT coalesce(sum(bytes), 0) FROM judged WHERE verdict >= 3),
              delivered_bytes = (SELECT coalesce(sum(bytes), 0) FROM judged WHERE verdict < 3)",

@@ -246,6 +246,7 @@ CREATE TABLE access_tokens (
 ";
 
 /// - `reported`: what devices reported and no write carries yet: fields of their twins, the newest value of each.
+/// - `writes.system`: it is about the system's collections alone. `meta.system_bytes`: such writes' part of `outbox_bytes`.
 /// - `pieces`: of one large value what has come of it, in order of `at` and without a hole; `hash`: of the whole.
 const FORMAT_4: &str = "
 CREATE TABLE pieces (at INTEGER PRIMARY KEY, hash BLOB NOT NULL, bytes BLOB NOT NULL) STRICT;
@@ -255,6 +256,8 @@ CREATE TABLE reported (
     value TEXT NOT NULL,
     PRIMARY KEY (device, field)
 ) WITHOUT ROWID, STRICT;
+ALTER TABLE writes ADD COLUMN system INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN system_bytes INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Brings a file of format `from` to [`FORMAT`], all or nothing.

@@ -93,7 +93,7 @@ fn rejected(conn: &Connection, meta: &mut Meta, now_ms: Option<u64>) -> Done<boo
 
 /// Removes a write and its outcome; tells how many bytes it had.
 pub(crate) fn remove(conn: &Connection, old: u64, verdict: Verdict) -> Done<u64> {
-    let bytes = outbox::length(conn, old)?.unwrap_or(0);
+    let (bytes, _) = outbox::length(conn, old)?.unwrap_or_default();
     conn.prepare_cached("DELETE FROM writes WHERE number = ?1")?.execute([stored(old)])?;
     conn.prepare_cached("DELETE FROM outcomes WHERE number = ?1")?.execute([stored(old)])?;
     requests::outlive(conn, old, verdict)?;

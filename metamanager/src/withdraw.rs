@@ -67,7 +67,7 @@ fn cut(applying: &mut Applying<'_, '_>, collections: &BTreeSet<CollectionName>, 
     let original = kept.hash.unwrap_or_else(|| hash(&kept.bytes).to_vec());
     let mut update = applying.tx.conn.prepare_cached("UPDATE writes SET bytes = ?2, hash = ?3, sum = ?4 WHERE number = ?1")?;
     update.execute(params![stored(kept.number), bytes, original, outbox::sum(kept.number, &bytes)])?;
-    account(applying, kept.number, kept.bytes.len() as u64, bytes.len() as u64)
+    account(applying, kept.number, outbox::is_system(&write), kept.bytes.len() as u64, bytes.len() as u64)
 }
 
 fn is_held(applying: &Applying<'_, '_>, op: &Op) -> Done<bool> {
@@ -90,9 +90,12 @@ fn forget_was(op: &mut Op) -> bool {
 }
 
 /// The bytes are counted where the write stands: waiting, delivered, or without effect.
-fn account(applying: &mut Applying<'_, '_>, of: u64, before: u64, after: u64) -> Done<()> {
+fn account(applying: &mut Applying<'_, '_>, of: u64, system: bool, before: u64, after: u64) -> Done<()> {
     let outcome = outbox::outcome_of(applying.tx.conn, of)?;
     let meta = &mut applying.tx.ledger.meta;
+    if outcome.is_none() && system {
+        meta.system_bytes = (meta.system_bytes + after).saturating_sub(before);
+    }
     let bytes = match outcome {
         None => &mut meta.outbox_bytes,
         Some((verdict, _)) if without_effect(verdict) => &mut meta.rejected_bytes,

@@ -233,3 +233,27 @@ fn reports_leave_half_of_the_outbox_to_everything_else() {
         edge.write(vec![put("cut", &n.to_string(), &long.to_text())]);
     }
 }
+
+/// What is sold while the link is down takes nothing of the half that is the devices', however much of the outbox it fills.
+#[test]
+fn sales_leave_devices_their_half_of_the_outbox() {
+    let mut edge = edge();
+    edge.options.max_outbox_bytes = 20_000;
+    edge.reopen();
+    let long = value(&format!(r#"{{"W":"lyon","note":"{}"}}"#, "y".repeat(2_000)));
+    for n in 0..6 {
+        edge.write(vec![put("cut", &n.to_string(), &long.to_text())]);
+    }
+    let sold = edge.reader().status().unwrap().outbox_bytes;
+    assert!(sold > 11_000, "the story fills nothing: {sold}");
+    let mut writes = 0;
+    let long = format!("\"{}\"", "x".repeat(900));
+    for round in 0..20 {
+        // What is counted outlives a restart.
+        edge.reopen();
+        report(&mut edge, "boiler", &[("reported.note", &long), ("reported.round", &round.to_string())]);
+        writes += u64::from(send(&mut edge).number.is_some());
+    }
+    let status = edge.reader().status().unwrap();
+    assert!((3..20).contains(&writes) && status.outbox_bytes <= 20_000, "{writes} {}", status.outbox_bytes);
+}
