@@ -19,6 +19,10 @@ use crate::log::{Entry, Log};
 struct Record {
     disk: Disk,
     log: Option<Log>,
+    /// After how many more syncs the power is to fail.
+    fails_in: Option<usize>,
+    /// The disk as it was when it did.
+    failed: Option<Disk>,
 }
 
 impl Record {
@@ -26,7 +30,15 @@ impl Record {
         if let Some(log) = &mut self.log {
             log.entries.push(Entry::Event(name.to_owned(), event.clone()));
         }
+        let synced = event == Event::Sync;
         self.disk.apply(name, event);
+        if let Some(left) = self.fails_in.as_mut().filter(|_| synced) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.fails_in = None;
+                self.failed = Some(self.disk.clone());
+            }
+        }
     }
 }
 
@@ -106,9 +118,24 @@ impl Watch {
         locked(&self.record).log.take().unwrap_or_default()
     }
 
-    /// What would be left of the files if the power failed now. `below(n)` gives chance: a number below `n`.
+    /// The power fails right after so many more syncs. Whoever writes does not notice: what it does then, [`Watch::cut`] takes back.
+    pub fn fail_after(&self, syncs: usize) {
+        locked(&self.record).fails_in = Some(syncs);
+    }
+
+    /// Whether it has failed since; if not, it will not any more.
+    pub fn has_failed(&self) -> bool {
+        let mut record = locked(&self.record);
+        record.fails_in = None;
+        record.failed.is_some()
+    }
+
+    /// What would be left of the files if the power failed now, or is left where it has failed. `below(n)` gives chance: a number
+    /// below `n`.
     pub fn cut(&self, loss: Loss, below: &mut impl FnMut(u64) -> u64) -> Image {
-        locked(&self.record).disk.cut(loss, below)
+        let mut record = locked(&self.record);
+        let failed = record.failed.take();
+        failed.as_ref().unwrap_or(&record.disk).cut(loss, below)
     }
 
     /// Puts what was left in the place of the files that SQLite knows of, which nobody may hold open.

@@ -79,3 +79,22 @@ fn the_disk_shows_what_commits_that_are_not_synced_lose() {
     let (_, lost, broken) = cuts("PRAGMA synchronous=OFF");
     assert!(lost > 0 && broken > 0, "{lost} {broken}");
 }
+
+#[test]
+fn the_power_fails_after_so_many_syncs() {
+    let live = tempfile::tempdir().unwrap();
+    let watch = Watch::new(live.path()).unwrap();
+    let db = Connection::open(live.path().join("a.db")).unwrap();
+    db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE done(n INTEGER PRIMARY KEY)").unwrap();
+    watch.fail_after(2);
+    (1..=5).for_each(|n| drop(db.execute("INSERT INTO done VALUES (?1)", [n]).unwrap()));
+    assert!(watch.has_failed());
+    drop(db);
+    let left = watch.cut(Loss::Everything, &mut |_| 0);
+    watch.put_back(&left).unwrap();
+    let db = Connection::open(live.path().join("a.db")).unwrap();
+    assert_eq!(db.query_row("SELECT max(n) FROM done", [], |row| row.get::<_, i64>(0)).unwrap(), 2);
+    watch.fail_after(2);
+    db.execute("INSERT INTO done VALUES (9)", []).unwrap();
+    assert!(!watch.has_failed());
+}

@@ -67,6 +67,8 @@ pub struct Edge {
     pub wall_ms: u64,
     /// Every outcome that its database made durable, in that order.
     answered: Arc<Mutex<Vec<(u64, Verdict)>>>,
+    /// How many of them it had before its power failed, where it goes on as if it had not.
+    pub(super) sure: Option<usize>,
     pub(super) connect_ms: u64,
     /// What passed on its links, and how much may in a day. It outlives the process.
     pub days: Days,
@@ -114,6 +116,7 @@ impl Edge {
             online: true,
             wall_ms: WALL_MS,
             answered: Arc::default(),
+            sure: None,
             connect_ms: 0,
             days: Days::new(None),
             backoff: None,
@@ -186,6 +189,7 @@ impl Edge {
         Power::fail(power, || (*reader, *store) = (None, None));
         meanwhile(&rusqlite::Connection::open(self.path()).unwrap());
         self.open(now_ms);
+        self.forget_unsure();
     }
 
     /// Ends, and starts again with this file.
@@ -348,6 +352,16 @@ impl Edge {
     /// Every outcome so far: number and verdict.
     pub fn outcomes(&self) -> Vec<(u64, Verdict)> {
         self.answered.lock().unwrap().clone()
+    }
+
+    /// Of the outcomes that it reported after its power had failed it keeps those that its database has.
+    fn forget_unsure(&mut self) {
+        let Some(sure) = self.sure.take() else { return };
+        let answered = self.outcomes();
+        let kept =
+            answered[sure..].iter().filter(|(number, _)| self.reader().write(*number).unwrap().is_some_and(|row| row.outcome.is_some()));
+        let kept: Vec<_> = answered[..sure].iter().chain(kept).copied().collect();
+        *self.answered.lock().unwrap() = kept;
     }
 
     /// The same as words, `"1 applied"` or `"2 rejected guard"`.

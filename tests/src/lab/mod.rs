@@ -70,7 +70,7 @@ pub enum Side {
 pub struct Fault {
     /// How many pieces of work of that side's store are still done and answered.
     pub after: u64,
-    /// The next one commits, and its answer is lost; else it never happens.
+    /// The next one commits, and its answer is lost; else it never happens, or on a failing disk it comes to any of its commits.
     pub commits: bool,
 }
 
@@ -152,6 +152,8 @@ pub struct Lab {
     spoiler: Option<Spoiler>,
     /// They ever were: sessions end with any code.
     was_spoilt: bool,
+    /// The hub's store was put back once.
+    was_restored: bool,
     faults: BTreeMap<Side, Fault>,
     /// What a hub saves lazily: where each node's last ACK was.
     acked: BTreeMap<Peer, Position>,
@@ -191,6 +193,7 @@ impl Lab {
             promised: Vec::new(),
             spoiler: None,
             was_spoilt: false,
+            was_restored: false,
             faults: BTreeMap::new(),
             acked: BTreeMap::new(),
             wires: VecDeque::new(),
@@ -479,6 +482,7 @@ impl Lab {
         self.note(&format!("{side:?}: an image is put back"));
         match side {
             Side::Cloud => {
+                self.was_restored = true;
                 self.kill_cloud(|_| {});
                 self.cloud.put_back(image, self.now_ms);
                 self.edges.iter_mut().for_each(|edge| edge.watched = false);

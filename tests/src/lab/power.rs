@@ -58,6 +58,25 @@ impl Lab {
         }
     }
 
+    /// The power fails in the middle of a piece of work of this side's, after some of its commits or before the first; where that cannot
+    /// be, it is not done. Whoever is killed next finds what is left then.
+    pub(super) fn fail_amid(&mut self, side: Side, work: impl FnOnce(&mut Self)) {
+        let Some(power) = self.power(side) else { return };
+        let commits = power.dice.below(3) as usize;
+        if commits == 0 {
+            return;
+        }
+        power.watch.fail_after(commits);
+        if let Side::Edge(node) = side {
+            self.edges[node].sure = Some(self.edges[node].outcomes().len());
+        }
+        work(self);
+        let failed = self.power(side).is_some_and(|power| power.watch.has_failed());
+        if let (Side::Edge(node), false) = (side, failed) {
+            self.edges[node].sure = None;
+        }
+    }
+
     fn sides(&self) -> impl Iterator<Item = Side> + use<> {
         std::iter::once(Side::Cloud).chain((0..self.edges.len()).map(Side::Edge))
     }
