@@ -64,9 +64,12 @@ fn found(copy: &Path, patch: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(patch)?;
     let check =
         text.lines().find_map(|line| line.strip_prefix("check: ")).with_context(|| format!("{} has no line check:", name(patch)))?;
-    // The copy is inside the project's folder and not of its repository.
-    let applied = Command::new("git").current_dir(copy).env("GIT_CEILING_DIRECTORIES", copy).arg("apply").arg(patch).output()?;
-    ensure!(applied.status.success(), "{} does not apply: {}", name(patch), String::from_utf8_lossy(&applied.stderr));
+    // The copy is inside the project's folder and not of its repository, where git would pass over its files.
+    let above = copy.parent().context("no folder above the copy")?;
+    let applied =
+        Command::new("git").current_dir(copy).env("GIT_CEILING_DIRECTORIES", above).args(["apply", "--verbose"]).arg(patch).output()?;
+    let said = String::from_utf8_lossy(&applied.stderr);
+    ensure!(applied.status.success() && !said.contains("Skipped"), "{} does not apply: {said}", name(patch));
     let target = copy.with_file_name("target");
     let built = cargo(copy, &target, "--no-run", check)?;
     ensure!(built.status.success(), "with {} it does not compile: {}", name(patch), String::from_utf8_lossy(&built.stderr));

@@ -118,7 +118,9 @@ fn conflicts(lab: &mut Lab, node: usize) -> Vec<String> {
     let due = |row: &&ConflictRow| {
         let definition = &lab.cloud.definitions[row.collection.as_str()];
         let labels = &lab.cloud.labels[lab.edges[node].name.as_str()];
-        definition.partition.is_none() && definition.selects(labels) && !row.json.contains(r#""kind":"not_entitled""#)
+        // What its writer had no right to touch stays in the cloud, and what depended on that.
+        let hidden = [r#""kind":"not_entitled""#, r#""kind":"depends""#].iter().any(|kind| row.json.contains(kind));
+        definition.partition.is_none() && definition.selects(labels) && !hidden
     };
     let missing = there.iter().filter(due).filter(|row| !here.contains_key(&row.id)).map(|row| format!("node {node} lacks {}", row.json));
     let missing: Vec<_> = missing.collect();
