@@ -1,6 +1,6 @@
 # What a person types. `make help` lists it; .ci/run is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim powercuts bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
+.PHONY: help demo test sim powercuts museum bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +27,9 @@ sim: ## SEEDS=N histories in virtual time with everything that goes wrong in the
 
 powercuts: ## cuts the power of both stores at any write of SEEDS=N histories; 220 are a million cuts
 	TOMBOLO_CUT_SEEDS=$(or $(SEEDS),220) cargo test --release --locked -p tests --test schedules -- --nocapture a_cut_at_any_write
+
+museum: ## puts known mistakes back, one by one, and runs what must find them; ARGS='NAME...' for some
+	cargo run --locked -p tests --bin museum -- $(ARGS)
 
 bench: ## the figures of docs/benchmarks.md, in release; ARGS='--help' for what can be chosen
 	cargo build --release --locked -p cloudhub -p edgehub --bins

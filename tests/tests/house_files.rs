@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Folders at the top; another one needs a reason in docs/decisions/ first.
 const TOP: [&str; 10] = ["api", "cloudhub", "devicetwin", "docs", "edgehub", "metamanager", "proto", "target", "tests", "transport"];
@@ -155,5 +156,22 @@ fn decisions_are_numbered() {
             "docs/decisions/{name}: expected number {:04}",
             index + 1
         );
+    }
+}
+
+/// What a patch of the museum changes is still there, or it would prove nothing; and the page says what finds each.
+#[test]
+fn every_mistake_of_the_museum_can_be_put_back() {
+    let page = std::fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let patches = files("patch");
+    assert!(patches.len() >= 20, "{} patches", patches.len());
+    for patch in patches {
+        let text = std::fs::read_to_string(&patch).unwrap();
+        assert!(text.lines().any(|line| line.starts_with("check: ")), "{} does not say what finds it", shown(&patch));
+        let tried = Command::new("git").current_dir(root()).args(["apply", "--check", "--verbose"]).arg(&patch).output().unwrap();
+        let said = String::from_utf8_lossy(&tried.stderr);
+        assert!(tried.status.success() && !said.contains("Skipped"), "{}: {said}", shown(&patch));
+        let name = patch.file_stem().unwrap().to_str().unwrap();
+        assert!(page.contains(&format!("| `{name}` |")), "docs/reliability.md has no row for {name}");
     }
 }
