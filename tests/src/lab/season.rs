@@ -57,6 +57,7 @@ pub fn on(mut lab: Lab, seed: u64) -> Lab {
     (0..lab.edges.len()).for_each(|node| lab.limit(node, None));
     (0..lab.edges.len()).filter(|node| !lab.edges[*node].online).collect::<Vec<_>>().into_iter().for_each(|node| lab.online(node, true));
     lab.converge(600_000);
+    super::check::never_differed(&lab);
     lab
 }
 
@@ -135,6 +136,7 @@ pub fn moves(seed: u64) -> Lab {
     }
     (0..lab.edges.len()).filter(|node| !lab.edges[*node].online).collect::<Vec<_>>().into_iter().for_each(|node| lab.online(node, true));
     lab.converge(600_000);
+    super::check::never_differed(&lab);
     lab
 }
 

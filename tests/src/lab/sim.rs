@@ -14,7 +14,7 @@ use super::dice::Dice;
 use super::edge::TALLY;
 use super::season::{DEFINITIONS, MOVES, SITES, move_or_sell, write};
 use super::words::put;
-use super::{Fault, Lab, Side};
+use super::{Fault, Lab, Side, check};
 
 const NAMES: [&str; 8] = ["lyon", "oslo", "rome", "bonn", "cork", "graz", "kiel", "nice"];
 const STEPS: usize = 80;
@@ -232,5 +232,8 @@ impl Sim {
             }
         }
         self.lab.converge(CONVERGED_MS);
+        if !self.copies {
+            check::never_differed(&self.lab);
+        }
     }
 }
