@@ -87,7 +87,9 @@ fn the_power_fails_after_so_many_syncs() {
     let db = Connection::open(live.path().join("a.db")).unwrap();
     db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE done(n INTEGER PRIMARY KEY)").unwrap();
     watch.fail_after(2);
-    (1..=5).for_each(|n| drop(db.execute("INSERT INTO done VALUES (?1)", [n]).unwrap()));
+    for n in 1..=5 {
+        db.execute("INSERT INTO done VALUES (?1)", [n]).unwrap();
+    }
     assert!(watch.has_failed());
     drop(db);
     let left = watch.cut(Loss::Everything, &mut |_| 0);
