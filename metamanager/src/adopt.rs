@@ -84,7 +84,8 @@ fn adopt(tx: &mut Tx<'_>, welcome: &Welcome, now: Now) -> Done<Adopted> {
         fork::leave(tx, fork)?;
     }
     let repended = repend(tx, welcome.taken)?;
-    let lost = lost::find(tx, welcome.taken, welcome.now_ms)?;
+    let at_ms = tx.clock.cloud_ms(now).unwrap_or_else(|| tx.clock.time_ms(now));
+    let lost = lost::find(tx, welcome.taken, at_ms)?;
     outbox::advance(tx.conn, &mut tx.ledger.meta)?;
     fork::forget(tx.conn, tx.ledger.meta.answered)?;
     let again = match fork {

@@ -84,7 +84,8 @@ impl Clock {
 
     /// The cloud told its time. An edge whose stored clock is over a minute ahead of it sets it back; tells whether.
     pub fn told(&mut self, cloud_ms: u64, now: Now) -> bool {
-        self.cloud = Some((cloud_ms, now.mono_ms));
+        // A hub may say anything: what no clock value can hold is no time.
+        self.cloud = Some((cloud_ms.min(Hlc(u64::MAX).ms()), now.mono_ms));
         let ahead = self.last.ms() > cloud_ms.saturating_add(CLOCK_AHEAD_MS);
         if ahead {
             (self.last, self.anchor) = (Hlc::from_ms(cloud_ms), None);
@@ -95,7 +96,7 @@ impl Clock {
     /// The cloud's time, carried on by the monotonic clock; `None` where it was not told since the process began. What is kept for so
     /// and so long is kept by this one: a wall clock that jumps removes nothing.
     pub fn cloud_ms(&self, now: Now) -> Option<u64> {
-        self.cloud.map(|(ms, mono_ms)| ms + now.mono_ms.saturating_sub(mono_ms))
+        self.cloud.map(|(ms, mono_ms)| ms.saturating_add(now.mono_ms.saturating_sub(mono_ms)))
     }
 }
 
@@ -137,6 +138,8 @@ mod tests {
         assert!(clock.told(39_999, at(0, 10)));
         assert_eq!(clock.last().ms(), 39_999);
         assert_eq!(clock.cloud_ms(at(u64::MAX, 15)), Some(40_004));
+        assert!(!clock.told(u64::MAX, at(0, 20)));
+        assert_eq!(clock.cloud_ms(at(0, 21)), Some(1 << 48), "the year 292 million is no time");
     }
 
     proptest! {

@@ -15,6 +15,8 @@ pub(super) struct Power {
     dice: Dice,
     marks: u64,
     file: PathBuf,
+    /// After how many commits of a piece of work it fails, where that is not left to chance.
+    amid: Option<usize>,
 }
 
 /// Once in so many promises a WAL goes into its database: the stores do that after 16 MB, which no history here comes to.
@@ -23,7 +25,7 @@ const CHECKPOINTS: u64 = 40;
 impl Power {
     /// The disk that a database is to be on, before it is opened. What a cut takes comes from the seed.
     pub(super) fn new(file: PathBuf, seed: u64) -> Self {
-        Self { watch: Watch::new(file.parent().unwrap()).unwrap(), dice: Dice::new(seed), marks: 0, file }
+        Self { watch: Watch::new(file.parent().unwrap()).unwrap(), dice: Dice::new(seed), marks: 0, file, amid: None }
     }
 
     /// The power fails while `close` lets go of the files; then what is left is in their place.
@@ -62,7 +64,7 @@ impl Lab {
     /// be, it is not done. Whoever is killed next finds what is left then.
     pub(super) fn fail_amid(&mut self, side: Side, work: impl FnOnce(&mut Self)) {
         let Some(power) = self.power(side) else { return };
-        let commits = power.dice.below(3) as usize;
+        let commits = power.amid.unwrap_or_else(|| power.dice.below(3) as usize);
         if commits == 0 {
             return;
         }
@@ -75,6 +77,11 @@ impl Lab {
         if let (Side::Edge(node), false) = (side, failed) {
             self.edges[node].sure = None;
         }
+    }
+
+    /// From now on power that fails amid a piece of work of this side's does so after so many commits.
+    pub fn fail_after_commits(&mut self, side: Side, commits: usize) {
+        self.power(side).into_iter().for_each(|power| power.amid = Some(commits));
     }
 
     fn sides(&self) -> impl Iterator<Item = Side> + use<> {

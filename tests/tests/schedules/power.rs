@@ -10,7 +10,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use tests::lab::cloud::WALL_MS;
 use tests::lab::dice::Dice;
-use tests::lab::{Lab, Side, season};
+use tests::lab::words::put;
+use tests::lab::{Fault, Lab, Side, check, season};
 
 /// How many histories are cut at every write, unless `TOMBOLO_CUT_SEEDS` says otherwise.
 const SEEDS: u64 = 5;
@@ -47,6 +48,24 @@ fn a_cut_at_any_write_leaves_what_was_promised() {
     }
     println!("{cuts} cuts");
     assert!(cuts >= CUTS || seeds < SEEDS, "only {cuts} cuts");
+}
+
+/// Between any two commits of a piece of work too, what is there is what the cursor says: nothing has to be mended.
+#[test]
+fn a_cut_between_two_commits_leaves_no_cursor_ahead_of_its_records() {
+    for (after, commits) in (0..10).flat_map(|after| (1..4).map(move |commits| (after, commits))) {
+        let mut lab = Lab::failing(after);
+        lab.define("goods", "{}");
+        lab.join("lyon", &[]);
+        lab.converge(60_000);
+        lab.online(0, false);
+        lab.in_cloud((0..5).map(|id| put("goods", &id.to_string(), r#"{"x":1}"#)).collect());
+        lab.fail_after_commits(Side::Edge(0), commits);
+        lab.fault(Side::Edge(0), Fault { after, commits: false });
+        lab.online(0, true);
+        lab.converge(120_000);
+        check::never_differed(&lab);
+    }
 }
 
 /// A place for what a cut leaves.
