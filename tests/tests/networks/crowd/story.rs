@@ -109,10 +109,12 @@ impl Story {
         each_in_its_turn(&events, &counted, &turns, rate);
     }
 
-    /// A batch of the connected nodes is acknowledged before so many of the crowd were answered.
+    /// Batches of the connected nodes go on all the time: of twenty, nineteen are acknowledged before so many more of the crowd were
+    /// answered. One may have been under way when all of the crowd came in one moment.
     pub(super) fn says_that_others_were_served(&self, most: usize) {
         let meanwhile = answered_meanwhile(&self.events());
-        assert!(meanwhile.iter().all(|answered| *answered <= most), "of the crowd, {meanwhile:?} were answered first");
+        let late = meanwhile.iter().filter(|answered| **answered > most).count();
+        assert!(meanwhile.len() >= 10 && late <= 1 + meanwhile.len() / 20, "of the crowd, {meanwhile:?} were answered first");
     }
 }
 
