@@ -24,7 +24,7 @@ mod resolve;
 mod world;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use clocks::{ClockError, Clocks, Stamp};
 pub use conflict::{ConflictKind, Loser, Row, RowField, RowKey, RowState};

@@ -14,19 +14,21 @@ use crate::reconcile::{
     Author, ConflictChange, Content, Decided, Decision, Held, Judged, Row, RowKey, RowState, SchemaError, Stored, World, judge,
 };
 
-pub(super) type Id = (CollectionName, Key);
+pub(crate) type Id = (CollectionName, Key);
 
 #[derive(Default, Clone)]
-pub(super) struct Hub {
-    pub(super) head: Revision,
-    pub(super) definitions: BTreeMap<CollectionName, Arc<Defined>>,
-    pub(super) records: BTreeMap<Id, Stored>,
-    pub(super) exits: BTreeMap<(Id, Option<String>), Revision>,
-    pub(super) floor: Revision,
+pub(crate) struct Hub {
+    pub(crate) head: Revision,
+    /// The cloud's wall clock, which conflict rows show; none: the revision stands for it.
+    pub(crate) now_ms: u64,
+    pub(crate) definitions: BTreeMap<CollectionName, Arc<Defined>>,
+    pub(crate) records: BTreeMap<Id, Stored>,
+    pub(crate) exits: BTreeMap<(Id, Option<String>), Revision>,
+    pub(crate) floors: BTreeMap<CollectionName, Revision>,
     /// Partitions by node; a node that is not named gets everything.
-    pub(super) grants: BTreeMap<NodeName, BTreeSet<(CollectionName, Option<String>)>>,
-    pub(super) outcomes: BTreeMap<(u32, u64), Decided>,
-    pub(super) rows: BTreeMap<String, ConflictChange>,
+    pub(crate) grants: BTreeMap<NodeName, BTreeSet<(CollectionName, Option<String>)>>,
+    pub(crate) outcomes: BTreeMap<(u32, u64), Decided>,
+    pub(crate) rows: BTreeMap<String, ConflictChange>,
 }
 
 /// The world as one author sees it.
@@ -36,19 +38,19 @@ struct Seen<'a> {
 }
 
 impl Hub {
-    pub(super) fn define(&mut self, name: &str, json: &str) {
+    pub(crate) fn define(&mut self, name: &str, json: &str) {
         self.head = self.head.next();
         let name = CollectionName::parse(name).unwrap();
         let definition = Definition::parse(json).unwrap();
         self.definitions.insert(name.clone(), Arc::new(Defined { name, revision: self.head, definition }));
     }
 
-    pub(super) fn grant(&mut self, node: &str, collection: &str, partition: Option<&str>) {
+    pub(crate) fn grant(&mut self, node: &str, collection: &str, partition: Option<&str>) {
         let share = (CollectionName::parse(collection).unwrap(), partition.map(str::to_owned));
         self.grants.entry(NodeName::parse(node).unwrap()).or_default().insert(share);
     }
 
-    pub(super) fn granted(&self, node: &NodeName, collection: &CollectionName, partition: Option<&str>) -> bool {
+    pub(crate) fn granted(&self, node: &NodeName, collection: &CollectionName, partition: Option<&str>) -> bool {
         if *collection == CollectionName::conflicts() {
             let (name, partition) = partition.unwrap().split_once('/').map_or((partition.unwrap(), None), |(name, cut)| (name, Some(cut)));
             return self.granted(node, &CollectionName::parse(name).unwrap(), partition);
@@ -56,23 +58,23 @@ impl Hub {
         self.grants.get(node).is_none_or(|shares| shares.contains(&(collection.clone(), partition.map(str::to_owned))))
     }
 
-    pub(super) fn judge(&self, author: &Author, write: &Write, hlc: Hlc) -> Decision {
+    pub(crate) fn judge(&self, author: &Author, write: &Write, hlc: Hlc) -> Decision {
         let revision = self.head.next();
         let id = match author {
             Author::Edge { node, database, number } => WriteId::edge(node, &database_id(*database), *number),
             Author::Cloud { .. } => WriteId::Cloud(revision),
         };
-        let judged = Judged { author: author.clone(), id, write, hlc, revision, now_ms: revision.0 };
+        let judged = Judged { author: author.clone(), id, write, hlc, revision, now_ms: self.now_ms.max(revision.0) };
         judge(&judged, &Seen { hub: self, author }).unwrap()
     }
 
-    pub(super) fn commit(&mut self, author: &Author, write: &Write, hlc: Hlc) -> Decision {
+    pub(crate) fn commit(&mut self, author: &Author, write: &Write, hlc: Hlc) -> Decision {
         let decision = self.judge(author, write, hlc);
         self.apply(author, &decision);
         decision
     }
 
-    fn apply(&mut self, author: &Author, decision: &Decision) {
+    pub(crate) fn apply(&mut self, author: &Author, decision: &Decision) {
         self.head = decision.outcome.revision;
         if let Author::Edge { database, number, .. } = author {
             let decided = Decided { verdict: decision.outcome.verdict, revision: self.head };
@@ -96,19 +98,19 @@ impl Hub {
         }
     }
 
-    pub(super) fn value(&self, id: &Id) -> Option<&Value> {
+    pub(crate) fn value(&self, id: &Id) -> Option<&Value> {
         self.records.get(id).and_then(Stored::live)
     }
 
     /// Tombstones and exit markers up to now are gone.
-    pub(super) fn compact(&mut self) {
-        self.floor = self.head;
+    pub(crate) fn compact(&mut self) {
+        self.floors = self.definitions.keys().map(|name| (name.clone(), self.head)).collect();
         self.exits.clear();
         self.records.retain(|_, stored| !matches!(stored.content, Content::Deleted { .. }));
     }
 }
 
-pub(super) fn database_id(database: u32) -> DatabaseId {
+pub(crate) fn database_id(database: u32) -> DatabaseId {
     DatabaseId([database as u8; 16])
 }
 
@@ -136,8 +138,8 @@ impl World for Seen<'_> {
         Ok(exits.map(|(_, revision)| *revision).max())
     }
 
-    fn floor(&self, _: &CollectionName) -> Result<Revision, Self::Error> {
-        Ok(self.hub.floor)
+    fn floor(&self, collection: &CollectionName) -> Result<Revision, Self::Error> {
+        Ok(self.hub.floors.get(collection).copied().unwrap_or_default())
     }
 
     fn outcome(&self, number: u64) -> Result<Option<Decided>, Self::Error> {

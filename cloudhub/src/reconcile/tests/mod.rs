@@ -1,11 +1,12 @@
 //! A store in memory, two shops with bases and outboxes of their own, and conversations between them as text.
 #![allow(clippy::unwrap_used)]
 
+mod algebra;
 mod clocks;
-mod hub;
+pub(crate) mod hub;
 mod properties;
 mod raw;
 mod rows;
 mod script;
 mod scripts;
-mod shop;
+pub(crate) mod shop;

@@ -13,7 +13,7 @@ use crate::reconcile::{Author, Decision, Row, RowState};
 
 const FIELDS: [&str; 4] = ["a", "b", "c", "d"];
 
-fn hub() -> Hub {
+pub(super) fn hub() -> Hub {
     let mut hub = Hub::default();
     hub.define("merge", r#"{"groups":[["c","d"]],"fields":{"n":{"type":"counter"},"m":{"type":"counter","min":0}}}"#);
     hub.define("append", r#"{"policy":"append"}"#);
@@ -22,7 +22,7 @@ fn hub() -> Hub {
         "mixed",
         r#"{"partition":{"field":"a","label":"site"},"fields":{"b":{"guard":true,"transitions":{"1":["2"]}},"n":{"type":"counter"}}}"#,
     );
-    for (node, partition) in [("lyon", "\"1\""), ("oslo", "\"2\"")] {
+    for (node, partition) in [("lyon", "\"1\""), ("oslo", "\"2\""), ("rome", "\"1\"")] {
         ["merge", "append", "guarded"].into_iter().for_each(|name| hub.grant(node, name, None));
         hub.grant(node, "mixed", Some(partition.trim_matches('"')));
     }
@@ -36,7 +36,7 @@ fn hub() -> Hub {
     hub
 }
 
-fn op(collection: &str, key: &str, seen: u64, body: Body) -> Op {
+pub(super) fn op(collection: &str, key: &str, seen: u64, body: Body) -> Op {
     Op {
         collection: CollectionName::parse(collection).unwrap(),
         key: Key::parse(key).unwrap(),
@@ -50,11 +50,11 @@ fn op(collection: &str, key: &str, seen: u64, body: Body) -> Op {
 }
 
 fn author(database: u32, number: u64) -> Author {
-    let node = NodeName::parse(if database == 1 { "lyon" } else { "oslo" }).unwrap();
+    let node = NodeName::parse(["lyon", "oslo", "rome"][database as usize - 1]).unwrap();
     Author::Edge { node, database, number }
 }
 
-fn commit(hub: &mut Hub, database: u32, number: u64, hlc: u64, ops: Vec<Op>) -> Decision {
+pub(super) fn commit(hub: &mut Hub, database: u32, number: u64, hlc: u64, ops: Vec<Op>) -> Decision {
     hub.commit(&author(database, number), &Write { ops, ..Write::default() }, Hlc(hlc))
 }
 
@@ -70,7 +70,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     prop::collection::vec(change, 0..4)
 }
 
-fn bodies() -> impl Strategy<Value = Body> {
+pub(super) fn bodies() -> impl Strategy<Value = Body> {
     let fields = || prop::collection::btree_map(select(FIELDS.to_vec()), values(), 0..4);
     let by = prop::collection::vec((select(vec!["n", "m"]).prop_map(str::to_owned), -9i64..9), 1..3);
     prop_oneof![
@@ -139,7 +139,7 @@ fn loses_nothing(before: &Hub, after: &Hub, decision: &Decision, own: u32, chang
     Ok(())
 }
 
-fn id() -> Id {
+pub(super) fn id() -> Id {
     (CollectionName::parse("merge").unwrap(), Key::parse("1").unwrap())
 }
 

@@ -148,7 +148,7 @@ impl Stage {
             other => panic!("no verb {other}"),
         };
         if who.starts_with("cloud") {
-            return cloud_op(&self.hub, action, id, ops).map_err(|refusal| refusal.to_string());
+            return cloud_op(&self.hub, action, id, ops, true).map_err(|refusal| refusal.to_string());
         }
         let request = Request { collection: id.0.clone(), key: id.1.clone(), action, expect };
         let shop = self.shops.entry(who.to_owned()).or_insert_with(|| shop(who));
@@ -199,7 +199,7 @@ impl Stage {
                 let request = Request { collection: record.0, key: record.1, action: step.into_action(), expect };
                 shop.build(&self.hub, &request, true, &[])
             }
-            None => cloud_op(&self.hub, step.into_action(), &record, &[]),
+            None => cloud_op(&self.hub, step.into_action(), &record, &[], true),
         };
         match built {
             Ok(op) => ops.extend(op),

@@ -104,7 +104,7 @@ impl Shop {
 }
 
 /// What the cloud's API builds for itself: the head is its view.
-pub(super) fn cloud_op(hub: &Hub, action: Action, id: &Id, write: &[Op]) -> Result<Option<Op>, BuildError> {
+pub(crate) fn cloud_op(hub: &Hub, action: Action, id: &Id, write: &[Op], matched: bool) -> Result<Option<Op>, BuildError> {
     let request = Request { collection: id.0.clone(), key: id.1.clone(), action, expect: None };
     let ops = write.iter().filter(|op| op.collection == id.0 && op.key == id.1);
     let view = lay_all(hub.value(id).cloned(), ops);
@@ -114,7 +114,7 @@ pub(super) fn cloud_op(hub: &Hub, action: Action, id: &Id, write: &[Op]) -> Resu
         seen: hub.head,
         depends: None,
         stands_on: &[],
-        matched: true,
+        matched,
         side: Side::Cloud,
     };
     build(&request, &scene)

@@ -18,9 +18,13 @@ use crate::store::{
 pub(super) trait Fixture {
     /// The store under test.
     type Store: Store;
+    /// A backup of a place whose store was closed.
+    type Image: Clone;
 
     fn new() -> Self;
     fn open(&mut self, now_ms: u64) -> Self::Store;
+    fn save(&self) -> Self::Image;
+    fn put_back(&mut self, image: &Self::Image);
 
     /// Panics where digests are not those of the records.
     fn check(store: &Self::Store);
@@ -80,6 +84,23 @@ impl<F: Fixture> Bench<F> {
     pub(super) fn crash(&mut self) {
         self.reader = None;
         self.store = None;
+        self.reopen();
+    }
+
+    /// Closes the store, keeps a backup of it, and opens it again.
+    pub(super) fn save(&mut self) -> F::Image {
+        self.reader = None;
+        self.store.take().unwrap().close().unwrap();
+        let image = self.fixture.save();
+        self.reopen();
+        image
+    }
+
+    /// Opens a backup in the place of what is there.
+    pub(super) fn put_back(&mut self, image: &F::Image) {
+        self.reader = None;
+        self.store = None;
+        self.fixture.put_back(image);
         self.reopen();
     }
 

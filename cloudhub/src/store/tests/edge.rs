@@ -19,6 +19,7 @@ use crate::store::{AdmitJob, Admitted, Answer, Job, Peer, Refused, ScanRequest, 
 
 type Place = (CollectionName, Key);
 
+#[derive(Clone)]
 pub(super) struct Edge {
     pub(super) node: String,
     pub(super) database: DatabaseId,
@@ -359,12 +360,24 @@ impl Edge {
         self.outcomes.iter().map(|(number, outcome)| (*number, outcome.verdict.as_str(), code(outcome))).collect()
     }
 
+    pub(super) fn next_number(&self) -> u64 {
+        self.outbox.last().map_or(self.taken, |write| write.number) + 1
+    }
+
     pub(super) fn commit(&mut self, ops: Vec<Op>) -> u64 {
-        let number = self.outbox.last().map_or(self.taken, |write| write.number) + 1;
-        let hlc = Hlc::from_ms(1_800_000_000_000 + number);
-        let write = Write { hlc, at_ms: hlc.ms(), actor: Some(format!("till-{}", self.node)), request_id: None, idempotency: None, ops };
-        self.outbox.push(NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None, fork: None, part: None });
+        self.commit_at(Hlc::from_ms(1_800_000_000_000 + self.next_number()), ops)
+    }
+
+    pub(super) fn commit_at(&mut self, hlc: Hlc, ops: Vec<Op>) -> u64 {
+        let number = self.next_number();
+        self.outbox.push(self.numbered(number, hlc, ops));
         number
+    }
+
+    /// A write as it goes up.
+    pub(super) fn numbered(&self, number: u64, hlc: Hlc, ops: Vec<Op>) -> NumberedWrite {
+        let write = Write { hlc, at_ms: hlc.ms(), actor: Some(format!("till-{}", self.node)), request_id: None, idempotency: None, ops };
+        NumberedWrite { number, bytes: write.encode(), rejected: false, hash: None, fork: None, part: None }
     }
 
     /// Sends what was not taken.

@@ -12,8 +12,10 @@ mod digests;
 mod edge;
 mod fields;
 mod lists;
+mod model;
 mod order;
 mod parts;
+mod reference;
 mod schedules;
 mod sqlite;
 mod streams;
@@ -87,6 +89,7 @@ mod embedded {
         fields::every_field_names_who_set_it,
         fields::what_lost_has_not_set_a_field,
         fields::conflict_rows_keep_no_clocks_of_fields,
+        model::any_history_is_the_references,
         order::restart_keeps_head_and_makes_an_epoch,
         order::write_hash_duplicates,
         order::numbers_are_taken_in_order,

@@ -18,6 +18,7 @@ pub(super) struct Embedded {
 
 impl Fixture for Embedded {
     type Store = SqliteStore;
+    type Image = Vec<u8>;
 
     fn new() -> Self {
         Self { folder: TempDir::new().unwrap(), seed: 0 }
@@ -27,6 +28,17 @@ impl Fixture for Embedded {
         self.seed += 1;
         let seed = self.seed;
         SqliteStore::open(&self.options(), now_ms, &mut || seed).unwrap()
+    }
+
+    fn save(&self) -> Vec<u8> {
+        std::fs::read(self.file()).unwrap()
+    }
+
+    fn put_back(&mut self, image: &Vec<u8>) {
+        for end in ["-wal", "-shm"] {
+            let _absent = std::fs::remove_file(self.folder.path().join(format!("cloudhub.db{end}")));
+        }
+        std::fs::write(self.file(), image).unwrap();
     }
 
     fn check(store: &SqliteStore) {
