@@ -46,7 +46,7 @@ pub struct PropertyUpdate {
     pub reported: Option<Said>,
     /// `expected`
     pub desired: Option<Said>,
-    /// `null` in place of the property: it is to be removed.
+    /// `null` in place of the property: what was reported of it does not hold any more.
     pub removed: bool,
 }
 

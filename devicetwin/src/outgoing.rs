@@ -92,14 +92,16 @@ pub fn text(value: &Raw) -> std::borrow::Cow<'_, str> {
     value.as_text().unwrap_or_else(|| value.as_str().into())
 }
 
-fn half(field: &TwinField) -> HalfShown<'_> {
-    HalfShown { value: text(&field.value), metadata: Stamp { timestamp: field.timestamp } }
+/// None: what was reported was taken back.
+fn half(field: &TwinField) -> Option<HalfShown<'_>> {
+    let known = field.value != Raw::null();
+    known.then(|| HalfShown { value: text(&field.value), metadata: Stamp { timestamp: field.timestamp } })
 }
 
 fn shown<'a>(reading: &'a Reading, property: &str, model: &Model) -> Shown<'a> {
     Shown {
-        expected: reading.desired.as_ref().map(half),
-        actual: reading.reported.as_ref().map(half),
+        expected: reading.desired.as_ref().and_then(half),
+        actual: reading.reported.as_ref().and_then(half),
         optional: true,
         metadata: model.properties.get(property).map(|property| Typed { kind: property.kind.as_str() }),
     }
@@ -284,6 +286,14 @@ mod tests {
         let temp = json!({"expected": half("20"), "actual": half("21"), "optional": true, "metadata": {"type": "int"}});
         let rpm = json!({"optional": true, "metadata": {"type": "int"}});
         assert_eq!(body(&message), json!({"event_id": "e1", "timestamp": 7, "twin": {"temp": temp, "rpm": rpm}}));
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_there_and_still_to_be_done() {
+        let twin = twin(&[(Half::Desired, "temp", "20"), (Half::Reported, "temp", "null")]);
+        let message = body(&with(|subject| subject.whole(EVENT, &twin)));
+        assert_eq!((message["twin"]["temp"].get("actual"), &message["twin"]["temp"]["expected"]["value"]), (None, &json!("20")));
+        assert_eq!(body(&with(|subject| subject.delta(EVENT, &twin)).unwrap())["delta"], json!({"temp": "20"}));
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl Judged {
         for (name, said) in &update.properties {
             match model.properties.get(name) {
                 None => judged.refuse(name, "the model has no such property"),
-                Some(_) if said.removed => judged.refuse(name, "a property is the model's: it is not removed by a device"),
+                // The property is the model's and stays; what was reported of it is not known any more.
+                Some(_) if said.removed => drop(judged.reported.insert(name.clone(), Fit { value: Raw::null(), timestamp: None })),
                 Some(property) => judged.property(name, property, said),
             }
         }
@@ -114,6 +115,13 @@ mod tests {
         let names: Vec<_> = judged.refused.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["gone", "name", "rpm", "temp"]);
         assert!(judged.reason().unwrap().contains("temp: 31 is above 30"));
+    }
+
+    #[test]
+    fn null_takes_back_what_was_reported() {
+        let judged = judged(r#"{"twin":{"temp":null,"name":{"actual":{"value":"x"}}}}"#);
+        assert_eq!(judged.reported["temp"], Fit { value: Raw::null(), timestamp: None });
+        assert_eq!((judged.reported.len(), judged.desired.len(), judged.reason()), (2, 0, None));
     }
 
     #[test]

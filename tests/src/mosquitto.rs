@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4::Connect;
-use rumqttc::{Client, Event, MqttOptions, Packet, Publish, QoS};
+use rumqttc::{Client, Event, MqttOptions, NetworkOptions, Packet, Publish, QoS};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -97,6 +97,10 @@ impl Device {
         let mut options = MqttOptions::new(name, address.ip().to_string(), address.port());
         options.set_max_packet_size(4 << 20, 4 << 20).set_keep_alive(Duration::from_secs(30));
         let (client, mut connection) = Client::new(options, 4_096);
+        // Otherwise a small packet waits up to 40 ms until the broker's kernel has acknowledged the one before.
+        let mut prompt = NetworkOptions::new();
+        prompt.set_tcp_nodelay(true);
+        connection.eventloop.set_network_options(prompt);
         let (sender, heard) = sync_channel(100_000);
         let (ready, is_ready) = sync_channel(1);
         let wanted = topics.len();

@@ -1,8 +1,11 @@
-//! The connection to a broker beside edgehub: MQTT 3.1.1, a session that the broker keeps, and messages that are acknowledged when
-//! the database has them.
+//! The way to a broker beside edgehub: MQTT 3.1.1, a session that the broker keeps, and messages that are acknowledged when the database
+//! has them.
 //!
-//! rumqttc has the packets and the state of a session. The connection itself is ours: its TLS is the project's own (one rustls, the
-//! clock of certificates of a machine that boots in 1970), and everything that may be written goes out with one flush.
+//! It is two connections (decision 0019): one hears what devices say, and is not read while there is enough to do, so that the broker
+//! keeps it; one speaks, and is always read, because what was said is acknowledged there.
+//!
+//! rumqttc has the packets and the state of a session. The connections themselves are ours: their TLS is the project's own (one rustls,
+//! the clock of certificates of a machine that boots in 1970), and everything that may be written goes out with one flush.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,9 +26,9 @@ use tokio_rustls::TlsConnector;
 use tokio_util::codec::Framed;
 use transport::tls::{CertificateClock, TlsProblem, broker_client_config};
 
-use super::board::BusBoard;
 use super::inward::Inward;
-use super::limits::{ACKNOWLEDGEMENTS, AROUND, INFLIGHT, INWARD_BYTES, OUTWARD, OUTWARD_BYTES, UNASKED_BYTES, WAITING};
+use super::limits::{ACKNOWLEDGEMENTS, AROUND, INFLIGHT, INWARD_BYTES, OUTWARD, OUTWARD_BYTES, WAITING};
+use super::prompt::Prompt;
 use super::trouble::Trouble;
 use super::way::{Arrived, Message, Way};
 use crate::config::{Broker, MqttConfig, Unusable};
@@ -53,8 +56,7 @@ pub(crate) type Packets = Framed<Box<dyn Stream>, Codec>;
 /// # Errors
 /// [`Trouble`], whatever the broker's or the network's answer was.
 pub(crate) async fn dial(broker: &Broker, client_id: &str, clean: bool, clock: &CertificateClock) -> Result<(Packets, bool), Trouble> {
-    let tcp = timeout(PATIENCE, open(broker)).await.map_err(|_| Trouble::Silent("connecting"))??;
-    let _ = tcp.set_nodelay(true);
+    let tcp = Prompt::new(timeout(PATIENCE, open(broker)).await.map_err(|_| Trouble::Silent("connecting"))??);
     let stream: Box<dyn Stream> = match &broker.tls {
         None => Box::new(tcp),
         Some(tls) => {
@@ -161,14 +163,14 @@ pub(super) fn connect(
     config: &MqttConfig,
     client_id: String,
     clock: CertificateClock,
-    board: Arc<BusBoard>,
 ) -> (Way, mpsc::Receiver<Arrived>, impl Future<Output = ()> + Send + use<>) {
     let (messages, waiting) = mpsc::channel(OUTWARD);
     let (acknowledgements, acknowledged) = mpsc::channel(ACKNOWLEDGEMENTS);
     let (sender, arrived) = mpsc::channel(WAITING);
     let (is_up, up) = watch::channel(false);
     let session = Session {
-        state: MqttState::new(INFLIGHT, true),
+        hears: MqttState::new(HEARING, true),
+        says: MqttState::new(INFLIGHT, true),
         pending: VecDeque::new(),
         held: BTreeMap::new(),
         waiting,
@@ -178,7 +180,6 @@ pub(super) fn connect(
         sender,
         connection: GOODBYE,
         is_up,
-        board,
     };
     let way = Way::External(Requests { messages, acknowledgements, room: Arc::new(Semaphore::new(OUTWARD_BYTES)), up });
     (way, arrived, session.carry(config.clone(), client_id, clock))
@@ -186,10 +187,18 @@ pub(super) fn connect(
 
 /// No connection's number.
 const GOODBYE: u64 = 0;
+/// What may wait for an acknowledgement on the connection that hears: subscriptions alone.
+const HEARING: u16 = 8;
 
-/// What outlives a connection.
+/// What a connection brings; none: it ended.
+type Incoming = Option<Result<Packet, rumqttc::mqttbytes::Error>>;
+
+/// What outlives connections.
 struct Session {
-    state: MqttState,
+    /// What devices say.
+    hears: MqttState,
+    /// What is said to them.
+    says: MqttState,
     /// What has to be said again: it was not acknowledged.
     pending: VecDeque<Outgoing>,
     /// The room of what was said and is not acknowledged, by its number.
@@ -203,7 +212,40 @@ struct Session {
     /// Counts connections.
     connection: u64,
     is_up: watch::Sender<bool>,
-    board: Arc<BusBoard>,
+}
+
+/// The two connections.
+struct Lines {
+    hears: Packets,
+    says: Packets,
+}
+
+impl Lines {
+    /// Both, or none; and whether the broker has kept the session in which devices are heard.
+    async fn dial(broker: &Broker, client_id: &str, clock: &CertificateClock) -> Result<(Self, bool), Trouble> {
+        // What was said and not acknowledged is said again by us: the broker needs to remember nothing of it.
+        let (says, _) = dial(broker, &speaker_id(client_id), true, clock).await?;
+        let (hears, kept) = dial(broker, client_id, false, clock).await?;
+        Ok((Self { hears, says }, kept))
+    }
+
+    async fn flush(&mut self) -> Result<(), Over> {
+        flush(&mut self.says).await?;
+        flush(&mut self.hears).await
+    }
+}
+
+/// The client id of the connection that speaks: that of no node, because no node has a dot in its name.
+pub(crate) fn speaker_id(client_id: &str) -> String {
+    format!("{client_id}.says")
+}
+
+async fn flush(packets: &mut Packets) -> Result<(), Over> {
+    timeout(PATIENCE, packets.flush()).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))
+}
+
+async fn feed(packets: &mut Packets, packet: Packet) -> Result<(), Over> {
+    timeout(PATIENCE, packets.feed(packet)).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))
 }
 
 /// Why a connection ended.
@@ -231,9 +273,9 @@ impl Session {
         loop {
             let trouble = match config.broker().map_err(Trouble::Config) {
                 Err(trouble) => trouble,
-                Ok(broker) => match dial(&broker, &client_id, false, &clock).await {
+                Ok(broker) => match Lines::dial(&broker, &client_id, &clock).await {
                     Err(trouble) => trouble,
-                    Ok((packets, kept)) => {
+                    Ok((lines, kept)) => {
                         if !kept {
                             // Who begins anew knows nothing of what was said before; everything is told again.
                             self.pending.clear();
@@ -245,7 +287,7 @@ impl Session {
                         pause = PAUSES.0;
                         // Not before: the worker that waits for room hears nothing, and while it hears nothing there may be no place.
                         self.is_up.send_replace(true);
-                        match self.exchange(packets).await {
+                        match self.exchange(lines).await {
                             Over::Unheard => return,
                             Over::Broken(trouble) => trouble,
                         }
@@ -264,7 +306,7 @@ impl Session {
     /// What the broker did not acknowledge is said again in the next connection; what it was to be told is received comes again.
     fn broken(&mut self) {
         self.is_up.send_replace(false);
-        for request in self.state.clean().into_iter().rev() {
+        for request in self.says.clean().into_iter().rev() {
             let held = match &request {
                 Request::Publish(publish) => self.held.remove(&publish.pkid),
                 _ => None,
@@ -272,35 +314,35 @@ impl Session {
             self.pending.push_front((request, held));
         }
         self.held.clear();
-        self.state.events.clear();
-        self.state.collision = None;
+        drop(self.hears.clean());
+        for state in [&mut self.hears, &mut self.says] {
+            state.events.clear();
+            state.collision = None;
+        }
         // It comes again where that is promised.
         self.backlog.retain(|message| message.publish.qos == QoS::AtMostOnce);
-        self.pending.retain(|(request, _)| matches!(request, Request::Publish(_) | Request::PubRel(_)));
+        self.pending.retain(|(request, _)| matches!(request, Request::Publish(_)));
     }
 
-    async fn exchange(&mut self, mut packets: Packets) -> Over {
+    async fn exchange(&mut self, mut lines: Lines) -> Over {
         let mut ping = interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let turn = async {
-                self.write(&mut packets).await?;
+                self.write(&mut lines).await?;
                 self.deliver()?;
                 let (room, reads, full) = (self.has_room(), self.reads(), !self.backlog.is_empty());
                 tokio::select! {
-                    arrived = packets.next(), if reads => self.read(arrived, &mut packets).await,
+                    arrived = lines.hears.next(), if reads => self.hear(arrived, &mut lines.hears).await,
+                    arrived = lines.says.next() => self.confirmed(arrived, &mut lines.says).await,
                     place = async { self.sender.reserve().await.is_ok() }, if full => if place { Ok(()) } else { Err(Over::Unheard) },
                     () = self.inward.freed.notified(), if !reads => Ok(()),
                     Some(request) = self.waiting.recv(), if room => {
                         self.pending.push_back(request);
                         Ok(())
                     }
-                    Some(acknowledgement) = self.acknowledged.recv() => {
-                        self.confirm(acknowledgement, &mut packets).await
-                    }
-                    _ = ping.tick() => {
-                        self.feed((Request::PingReq(PingReq), None), &mut packets).await
-                    }
+                    Some(acknowledgement) = self.acknowledged.recv() => self.confirm(acknowledgement, &mut lines).await,
+                    _ = ping.tick() => self.ping(reads, &mut lines).await,
                 }
             };
             if let Err(over) = turn.await {
@@ -310,76 +352,95 @@ impl Session {
     }
 
     fn has_room(&self) -> bool {
-        self.state.inflight() < INFLIGHT && self.state.collision.is_none()
+        self.says.inflight() < INFLIGHT && self.says.collision.is_none()
     }
 
-    /// Whether the worker has enough to do.
-    fn is_full(&self) -> bool {
-        self.backlog.len() >= TOGETHER || self.inward.bytes() >= INWARD_BYTES
-    }
-
-    /// Whether to read. Where the worker has enough to do it is better not to: the broker keeps it. But the broker's acknowledgements of
-    /// what we said come behind what it says; where only they make room again, they have to be read, or neither side would go on.
+    /// Whether to read what devices say. Where the worker has enough to do it is better not to: the broker keeps it.
     fn reads(&self) -> bool {
-        let sends = self.has_room() && !(self.pending.is_empty() && self.waiting.is_empty());
-        !self.is_full() || (self.state.inflight() > 0 && !sends)
+        self.backlog.len() < TOGETHER && self.inward.bytes() < INWARD_BYTES
     }
 
     /// Everything that may be said now: acknowledgements first, and all with one flush.
-    async fn write(&mut self, packets: &mut Packets) -> Result<(), Over> {
+    async fn write(&mut self, lines: &mut Lines) -> Result<(), Over> {
         for _ in 0..TOGETHER {
             let Ok(acknowledgement) = self.acknowledged.try_recv() else { break };
-            self.confirm(acknowledgement, packets).await?;
+            self.confirm(acknowledgement, lines).await?;
         }
         for _ in 0..TOGETHER {
             if !self.has_room() {
                 break;
             }
             let Some(request) = self.pending.pop_front().or_else(|| self.waiting.try_recv().ok()) else { break };
-            self.feed(request, packets).await?;
+            self.say(request, lines).await?;
         }
-        timeout(PATIENCE, packets.flush()).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))
+        lines.flush().await
     }
 
-    async fn feed(&mut self, (request, held): Outgoing, packets: &mut Packets) -> Result<(), Over> {
-        let last = matches!(request, Request::Disconnect(_));
-        let Some(packet) = self.state.handle_outgoing_packet(request)? else { return Ok(()) };
-        if let (Packet::Publish(publish), Some(held)) = (&packet, held) {
-            self.held.insert(publish.pkid, held);
+    async fn say(&mut self, (request, held): Outgoing, lines: &mut Lines) -> Result<(), Over> {
+        match request {
+            Request::Disconnect(_) => self.goodbye(lines).await,
+            Request::Subscribe(_) => {
+                let packet = self.hears.handle_outgoing_packet(request)?;
+                if let Some(packet) = packet { feed(&mut lines.hears, packet).await } else { Ok(()) }
+            }
+            request => {
+                let Some(packet) = self.says.handle_outgoing_packet(request)? else { return Ok(()) };
+                if let (Packet::Publish(publish), Some(held)) = (&packet, held) {
+                    self.held.insert(publish.pkid, held);
+                }
+                feed(&mut lines.says, packet).await
+            }
         }
-        timeout(PATIENCE, packets.feed(packet)).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))?;
-        if last {
-            let _ = timeout(PATIENCE, packets.flush()).await;
-            return Err(Over::Unheard);
+    }
+
+    /// Nothing comes behind it.
+    async fn goodbye(&mut self, lines: &mut Lines) -> Result<(), Over> {
+        for packets in [&mut lines.says, &mut lines.hears] {
+            feed(packets, Packet::Disconnect).await?;
+            let _ = flush(packets).await;
         }
-        Ok(())
+        Err(Over::Unheard)
+    }
+
+    async fn ping(&mut self, reads: bool, lines: &mut Lines) -> Result<(), Over> {
+        if let Some(packet) = self.says.handle_outgoing_packet(Request::PingReq(PingReq))? {
+            feed(&mut lines.says, packet).await?;
+        }
+        // Where nothing is read no answer is awaited: the broker shall know that we are here.
+        let packet = if reads { self.hears.handle_outgoing_packet(Request::PingReq(PingReq))? } else { Some(Packet::PingReq) };
+        if let Some(packet) = packet { feed(&mut lines.hears, packet).await } else { Ok(()) }
     }
 
     /// Acknowledges what came in this connection: what came in another one comes again.
-    async fn confirm(&mut self, (connection, acknowledgement): (u64, Request), packets: &mut Packets) -> Result<(), Over> {
-        match connection == self.connection || connection == GOODBYE {
-            true => self.feed((acknowledgement, None), packets).await,
-            false => Ok(()),
+    async fn confirm(&mut self, (connection, acknowledgement): (u64, Request), lines: &mut Lines) -> Result<(), Over> {
+        match acknowledgement {
+            Request::Disconnect(_) => self.goodbye(lines).await,
+            acknowledgement if connection == self.connection => {
+                let packet = self.hears.handle_outgoing_packet(acknowledgement)?;
+                if let Some(packet) = packet { feed(&mut lines.hears, packet).await } else { Ok(()) }
+            }
+            _ => Ok(()),
         }
     }
 
-    /// What came, and what came with it.
-    async fn read(&mut self, first: Option<Result<Packet, rumqttc::mqttbytes::Error>>, packets: &mut Packets) -> Result<(), Over> {
+    /// What devices say, and what came with it.
+    async fn hear(&mut self, first: Incoming, packets: &mut Packets) -> Result<(), Over> {
         let (mut next, mut count) = (Some(first), 0);
         while let Some(arrived) = next.take() {
-            let packet = arrived.ok_or(Trouble::Lost("the broker ended the connection".to_owned()))?.map_err(|error| lost(&error))?;
+            let packet = received(arrived)?;
             if let Packet::SubAck(answer) = &packet
                 && answer.return_codes.contains(&SubscribeReasonCode::Failure)
             {
                 return Err(Trouble::NoSubscription.into());
             }
-            if let Packet::PubAck(PubAck { pkid }) = &packet {
-                self.held.remove(pkid);
+            if let Some(answer) = self.hears.handle_incoming_packet(packet)? {
+                feed(packets, answer).await?;
             }
-            if let Some(answer) = self.state.handle_incoming_packet(packet)? {
-                timeout(PATIENCE, packets.feed(answer)).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))?;
+            while let Some(event) = self.hears.events.pop_front() {
+                let Event::Incoming(Packet::Publish(publish)) = event else { continue };
+                let bytes = publish.topic.len() + publish.payload.len() + AROUND;
+                self.backlog.push_back(Message { publish, from: self.connection, _room: Some(self.inward.hold(bytes)) });
             }
-            self.take_in()?;
             count += 1;
             if count < TOGETHER && self.reads() {
                 next = packets.next().now_or_never();
@@ -388,21 +449,22 @@ impl Session {
         Ok(())
     }
 
-    /// What was read, within its bounds.
-    fn take_in(&mut self) -> Result<(), Over> {
-        while let Some(event) = self.state.events.pop_front() {
-            let Event::Incoming(Packet::Publish(publish)) = event else { continue };
-            let bytes = publish.topic.len() + publish.payload.len() + AROUND;
-            if self.is_full() && publish.qos == QoS::AtMostOnce {
-                tracing::debug!(topic = publish.topic, "a message at QoS 0 is dropped: too many wait");
-                self.board.update(|view| (view.received, view.refused) = (view.received + 1, view.refused + 1));
-                continue;
+    /// What the broker acknowledges, and what came with it.
+    async fn confirmed(&mut self, first: Incoming, packets: &mut Packets) -> Result<(), Over> {
+        let (mut next, mut count) = (Some(first), 0);
+        while let Some(arrived) = next.take() {
+            let packet = received(arrived)?;
+            if let Packet::PubAck(PubAck { pkid }) = &packet {
+                self.held.remove(pkid);
             }
-            if self.inward.bytes() + bytes > UNASKED_BYTES {
-                let why = "it sends more than 32 MiB that is not acknowledged (mosquitto: max_inflight_messages)";
-                return Err(Trouble::Lost(why.to_owned()).into());
+            if let Some(answer) = self.says.handle_incoming_packet(packet)? {
+                feed(packets, answer).await?;
             }
-            self.backlog.push_back(Message { publish, from: self.connection, _room: Some(self.inward.hold(bytes)) });
+            self.says.events.clear();
+            count += 1;
+            if count < TOGETHER {
+                next = packets.next().now_or_never();
+            }
         }
         Ok(())
     }
@@ -422,6 +484,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn received(arrived: Incoming) -> Result<Packet, Over> {
+    let packet = arrived.ok_or(Trouble::Lost("the broker ended the connection".to_owned()))?;
+    packet.map_err(|error| lost(&error))
 }
 
 fn lost(error: &rumqttc::mqttbytes::Error) -> Over {

@@ -12,11 +12,7 @@ pub(super) const AROUND: usize = 256;
 pub(super) const INFLIGHT: u16 = 512;
 /// Messages that wait for the worker.
 pub(super) const WAITING: usize = 256;
-/// Bytes of messages that are being heard or wait for it: the connection is not read meanwhile, unless our own messages wait for the
-/// broker's acknowledgement, which comes behind what it says.
+/// Bytes of messages that are being heard or wait for it: what devices say is not read meanwhile, and the broker keeps it.
 pub(super) const INWARD_BYTES: usize = 4 << 20;
-/// The same where it has to be read. Messages at QoS 0 are dropped above [`INWARD_BYTES`], and this many of the others come only from a
-/// broker that sends far more than mosquitto's 20 without an acknowledgement: that connection ends, and they come again.
-pub(super) const UNASKED_BYTES: usize = 32 << 20;
 /// Acknowledgements that wait for the connection: MQTT has 65,535 numbers for what can wait for one.
 pub(super) const ACKNOWLEDGEMENTS: usize = 65_536;

@@ -13,34 +13,49 @@ use proto::names::{CollectionName, Key};
 pub(super) struct Known {
     pub(super) id: DeviceId,
     pub(super) key: Key,
-    pub(super) model: Model,
+    pub(super) model: Arc<Model>,
 }
 
-/// Those that were asked for lately.
+/// Those that were asked for lately, and their models: one for all devices of it.
 #[derive(Debug, Default)]
-pub(super) struct Members(BTreeMap<Key, Arc<Known>>);
+pub(super) struct Members {
+    devices: BTreeMap<Key, Arc<Known>>,
+    models: BTreeMap<Key, Arc<Model>>,
+}
 
 impl Members {
     /// A device; none: not declared here, or with a model that is not here.
     pub(super) fn find(&mut self, store: &Metamanager, id: &DeviceId) -> Result<Option<Arc<Known>>, ReadError> {
         let Some(key) = id.key() else { return Ok(None) };
-        if let Some(known) = self.0.get(&key) {
+        if let Some(known) = self.devices.get(&key) {
             return Ok(Some(Arc::clone(known)));
         }
-        let Some(known) = read(store, id, &key)? else { return Ok(None) };
-        let known = Arc::new(known);
-        self.0.insert(key, Arc::clone(&known));
+        let Some(model) = model_of(store, &key)? else { return Ok(None) };
+        let Some(model) = self.model(store, model)? else { return Ok(None) };
+        let known = Arc::new(Known { id: id.clone(), key: key.clone(), model });
+        self.devices.insert(key, Arc::clone(&known));
         Ok(Some(known))
+    }
+
+    fn model(&mut self, store: &Metamanager, name: Key) -> Result<Option<Arc<Model>>, ReadError> {
+        if let Some(model) = self.models.get(&name) {
+            return Ok(Some(Arc::clone(model)));
+        }
+        let Some(model) = record(store, MODELS, &name)?.and_then(|text| Model::parse(&text).ok()) else { return Ok(None) };
+        let model = Arc::new(model);
+        self.models.insert(name, Arc::clone(&model));
+        Ok(Some(model))
     }
 
     /// What was declared of a device is not what it was.
     pub(super) fn forget(&mut self, key: &Key) {
-        self.0.remove(key);
+        self.devices.remove(key);
     }
 
     /// A model is not what it was.
     pub(super) fn forget_all(&mut self) {
-        self.0.clear();
+        self.devices.clear();
+        self.models.clear();
     }
 }
 
@@ -54,12 +69,10 @@ fn record(store: &Metamanager, collection: &str, key: &Key) -> Result<Option<Str
     }
 }
 
-fn read(store: &Metamanager, id: &DeviceId, key: &Key) -> Result<Option<Known>, ReadError> {
-    let Some(text) = record(store, DEVICES, key)? else { return Ok(None) };
-    let Ok(device) = Device::parse(&text) else { return Ok(None) };
-    let Ok(name) = Key::parse(&device.model) else { return Ok(None) };
-    let model = record(store, MODELS, &name)?.and_then(|text| Model::parse(&text).ok());
-    Ok(model.map(|model| Known { id: id.clone(), key: key.clone(), model }))
+/// The model that a declared device names.
+fn model_of(store: &Metamanager, device: &Key) -> Result<Option<Key>, ReadError> {
+    let declared = record(store, DEVICES, device)?.and_then(|text| Device::parse(&text).ok());
+    Ok(declared.and_then(|device| Key::parse(&device.model).ok()))
 }
 
 /// A device's twin as readers see it.

@@ -1,7 +1,7 @@
 //! The event bus: devices over MQTT (design §6, decisions 0011 and 0017).
 //!
-//! `broker` carries messages to and from a broker beside edgehub, `internal` is a broker inside it, and `way` is what the two have in
-//! common. `worker` judges and answers what devices say (with `members`, what is known of them, and `rates`, how much each may say),
+//! `broker` carries messages to and from a broker beside edgehub, `internal` is a broker inside it, both over `prompt` connections, and
+//! `way` is what the two have in common. `worker` judges and answers what devices say (with `members`, what is known of them, and `rates`, how much each may say),
 //! `told` tells them what is desired of them, `reports` sends up what they reported, and `board` shows how it goes. A broker that is
 //! not there costs nothing else anything.
 
@@ -12,6 +12,7 @@ mod inward;
 mod limits;
 mod members;
 mod meter;
+mod prompt;
 mod rates;
 mod reports;
 mod told;
@@ -100,7 +101,7 @@ impl EventBus {
         let (config, clock, board) = (&self.config, &self.certificate_clock, &self.board);
         let beside = async {
             if external {
-                let connect = || broker::connect(config, client_id(node.as_str()), Arc::clone(clock), Arc::clone(board));
+                let connect = || broker::connect(config, client_id(node.as_str()), Arc::clone(clock));
                 line(Kind::External).run(connect, stop.clone()).await;
             }
         };

@@ -80,7 +80,7 @@ impl Trouble {
                     .to_owned()
             }
             Self::Denied(ConnectReturnCode::ServiceUnavailable) => "look into the broker's log".to_owned(),
-            Self::Denied(_) => "the broker must speak MQTT 3.1.1 and take the client id edgehub-NODE".to_owned(),
+            Self::Denied(_) => "the broker must speak MQTT 3.1.1 and take the client ids edgehub-NODE and edgehub-NODE.says".to_owned(),
             Self::Closed => {
                 "where the broker speaks TLS on that port, write broker = \"mqtts://…\"; else look into the broker's log, e.g. for \
                              its largest number of connections"

@@ -8,7 +8,6 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use rumqttc::Packet;
 use rumqttc::mqttbytes::v4::{Codec, ConnAck, ConnectReturnCode};
 use rumqttc::mqttbytes::{Error as MqttError, Protocol};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::codec::Framed;
@@ -17,6 +16,7 @@ use super::limits::{CONNECT_BYTES, PATIENCE, QUIET};
 use super::sessions::Said;
 use super::{Door, House};
 use crate::eventbus::broker::{PACKET_BYTES, Packets, Stream};
+use crate::eventbus::prompt::Prompt;
 use crate::eventbus::way::{Arrived, Message};
 
 /// Packets that are read before what waits for the client is sent.
@@ -42,7 +42,7 @@ impl Drop for Present {
 }
 
 /// Serves a client until one of the two has enough.
-pub(super) async fn serve(tcp: TcpStream, from: SocketAddr, door: Door, house: Arc<House>, sender: mpsc::Sender<Arrived>) {
+pub(super) async fn serve(tcp: Prompt, from: SocketAddr, door: Door, house: Arc<House>, sender: mpsc::Sender<Arrived>) {
     let reason = match greet(tcp, &door, &house).await {
         Ok((packets, present)) => converse(packets, &present, &sender).await.unwrap_or_else(|reason| reason),
         Err(reason) => reason,
@@ -50,7 +50,7 @@ pub(super) async fn serve(tcp: TcpStream, from: SocketAddr, door: Door, house: A
     tracing::debug!(%from, reason, "a device's connection ended");
 }
 
-async fn greet(tcp: TcpStream, door: &Door, house: &Arc<House>) -> Result<(Packets, Present), Reason> {
+async fn greet(tcp: Prompt, door: &Door, house: &Arc<House>) -> Result<(Packets, Present), Reason> {
     let stream: Box<dyn Stream> = match &door.tls {
         None => Box::new(tcp),
         Some(tls) => {

@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::board::BusBoard;
 use super::limits::WAITING;
+use super::prompt::Prompt;
 use super::trouble::Trouble;
 use super::way::{Arrived, Way};
 use crate::config::User;
@@ -161,7 +162,7 @@ async fn listen(listener: TcpListener, door: Door, house: Arc<House>, sender: mp
                 // As many again may be on their way in.
                 Ok(_) if connections.len() >= 2 * limits::CONNECTIONS => board.internal(|broker| broker.turned_away += 1),
                 Ok((tcp, from)) => {
-                    let _ = tcp.set_nodelay(true);
+                    let tcp = Prompt::new(tcp);
                     connections.spawn(connection::serve(tcp, from, door.clone(), Arc::clone(&house), sender.clone()));
                 }
                 Err(error) => {
