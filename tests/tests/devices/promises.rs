@@ -40,6 +40,22 @@ fn what_is_desired_at_an_edge_without_a_link_arrives() {
     });
 }
 
+/// As KubeEdge deletes a property: what was reported of it is not known any more, on either side; what is desired stays.
+#[test]
+fn null_takes_back_what_was_reported() {
+    let plant = Plant::new();
+    let mapper = plant.broker.device("mapper", &["$hw/events/device/default/cellar/twin/#"]);
+    update(&mapper, 21);
+    plant.settles(21);
+    mapper.hear("/update/result");
+    mapper.say("$hw/events/device/default/cellar/twin/update", r#"{"event_id":"gone","twin":{"temp":null}}"#);
+    let result = mapper.hear("/update/result");
+    assert_eq!((&result["event_id"], result.get("code"), result["twin"]["temp"].get("actual")), (&json!("gone"), None, None), "{result}");
+    until("both sides know it", || (plant.reported("temp") == [Value::Null, Value::Null]).then_some(()));
+    update(&mapper, 22);
+    plant.settles(22);
+}
+
 /// Moved by one edit; it is heard at its new node, and no more at the old one.
 #[test]
 fn a_device_moves_with_its_twin() {
