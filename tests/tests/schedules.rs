@@ -46,6 +46,8 @@ mod seeds;
 mod sim;
 #[path = "schedules/spoilt.rs"]
 mod spoilt;
+#[path = "schedules/stated.rs"]
+mod stated;
 #[path = "schedules/streams.rs"]
 mod streams;
 #[path = "schedules/timetable.rs"]

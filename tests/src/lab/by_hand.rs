@@ -133,7 +133,7 @@ impl Lab {
 impl Pipe {
     /// Takes nothing but a last word.
     fn closed() -> Self {
-        let mut pipe = Self::new(LAN);
+        let mut pipe = Self::new(LAN, None);
         pipe.freeze(0, u64::MAX);
         pipe
     }

@@ -9,8 +9,9 @@ use proto::json::{Raw, Value};
 use proto::names::Key;
 use proto::session::edge::EdgeSession;
 
+use super::Lab;
+use super::guarantees::{self, Found};
 use super::words::{key, merge, put};
-use super::{Lab, check};
 
 /// At most one value of a field goes up in so long.
 pub const INTERVAL_MS: u64 = 1_000;
@@ -82,7 +83,7 @@ impl Lab {
             (edge.reports.waiting, edge.reports.look_ms) = (true, now_ms);
         }
         self.note(&format!("edge {node} hears {device}: {}", kept.as_ref().map_or_else(ToString::to_string, |_| "kept".to_owned())));
-        check::moment(self, node);
+        guarantees::every_step(self, node);
         kept
     }
 
@@ -146,7 +147,7 @@ impl Lab {
     }
 
     /// At every moment readers of the node see the newest value of what was kept, until the device is another node's.
-    pub(super) fn check_reports(&mut self, node: usize) {
+    pub(super) fn check_reports(&mut self, node: usize) -> Found {
         let kept = self.edges[node].reports.kept.clone();
         let name = self.edges[node].name.to_string();
         let mut twins: BTreeMap<Key, Option<Twin>> = BTreeMap::new();
@@ -163,8 +164,11 @@ impl Lab {
                 self.edges[node].reports.kept.remove(&(device, field));
                 continue;
             }
-            assert_eq!(shown.as_ref(), Some(&value), "{device} {field} at node {node}\n{}", check::recent(self));
+            if shown.as_ref() != Some(&value) {
+                return Err(format!("{device} {field} is {shown:?}; {value:?} was reported"));
+            }
         }
+        Ok(())
     }
 
     fn was_not_entitled(&mut self, node: usize, device: &Key) -> bool {
@@ -177,11 +181,14 @@ impl Lab {
     }
 
     /// And when everyone is done, the cloud has it.
-    pub(super) fn check_reports_in_cloud(&mut self, node: usize) {
+    pub(super) fn check_reports_in_cloud(&mut self, node: usize) -> Found {
         for ((device, field), value) in self.edges[node].reports.kept.clone() {
             let there = self.twin_in_cloud(device.as_str()).and_then(|twin| twin.field(&field).cloned());
-            assert_eq!(there, Some(value), "{device} {field} of node {node} in the cloud\n{}", check::recent(self));
+            if there.as_ref() != Some(&value) {
+                return Err(format!("{device} {field} is {there:?} in the cloud; {value:?} was reported"));
+            }
         }
+        Ok(())
     }
 }
 

@@ -165,12 +165,17 @@ impl Edge {
                 answered.lock().unwrap().extend(outcomes);
             }
         });
-        let max_outbox_bytes = self.max_outbox_bytes.unwrap_or(Options::default().max_outbox_bytes);
+        let max_outbox_bytes = self.outbox_bound();
         let options = Options { node: Some(self.name.clone()), disk: self.disk.clone(), observer: Some(observer), max_outbox_bytes };
         let store = Store::open(&self.path(), options, self.now(now_ms)).unwrap();
         self.reader = Some(store.reader().unwrap());
         self.store = Some(store);
         self.reports.restart(now_ms);
+    }
+
+    /// How many bytes of writes its outbox may hold.
+    pub(super) fn outbox_bound(&self) -> u64 {
+        self.max_outbox_bytes.unwrap_or(Options::default().max_outbox_bytes)
     }
 
     /// How many bytes of writes its outbox holds, from its next start on.

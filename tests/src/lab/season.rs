@@ -30,6 +30,7 @@ pub fn run(seed: u64) -> Lab {
 /// The same with an empty laboratory of another kind.
 pub fn on(mut lab: Lab, seed: u64) -> Lab {
     let mut dice = Dice::new(seed);
+    lab.streams = (seed % 4 == 3).then(|| Dice::new(seed ^ 0x7175_6963));
     lab.road.delay_ms = 1 + dice.below(20);
     lab.road.rate = dice.pick(&[10_000_000, 125_000, 20_000]);
     lab.store_ms = 1 + dice.below(6);

@@ -6,6 +6,7 @@ use proto::session::cloud::CloudSession;
 use proto::session::edge::EdgeSession;
 
 use super::cloud::WALL_MS;
+use super::dice::Dice;
 use super::road::Pipe;
 use super::spoil::spoilt;
 use super::{CONNECT_MS, Lab, Turn, Wire};
@@ -22,6 +23,7 @@ impl Lab {
                 let wire = &mut self.wires[at];
                 let before = wire.up.delivered();
                 let came = wire.up.arrive(now_ms);
+                self.brought.overtaken += wire.up.take_overtaken();
                 self.brought.bytes[0] += wire.up.delivered() - before;
                 if let (Some(bytes), Some(cloud)) = (came, &mut wire.cloud) {
                     cloud.bytes(wire.up.counted(now_ms));
@@ -34,6 +36,7 @@ impl Lab {
                 let wire = &mut self.wires[at];
                 let before = wire.down.delivered();
                 let came = wire.down.arrive(now_ms);
+                self.brought.overtaken += wire.down.take_overtaken();
                 self.brought.bytes[1] += wire.down.delivered() - before;
                 if let (Some(bytes), Some(edge)) = (came, &mut wire.edge) {
                     edge.bytes(wire.down.counted(now_ms));
@@ -67,7 +70,10 @@ impl Lab {
         self.note(&format!("edge {node} connects, link {id}"));
         self.edges[node].connect_ms = now_ms + CONNECT_MS;
         let edge = Some(EdgeSession::new(now_ms, self.edges[node].hello(now_ms)));
-        let (mut up, mut down) = (Pipe::new(self.road), Pipe::new(self.road));
+        let [mut up, mut down] = [(); 2].map(|()| {
+            let apart = self.streams.as_mut().map(|dice| Dice::new(dice.roll()));
+            Pipe::new(self.road, apart)
+        });
         let dark_until_ms = self.edges[node].dark_until_ms;
         if dark_until_ms > now_ms {
             up.darken(now_ms, dark_until_ms);
@@ -95,11 +101,16 @@ impl Lab {
             self.edge_effect(at, effect);
             return true;
         }
-        let Some(frame) = (wire.up.free_ms() <= now_ms).then(|| session.poll_send(now_ms)).flatten() else { return false };
+        if !wire.up.is_free(false, now_ms) {
+            return false;
+        }
+        let control = session.poll_control(now_ms);
+        let bulk = control.is_none();
+        let Some(frame) = control.or_else(|| wire.up.is_free(true, now_ms).then(|| session.poll_bulk()).flatten()) else { return false };
         let (id, name, bytes) = (wire.id, frame.name(), says(frame.clone()));
         let line = format!("edge {id} says {name} {:02x?}", &hash(&bytes)[..4]);
         self.edges[wire.node].sent(&frame, bytes.len(), now_ms);
-        wire.up.send(now_ms, bytes);
+        wire.up.send(now_ms, bulk, bytes);
         self.note(&line);
         true
     }
@@ -113,10 +124,17 @@ impl Lab {
             return true;
         }
         let now = Now { wall_ms: WALL_MS + now_ms, mono_ms: now_ms };
-        let Some(frame) = (wire.down.free_ms() <= now_ms).then(|| session.poll_send(now)).flatten() else { return false };
+        if !wire.down.is_free(false, now_ms) {
+            return false;
+        }
+        let control = session.poll_control(now);
+        let bulk = control.is_none();
+        let Some(frame) = control.or_else(|| wire.down.is_free(true, now_ms).then(|| session.poll_bulk(now)).flatten()) else {
+            return false;
+        };
         let (id, name, bytes) = (wire.id, frame.name(), says(frame));
         let line = format!("cloud {id} says {name} {:02x?}", &hash(&bytes)[..4]);
-        wire.down.send(now_ms, bytes);
+        wire.down.send(now_ms, bulk, bytes);
         self.note(&line);
         true
     }
@@ -127,10 +145,10 @@ impl Lab {
         let wire = &mut self.wires[at];
         if edge {
             if let Some(frame) = wire.edge.take().and_then(|mut session| session.poll_send(now_ms)) {
-                wire.up.send(now_ms, edge_says(frame));
+                wire.up.send(now_ms, false, edge_says(frame));
             }
         } else if let Some(frame) = wire.cloud.take().and_then(|mut session| session.poll_send(Now { wall_ms: WALL_MS, mono_ms: now_ms })) {
-            wire.down.send(now_ms, cloud_says(frame));
+            wire.down.send(now_ms, false, cloud_says(frame));
         }
     }
 }

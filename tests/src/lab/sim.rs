@@ -31,34 +31,37 @@ pub struct Plan {
     pub seed: u64,
     /// Which of its steps are taken.
     pub steps: Vec<usize>,
+    /// Its links have streams that overtake each other, as over QUIC.
+    pub streams: bool,
 }
 
-/// `17` is all of plan 17; `17:3,9` of it the steps 3 and 9.
+/// `17` is all of plan 17; `17:3,9` of it the steps 3 and 9; `q17` the same over links with streams.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let steps: Vec<_> = self.steps.iter().map(ToString::to_string).collect();
-        write!(f, "{}:{}", self.seed, steps.join(","))
+        write!(f, "{}{}:{}", if self.streams { "q" } else { "" }, self.seed, steps.join(","))
     }
 }
 
 impl Plan {
-    /// All of a seed's.
+    /// All of a seed's. Of six seeds three have streams, of these one has databases that are copied, lost and put back.
     pub fn of(seed: u64) -> Self {
-        Self { seed, steps: (0..STEPS).collect() }
+        Self { seed, steps: (0..STEPS).collect(), streams: seed / 3 % 2 == 1 }
     }
 
     /// Reads what [`Plan`] shows itself as.
     pub fn parse(text: &str) -> Option<Self> {
+        let (text, streams) = text.strip_prefix('q').map_or((text, false), |text| (text, true));
         let (seed, steps) = match text.split_once(':') {
             Some((seed, steps)) => (seed, steps.split(',').map(|step| step.parse().ok()).collect::<Option<_>>()?),
             None => (text, (0..STEPS).collect()),
         };
-        Some(Self { seed: seed.parse().ok()?, steps })
+        Some(Self { seed: seed.parse().ok()?, steps, streams })
     }
 
     /// Runs it to its end; panics where something does not hold that must.
     pub fn run(&self) -> Lab {
-        let mut sim = Sim::new(self.seed);
+        let mut sim = Sim::new(self.seed, self.streams);
         for step in &self.steps {
             let mut dice = Dice::new(self.seed.wrapping_mul(0x1000_0001).wrapping_add(*step as u64));
             sim.step(&mut dice);
@@ -113,9 +116,10 @@ struct Sim {
 }
 
 impl Sim {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, streams: bool) -> Self {
         let mut dice = Dice::new(seed ^ 0x0073_696d);
         let mut lab = if dice.one_in(2) { Lab::failing(seed) } else { Lab::new() };
+        lab.streams = streams.then(|| Dice::new(seed ^ 0x7175_6963));
         lab.road.delay_ms = 1 + dice.below(20);
         lab.road.rate = dice.pick(&[10_000_000, 125_000, 50_000]);
         lab.store_ms = 1 + dice.below(6);

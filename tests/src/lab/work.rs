@@ -9,7 +9,7 @@ use proto::session::End;
 use proto::session::cloud::{self, Admission, Ahead, CloudSession, Scan};
 use proto::session::edge::{self, ApplyFailure, Durable, EdgeSession};
 
-use super::{Fault, Lab, Side, Wire, check};
+use super::{Fault, Lab, Side, Wire, check, guarantees};
 
 /// Ends that the laboratory causes itself; any other end is a finding.
 const EXPECTED_ENDS: [&str; 8] =
@@ -94,7 +94,8 @@ impl Lab {
                 let node = self.wires[at].node;
                 if self.wires[at].edge.is_some() {
                     let durable = self.edges[node].reader().status().unwrap().cursor.unwrap().position;
-                    assert!(cursor <= durable, "the cloud believes that {cursor:?} is durable, and it is {durable:?}");
+                    let wrong = || format!("the cloud believes that {cursor:?} is durable, and it is {durable:?}");
+                    guarantees::NO_FALSE_ACK.holds(self, node, (cursor <= durable).then_some(()).ok_or_else(wrong));
                 }
                 self.acked.extend(self.wires[at].peer.map(|peer| (peer, cursor)));
             }
@@ -157,7 +158,7 @@ impl Lab {
             _ => self.done(task),
         }
         if let (Side::Edge(node), None) = (side, fault) {
-            check::moment(self, node);
+            guarantees::every_step(self, node);
         }
         if fault.is_some() {
             self.kill(side);

@@ -67,15 +67,21 @@ fn the_checks_see_damage() {
     lab.online(0, false);
     lab.in_cloud(vec![merge("products", "1", r#"{"name":"mint"}"#)]);
     lab.edges[0].online = true;
-    assert_eq!(check::differences(&mut lab).len(), 1, "base is behind");
+    let differences = check::differences(&mut lab);
+    assert!(
+        matches!(&differences[..], [one] if one.starts_with("guarantee 6 (convergence): node lyon (0): products/1")),
+        "{differences:?}"
+    );
     lab.online(0, true);
     lab.converge(10_000);
-    let mut refuted = |sql: &'static str| {
+    let mut refuted = |sql: &'static str, broken: &str| {
         lab.write(0, vec![add("tally", "1", "n", -3)]);
         let damage = |lab: &mut tests::lab::Lab| lab.kill_edge(0, |file| assert!(file.execute(sql, []).unwrap() > 0));
-        assert!(catch_unwind(AssertUnwindSafe(|| damage(&mut lab))).is_err(), "{sql}");
+        let failed = catch_unwind(AssertUnwindSafe(|| damage(&mut lab))).unwrap_err();
+        let said = failed.downcast_ref::<String>().unwrap();
+        assert!(said.starts_with(broken), "{sql}: {said}");
         lab = shop(&["lyon"]);
     };
-    refuted(r#"UPDATE base SET value = '{"n":19}' WHERE value = '{"n":20}'"#);
-    refuted("UPDATE base SET revision = revision - 1");
+    refuted(r#"UPDATE base SET value = '{"n":19}' WHERE value = '{"n":20}'"#, "guarantee 2 (at least once");
+    refuted("UPDATE base SET revision = revision - 1", "guarantee 4 (order): node lyon");
 }

@@ -37,7 +37,12 @@ fn period(lab: &mut Lab) -> Brought {
     lab.darken(0, DOWN_MS);
     let after = lab.brought;
     let bytes = [after.bytes[0] - before.bytes[0], after.bytes[1] - before.bytes[1]];
-    Brought { bytes, records: after.records - before.records, writes: after.writes - before.writes }
+    Brought {
+        bytes,
+        records: after.records - before.records,
+        writes: after.writes - before.writes,
+        overtaken: after.overtaken - before.overtaken,
+    }
 }
 
 fn cursor(lab: &mut Lab) -> proto::ids::Position {
