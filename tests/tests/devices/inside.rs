@@ -39,6 +39,33 @@ fn it_says_that_it_keeps_nothing_on_disk_and_how_many_are_there() {
     assert!(text(&figures).contains("tombolo_mqtt_internal_clients 1"), "{}", text(&figures));
 }
 
+/// With the node's certificate, which a device checks by the node's copy of the authority's.
+#[test]
+fn devices_speak_tls_to_the_broker_inside() {
+    let plant = Plant::of("internal", "listen_tls = true");
+    assert_eq!(plant.status()["broker"], format!("mqtts://{}", plant.inside));
+    let pki = plant.world.edges[0].data.join("pki");
+    let says = |value: i64, extra: &[&str]| {
+        let (port, topic, payload) = (plant.inside.port().to_string(), format!("{CELLAR}/twin/update"), temp(value));
+        let mut command = std::process::Command::new("mosquitto_pub");
+        command.args(["-h", "127.0.0.1", "-p", &port, "-i", "sensor", "-q", "1", "-t", &topic, "-m", &payload]).args(extra);
+        command.output().expect("mosquitto-clients").status.success()
+    };
+    let ca = pki.join("ca.crt").display().to_string();
+    // Its names are lyon and lyon.local, which nobody resolves here; the authority is checked all the same.
+    assert!(says(21, &["--cafile", &ca, "--insecure"]));
+    plant.settles(21);
+    let stranger = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let other = plant.world.folder().join("other.crt");
+    std::fs::write(&other, stranger.cert.pem()).unwrap();
+    assert!(!says(22, &["--cafile", other.to_str().unwrap(), "--insecure"]), "another authority's");
+    assert!(!says(22, &["--cafile", &ca]), "under another name");
+    assert!(!says(23, &[]), "without TLS");
+    assert_eq!(plant.status()["state"], "online");
+    assert!(says(24, &["--cafile", &ca, "--insecure"]));
+    plant.settles(24);
+}
+
 /// Whoever speaks is answered where he speaks; what is desired is told to both.
 #[test]
 fn with_both_brokers_devices_speak_at_either() {
