@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use devicetwin::outgoing::{Event, Member, Message, Subject, detail, membership_updated};
+use devicetwin::outgoing::{Event, Member, Message, Subject, attributes, detail, membership_updated};
 use metamanager::{Followed, Metamanager, ReadError, Since, What};
 use proto::device::{self, DEVICES, Device, DeviceId, MODELS, TWINS, Twin};
 use proto::json::Raw;
@@ -41,12 +41,7 @@ impl Told {
         known.forget_all();
         let mut messages = Vec::new();
         for (id, key, declared) in members::all(store)? {
-            let twin = members::twin(store, &key)?.unwrap_or_default();
-            if let Some(known) = known.find(store, &id)? {
-                messages.extend(Subject { id: &known.id, model: &known.model }.delta(event, &twin));
-            }
-            let member = Member::of(&id, &declared, &twin);
-            self.devices.insert(key, (desired(&twin), member));
+            messages.extend(self.enters(store, known, (&id, &key, &declared), event)?.1);
         }
         let all: Vec<Member> = self.devices.values().map(|(_, member)| member.clone()).collect();
         messages.insert(0, detail(node, event, &all));
@@ -113,21 +108,26 @@ impl Told {
             let gone = self.devices.remove(key).map(|(_, member)| member);
             return Ok(gone.map(|member| membership_updated(node, event, &[], &[member])).into_iter().collect());
         };
-        let twin = members::twin(store, key)?.unwrap_or_default();
-        let member = Member::of(&id, &device, &twin);
-        match self.devices.get_mut(key) {
-            Some((_, before)) => {
-                *before = member.clone();
-                Ok(vec![devicetwin::outgoing::attributes(&id, event, &member)])
-            }
-            None => {
-                self.devices.insert(key.clone(), (desired(&twin), member.clone()));
-                let mut messages = vec![membership_updated(node, event, &[member], &[])];
-                if let Some(known) = known.find(store, &id)? {
-                    messages.extend(Subject { id: &known.id, model: &known.model }.delta(event, &twin));
-                }
-                Ok(messages)
-            }
+        if let Some((_, before)) = self.devices.get_mut(key) {
+            *before = members::member(store, &id, key, &device)?;
+            return Ok(vec![attributes(&id, event, before)]);
         }
+        let (member, delta) = self.enters(store, known, (&id, key, &device), event)?;
+        Ok([membership_updated(node, event, &[member], &[])].into_iter().chain(delta).collect())
+    }
+
+    /// A device that is this node's from now on, and what it is told that it has to do.
+    fn enters(
+        &mut self,
+        store: &Metamanager,
+        known: &mut Members,
+        (id, key, declared): (&DeviceId, &Key, &Device),
+        event: Event<'_>,
+    ) -> Result<(Member, Option<Message>), ReadError> {
+        let twin = members::twin(store, key)?.unwrap_or_default();
+        let member = Member::of(id, declared, &twin);
+        let known = known.find(store, id)?;
+        self.devices.insert(key.clone(), (desired(&twin), member.clone()));
+        Ok((member, known.and_then(|known| Subject { id: &known.id, model: &known.model }.delta(event, &twin))))
     }
 }

@@ -36,6 +36,23 @@ fn a_good_broker_is_good_and_one_that_is_away_is_named() {
     assert!(said.starts_with("failed: ") && said.contains("connection refused") && said.contains("start the broker"), "{said}");
 }
 
+/// Two machines with one node's name put each other out at the broker again and again.
+#[test]
+fn another_client_with_the_same_name_is_found() {
+    let plant = Plant::new();
+    for connection in 1..=5 {
+        until("edgehub is there again", || {
+            let shown = plant.status();
+            (shown["state"] == "online" && shown["connections"].as_u64() >= Some(connection)).then_some(())
+        });
+        // It speaks under edgehub's name and says nothing: the broker ends the older connection.
+        drop(plant.device("edgehub-lyon", &["x"]));
+    }
+    until("edgehub is there again", || (plant.status()["state"] == "online").then_some(()));
+    let said = examined(&plant);
+    assert!(said.starts_with("warning: ") && said.contains("do not last") && said.contains("calls itself edgehub-lyon"), "{said}");
+}
+
 #[test]
 fn a_broker_that_wants_a_password_is_named() {
     let broker = Mosquitto::with(|_| "allow_anonymous true\n".to_owned());
