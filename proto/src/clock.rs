@@ -142,6 +142,15 @@ mod tests {
         assert_eq!(clock.cloud_ms(at(0, 21)), Some(1 << 48), "the year 292 million is no time");
     }
 
+    #[test]
+    fn a_writer_is_at_most_a_minute_ahead() {
+        let bound = Hlc::from_ms(1_000 + CLOCK_AHEAD_MS);
+        for (at, expected) in [(bound.0 - 1, (bound.0 - 1, false)), (bound.0, (bound.0, false)), (bound.0 + 1, (bound.0, true))] {
+            assert_eq!(Hlc(at).clamp(1_000), (Hlc(expected.0), expected.1));
+        }
+        assert_eq!(Hlc::from_ms(u64::MAX), Hlc(u64::MAX << 16), "the last millisecond there is");
+    }
+
     proptest! {
         #[test]
         fn never_goes_back(steps in prop::collection::vec((0u64..10_000, 0u64..10), 1..100)) {

@@ -255,3 +255,7 @@ pub struct Outcome {
     /// Ids of the conflict rows that it opened or added to.
     pub conflicts: Vec<String>,
 }
+
+#[cfg(test)]
+#[path = "op_tests.rs"]
+mod tests;

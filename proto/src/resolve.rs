@@ -352,3 +352,7 @@ pub fn resolver(op: &Op) -> Option<String> {
     let shape = op.collection == CollectionName::conflicts() && state.field == "state" && by.field == "resolved_by";
     if shape && text(&state.to).as_deref() == Some("resolved") { text(&by.to) } else { None }
 }
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -389,3 +389,7 @@ fn record(record: wire::Record) -> Result<Record, Malformed> {
         content,
     })
 }
+
+#[cfg(test)]
+#[path = "bounds_tests.rs"]
+mod tests;

@@ -300,6 +300,122 @@ mod tests {
         assert_eq!(batches[0].grants.as_ref().unwrap().revision, Revision(1), "what the failed commit held");
     }
 
+    fn piece(hash: u8, at: usize, bytes: usize) -> Piece {
+        Piece { part: crate::frame::Part { at, total: 300_000, hash: [hash; 16] }, bytes: alloc::vec![7; bytes] }
+    }
+
+    fn places(pieces: Option<Vec<Piece>>) -> Vec<usize> {
+        pieces.unwrap_or_default().iter().map(|piece| piece.part.at).collect()
+    }
+
+    #[test]
+    fn pieces_of_a_value_follow_each_other() {
+        let mut intake = Intake::default();
+        intake.piece(piece(1, 0, 10)).unwrap();
+        intake.piece(piece(1, 10, 20)).unwrap();
+        assert_eq!(places(intake.next_keep()), [0, 10]);
+        assert!(intake.is_applying());
+        intake.piece(piece(1, 30, 5)).unwrap();
+        assert_eq!(intake.next_keep(), None, "one at a time");
+        intake.kept();
+        assert_eq!(places(intake.next_keep()), [30]);
+        intake.kept();
+        assert_eq!(intake.next_keep(), None);
+        assert_eq!(intake.piece(piece(1, 36, 5)).unwrap_err().code, "out_of_order");
+        assert_eq!(intake.piece(piece(2, 35, 5)).unwrap_err().code, "out_of_order", "the next value begins at its beginning");
+        intake.piece(piece(1, 35, 5)).unwrap();
+        intake.piece(piece(2, 0, 5)).unwrap();
+        assert_eq!(places(intake.next_keep()), [0], "what waits of the value before is of no use");
+    }
+
+    #[test]
+    fn a_value_goes_on_where_the_store_has_it() {
+        let mut intake = Intake::default();
+        let held = |bytes| Held { number: 0, hash: [1; 16], bytes };
+        intake.holds(Some(&held(40)));
+        assert!(intake.piece(piece(1, 39, 5)).is_err());
+        intake.piece(piece(1, 40, 5)).unwrap();
+        intake.holds(None);
+        assert!(intake.piece(piece(1, 45, 5)).is_err());
+    }
+
+    #[test]
+    fn pieces_of_an_old_scan_are_passed_over() {
+        let mut intake = Intake::default();
+        intake.piece(piece(1, 0, 10)).unwrap();
+        intake.pause();
+        assert!(intake.is_paused());
+        intake.piece(piece(1, 10, 10)).unwrap();
+        intake.piece(piece(1, 0, 10)).unwrap();
+        assert_eq!(intake.next_keep(), None, "there is no room");
+        assert!(intake.resume() && !intake.is_paused());
+        intake.piece(piece(1, 20, 10)).unwrap();
+        assert_eq!(intake.next_keep(), None, "until the new scan comes");
+        intake.piece(piece(1, 0, 10)).unwrap();
+        intake.piece(piece(1, 10, 10)).unwrap();
+        assert_eq!(places(intake.next_keep()), [0, 10]);
+    }
+
+    /// One question waits for one answer; what was dropped is asked for again.
+    #[test]
+    fn records_are_asked_for_once() {
+        let mut intake = Intake::default();
+        assert!(intake.may_ask());
+        assert!(!intake.may_ask());
+        intake.pause();
+        assert!(intake.may_ask());
+    }
+
+    #[test]
+    fn the_question_of_an_older_hub_is_no_end_of_a_limited_day() {
+        let mut intake = Intake::default();
+        intake.limit(true);
+        intake.batch(batch(0, 0)).unwrap();
+        assert_eq!(intake.next_apply(), None);
+        intake.batch(batch(0, 1)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [1], "what is on its way is paid for");
+        intake.applied(Position::at(Revision(1)));
+        intake.limit(false);
+        intake.batch(batch(1, 1)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [1]);
+    }
+
+    #[test]
+    fn so_many_batches_wait_and_no_more() {
+        let mut intake = Intake::default();
+        let most = QUEUE_BATCHES as u64;
+        (0..most).for_each(|at| intake.batch(batch(at, at + 1)).unwrap());
+        assert!(intake.batch(batch(most, most + 1)).is_err());
+    }
+
+    /// However large, one is always taken; the window does not hold more.
+    #[test]
+    fn so_many_bytes_wait_and_no_more() {
+        let heavy = |at: u64, bytes: usize| {
+            let grants = Grants { definitions: alloc::vec![definition(bytes)], ..Grants::default() };
+            let own = Batch { grants: Some(grants), ..batch(at, at + 1) };
+            let over = own.wire_len();
+            (own, over)
+        };
+        let mut intake = Intake::default();
+        let (first, weight) = heavy(0, QUEUE_BYTES * 2);
+        assert!(weight > QUEUE_BYTES);
+        intake.batch(first).unwrap();
+        assert!(intake.batch(batch(1, 2)).is_err(), "beside it there is no room");
+        let mut intake = Intake::default();
+        let empty = batch(0, 1).wire_len();
+        let around = heavy(0, 0).1;
+        intake.batch(heavy(0, QUEUE_BYTES - around - empty).0).unwrap();
+        intake.batch(batch(1, 2)).unwrap();
+        assert_eq!(intake.bytes, QUEUE_BYTES);
+        assert_eq!(intake.batch(batch(2, 3)).unwrap_err().code, "window");
+    }
+
+    fn definition(bytes: usize) -> crate::frame::DefinitionText {
+        let name = crate::names::CollectionName::parse("stock").unwrap();
+        crate::frame::DefinitionText { name, revision: Revision(1), json: "x".repeat(bytes) }
+    }
+
     #[test]
     fn more_than_the_window_is_a_breach() {
         let mut intake = Intake::default();
