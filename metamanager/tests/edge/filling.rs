@@ -31,6 +31,9 @@ fn a_fill_goes_on_where_it_was_and_never_overtakes() {
     assert_eq!(fill.at, at(5));
     // The same part again, and one that is older than what came in the stream.
     edge.apply(vec![part(12, filled(stock.clone(), 5, false, vec![thing("a", 4, 1)]))]);
+    // One of before that goes back to where it was then.
+    let applied = edge.apply(vec![part(12, filled(stock.clone(), 4, false, vec![thing("a", 4, 1)]))]);
+    assert_eq!(applied.fills.into_iter().find(|fill| fill.grant == stock).unwrap().at, at(5));
     let applied = edge.apply(vec![part(12, filled(stock, 10, true, vec![thing("b", 9, 3), thing("c", 10, 4)]))]);
     assert!(applied.fills.iter().all(|fill| fill.grant.share.collection.as_str() != "stock"));
     assert_eq!((edge.n("a"), edge.n("b"), edge.n("c")), (Some(1), Some(20), Some(4)));

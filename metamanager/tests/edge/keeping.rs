@@ -66,6 +66,20 @@ fn old_writes_go_in_their_time() {
     assert_eq!(kept(&mut edge), [4, 5, 6], "what waits stays for ever");
 }
 
+/// An op stays laid until its record or the head has come; without its write it could not be laid again.
+#[test]
+fn an_old_write_that_is_still_laid_stays() {
+    let mut edge = counted();
+    edge.store().observe_cloud_time(now(0).wall_ms, now(0)).unwrap();
+    edge.write(vec![sell("1", 1)]);
+    edge.store().apply(&[batch(11, 12, false, vec![answered(1, 12, Verdict::Applied)])], now(5)).unwrap();
+    let sale = LocalWrite { requests: vec![sell("1", 1)], actor: None, request_id: None, idempotency: None, resends: None };
+    let later = now(6 + DELIVERED_KEPT.as_millis() as u64);
+    assert!(edge.store().commit(later, vec![sale])[0].is_ok());
+    assert!(edge.reader().write(1).unwrap().is_some());
+    assert_eq!(edge.n("1"), Some(18));
+}
+
 /// However much is answered at once, not more than 64 MiB of delivered writes stay, and the newest do.
 #[test]
 fn delivered_bytes_are_bounded_whatever_comes_at_once() {

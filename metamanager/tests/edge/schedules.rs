@@ -1,8 +1,8 @@
 //! The schedules of docs/design.md §12 that live in the edge database.
 
 use crate::kit::{self, Edge, answered, at, batch, create, delete, gone, is, key, merge, name, put, record, sell, value, when};
-use metamanager::{Etag, Precondition, WriteRef, WriteState};
-use proto::frame::{Batch, Content, Entry, Record};
+use metamanager::{ApplyError, Etag, Precondition, WriteRef, WriteState};
+use proto::frame::{Batch, Content, Entry, Record, Welcome};
 use proto::ids::{Position, Revision};
 use proto::op::Verdict;
 
@@ -77,6 +77,28 @@ fn an_outcome_that_changed_nothing_ends_at_the_head() {
     edge.apply(vec![batch(12, 13, true, Vec::new())]);
     let row = edge.row("stock", "1").unwrap();
     assert_eq!((row.value.as_str(), row.pending.len()), (r#"{"id":1,"n":20}"#, 0));
+}
+
+/// The cloud took something else under the number of a write that waits here: another machine has a copy of this database.
+#[test]
+fn a_copy_is_known_by_the_hashes_of_what_waits() {
+    let mut edge = twenty();
+    edge.write(vec![sell("1", 3)]);
+    let own = proto::op::hash(&edge.reader().outbox_after(0, 1_000).unwrap().writes[0].bytes);
+    let of = |hash| Welcome { taken: 1, hashes: vec![hash], ..kit::welcome(2, 11, None) };
+    let refused = edge.store().adopt(&of([7; 16]), kit::now(5));
+    assert!(matches!(refused, Err(ApplyError::Copied { number: 1 })), "{refused:?}");
+    assert!(edge.store().adopt(&of(own), kit::now(5)).is_ok());
+}
+
+/// A hub that answers what nobody wrote yet: the write that takes the number later still goes up.
+#[test]
+fn an_outcome_of_a_number_that_was_never_given_is_none() {
+    let mut edge = twenty();
+    edge.apply(vec![batch(11, 12, true, vec![answered(1, 12, Verdict::Rejected), answered(0, 12, Verdict::Applied)])]);
+    edge.write(vec![sell("1", 3)]);
+    assert_eq!(edge.n("1"), Some(17));
+    assert_eq!(edge.reader().outbox_after(0, 1_000).unwrap().writes.len(), 1);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use proto::clock::Hlc;
 use proto::ids::Revision;
+use proto::json::Value;
 
 use crate::reconcile::{ClockError, Clocks, Stamp};
 
@@ -77,4 +78,44 @@ proptest! {
         let _ = Clocks::decode(&bytes);
         let _ = Clocks::decode(&[&[1][..], &bytes].concat());
     }
+}
+
+/// What a database goes on with of another one is its own, up to where that one had come; nobody is another to itself.
+#[test]
+fn changes_of_a_database_that_was_saved_become_its_heirs() {
+    let mut clocks = Clocks::new(stamp(1, 1, 7));
+    clocks.set("a", true, stamp(5, 5, 7));
+    clocks.set("b", true, stamp(6, 6, 7));
+    let before = clocks.clone();
+    clocks.adopt(&[], 9);
+    assert_eq!(clocks, before);
+    clocks.adopt(&[(7, Revision(5))], 9);
+    let by = |clocks: &Clocks, name: &str| clocks.field(name, true).map(|pair| pair.newest.database);
+    assert_eq!(["a", "b", "c"].map(|name| by(&clocks, name)), [Some(9), Some(7), Some(9)]);
+    let mut clocks = Clocks::new(stamp(1, 1, 7));
+    clocks.add("n", true, true, stamp(2, 2, 9));
+    assert_eq!(clocks.field("n", true).and_then(|pair| pair.by_another(9)), Some(stamp(1, 1, 7)));
+    clocks.adopt(&[(7, Revision(5))], 9);
+    assert_eq!(clocks.field("n", true).and_then(|pair| pair.by_another(9)), None);
+}
+
+/// The floor rises to the newest of what was forgotten, so no less may be told, and nothing that the value has is forgotten.
+#[test]
+fn removed_fields_are_forgotten_the_oldest_first() {
+    let value = Value::parse(r#"{"kept":1}"#).unwrap();
+    let mut clocks = Clocks::new(stamp(1, 1, 1));
+    clocks.set("kept", true, stamp(2, 2, 2));
+    assert!(!clocks.has_removed(&value));
+    for (name, revision) in [("d", 2), ("c", 3), ("b", 4), ("a", 5)] {
+        clocks.set(name, false, stamp(revision, revision, 2));
+    }
+    assert!(clocks.has_removed(&value));
+    let left = |clocks: &Clocks| clocks.fields().map(|(name, _)| name.to_owned()).collect::<String>();
+    assert_eq!(clocks.forget(&value, Revision(0), 4), None);
+    assert_eq!(clocks.forget(&value, Revision(3), 4), Some(Revision(3)));
+    assert_eq!(left(&clocks), "abkept");
+    assert_eq!(clocks.forget(&value, Revision(0), 1), Some(Revision(4)));
+    assert_eq!((left(&clocks).as_str(), clocks.forget(&value, Revision(0), 1)), ("akept", None));
+    assert_eq!(clocks.forget(&value, Revision(5), 9), Some(Revision(5)));
+    assert!(!clocks.has_removed(&value) && left(&clocks) == "kept");
 }
