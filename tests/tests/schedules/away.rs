@@ -1,5 +1,6 @@
 //! Nodes that were away longer than the cloud remembers what was deleted, moved or removed.
 
+use proto::limits::BATCH_RECORDS;
 use tests::lab::words::{add, collection, create, delete, merge, number, put};
 use tests::lab::{Lab, Side};
 
@@ -232,6 +233,7 @@ fn snapshots_resume() {
         pass_them(&mut lab);
         lab.cut(0);
         lab.label("lyon", "site", "paris");
+        let brought = lab.brought.records;
         let held = |lab: &mut Lab| lab.edges[0].reader().count(&collection("stock")).unwrap_or(0);
         let mut before = 0;
         for round in 0..6_u32 {
@@ -248,5 +250,8 @@ fn snapshots_resume() {
         lab.converge(120_000);
         assert_eq!(held(&mut lab), 2_000 - 6);
         assert_eq!(n(&mut lab, 0, "tally"), Some(20));
+        // What a cut loses is on its way: a batch of the fill or two. From the beginning each time it would be thousands.
+        let again = lab.brought.records - brought - 2_000;
+        assert!(again < 6 * BATCH_RECORDS as u64, "{side:?}: {again} records came again");
     }
 }
