@@ -1,6 +1,6 @@
 # What a person types. `make help` lists it; .ci/run is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim powercuts museum bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
+.PHONY: help demo test sim powercuts museum mutations mutants bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,18 @@ powercuts: ## cuts the power of both stores at any write of SEEDS=N histories; 2
 
 museum: ## puts known mistakes back, one by one, and runs what must find them; ARGS='NAME...' for some
 	cargo run --locked -p tests --bin museum -- $(ARGS)
+
+mutations: ## the same with thirty small mistakes in the outbox, the stores and the drivers; ARGS='NAME...' for some
+	cargo run --locked -p tests --bin museum -- --mutations $(ARGS)
+
+# What both sides agree on, and what the cloud decides by: pure, so that their own package's tests are to find everything. All of it takes a night.
+MUTATED = proto/src/**/*.rs cloudhub/src/reconcile/**/*.rs
+mutants: target/mutants/bin/cargo-mutants ## mistakes that a machine makes up, in proto and the reconciliation; FILES='proto/src/op.rs' or ARGS='--shard 3/40' for some
+	CARGO_PROFILE_DEV_DEBUG=0 PATH="$(CURDIR)/target/mutants/bin:$$PATH" cargo mutants --output target/mutants \
+	$(foreach file,$(or $(FILES),$(MUTATED)),--file '$(file)') $(ARGS)
+
+target/mutants/bin/cargo-mutants:
+	cargo install --quiet --locked --root target/mutants --version 27.1.0 cargo-mutants
 
 bench: ## the figures of docs/benchmarks.md, in release; ARGS='--help' for what can be chosen
 	cargo build --release --locked -p cloudhub -p edgehub --bins

@@ -175,3 +175,16 @@ fn every_mistake_of_the_museum_can_be_put_back() {
         assert!(page.contains(&format!("| `{name}` |")), "docs/reliability.md has no row for {name}");
     }
 }
+
+/// The same of the small ones that were chosen by hand: a text that is not there, or twice, proves nothing.
+#[test]
+fn every_mutation_can_be_put_in() {
+    let table: toml::Table = std::fs::read_to_string(root().join("tests/mutations.toml")).unwrap().parse().unwrap();
+    assert_eq!(table.len(), 30);
+    for (name, entry) in table {
+        let word = |key: &str| entry.get(key).and_then(toml::Value::as_str).unwrap_or_else(|| panic!("{name} has no {key}"));
+        let there = std::fs::read_to_string(root().join(word("file"))).unwrap().matches(word("text")).count();
+        assert_eq!(there, 1, "{name}: how often its text is in {}", word("file"));
+        assert!(word("text") != word("becomes") && word("check").starts_with("-p "), "{name}");
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! A patch begins with what the mistake is and where it was seen, then `check: ` and what follows `cargo test`. Found means that it
 //! compiles and a test fails; what nothing finds is a hole in the suite, and this program then ends with 1.
+//!
+//! `make mutations` does the same with the thirty small ones of `tests/mutations.toml`.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
@@ -12,19 +14,34 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+/// What is put into the copy.
+enum Change {
+    Patch(PathBuf),
+    Text { file: String, text: String, becomes: String },
+}
+
+struct Mistake {
+    name: String,
+    /// What follows `cargo test`.
+    check: String,
+    change: Change,
+}
+
 fn main() -> Result<()> {
-    let only: Vec<String> = std::env::args().skip(1).collect();
+    let mut only: Vec<String> = std::env::args().skip(1).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+    let by_hand = only.iter().position(|word| word == "--mutations").map(|at| only.remove(at)).is_some();
+    let mistakes = if by_hand { mutations(root)? } else { patches(root)? };
     let copy = root.join("target/museum/tree");
     let (mut shown, mut missed) = (0, Vec::new());
-    for patch in patches(root)?.into_iter().filter(|patch| only.is_empty() || only.contains(&name(patch))) {
+    for mistake in mistakes.into_iter().filter(|mistake| only.is_empty() || only.contains(&mistake.name)) {
         mirror(root, &copy)?;
         let began = Instant::now();
-        let found = found(&copy, &patch)?;
-        println!("{:28} {:>4} s  found by {}", name(&patch), began.elapsed().as_secs(), found.as_deref().unwrap_or("NOTHING"));
+        let found = found(&copy, &mistake)?;
+        println!("{:40} {:>4} s  found by {}", mistake.name, began.elapsed().as_secs(), found.as_deref().unwrap_or("NOTHING"));
         shown += 1;
         if found.is_none() {
-            missed.push(name(&patch));
+            missed.push(mistake.name);
         }
     }
     mirror(root, &copy)?;
@@ -33,16 +50,31 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn name(patch: &Path) -> String {
-    patch.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn patches(root: &Path) -> Result<Vec<PathBuf>> {
+fn patches(root: &Path) -> Result<Vec<Mistake>> {
     let entries = std::fs::read_dir(root.join("tests/museum"))?.collect::<Result<Vec<_>, _>>()?;
     let mut found: Vec<_> =
         entries.into_iter().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "patch")).collect();
     found.sort();
-    Ok(found)
+    let read = |path: PathBuf| -> Result<Mistake> {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path)?;
+        let check = text.lines().find_map(|line| line.strip_prefix("check: ")).with_context(|| format!("{name} has no line check:"))?;
+        Ok(Mistake { check: check.to_owned(), name, change: Change::Patch(path) })
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn mutations(root: &Path) -> Result<Vec<Mistake>> {
+    let table: toml::Table = std::fs::read_to_string(root.join("tests/mutations.toml"))?.parse()?;
+    let read = |(name, entry): (String, toml::Value)| -> Result<Mistake> {
+        let word = |key: &str| -> Result<String> {
+            let found = entry.get(key).and_then(toml::Value::as_str);
+            Ok(found.with_context(|| format!("{name} has no {key}"))?.to_owned())
+        };
+        let change = Change::Text { file: word("file")?, text: word("text")?, becomes: word("becomes")? };
+        Ok(Mistake { check: word("check")?, change, name })
+    };
+    table.into_iter().map(read).collect()
 }
 
 /// Makes the copy what the tree is, and touches no file that is so already: the next build is of what a patch changes.
@@ -60,21 +92,34 @@ fn mirror(root: &Path, copy: &Path) -> Result<()> {
     Ok(())
 }
 
+fn put(copy: &Path, Mistake { name, change, .. }: &Mistake) -> Result<()> {
+    match change {
+        Change::Patch(patch) => {
+            // The copy is inside the project's folder and not of its repository, where git would pass over its files.
+            let above = copy.parent().context("no folder above the copy")?;
+            let mut apply = Command::new("git");
+            let apply = apply.current_dir(copy).env("GIT_CEILING_DIRECTORIES", above).args(["apply", "--verbose"]).arg(patch);
+            let applied = apply.output()?;
+            let said = String::from_utf8_lossy(&applied.stderr);
+            ensure!(applied.status.success() && !said.contains("Skipped"), "{name} does not apply: {said}");
+        }
+        Change::Text { file, text, becomes } => {
+            let before = std::fs::read_to_string(copy.join(file))?;
+            ensure!(before.matches(text.as_str()).count() == 1, "{name}: its text is not in {file}, or not once");
+            std::fs::write(copy.join(file), before.replace(text.as_str(), becomes))?;
+        }
+    }
+    Ok(())
+}
+
 /// The first test that fails with the mistake.
-fn found(copy: &Path, patch: &Path) -> Result<Option<String>> {
-    let text = std::fs::read_to_string(patch)?;
-    let check =
-        text.lines().find_map(|line| line.strip_prefix("check: ")).with_context(|| format!("{} has no line check:", name(patch)))?;
-    // The copy is inside the project's folder and not of its repository, where git would pass over its files.
-    let above = copy.parent().context("no folder above the copy")?;
-    let applied =
-        Command::new("git").current_dir(copy).env("GIT_CEILING_DIRECTORIES", above).args(["apply", "--verbose"]).arg(patch).output()?;
-    let said = String::from_utf8_lossy(&applied.stderr);
-    ensure!(applied.status.success() && !said.contains("Skipped"), "{} does not apply: {said}", name(patch));
+fn found(copy: &Path, mistake: &Mistake) -> Result<Option<String>> {
+    put(copy, mistake)?;
+    let (name, check) = (&mistake.name, &mistake.check);
     let target = copy.with_file_name("target");
     let built = cargo(copy, &target, "--no-run", check).output()?;
     if !built.status.success() {
-        eprintln!("with {} it does not compile:\n{}", name(patch), String::from_utf8_lossy(&built.stderr));
+        eprintln!("with {name} it does not compile:\n{}", String::from_utf8_lossy(&built.stderr));
         return Ok(None);
     }
     let mut run = cargo(copy, &target, "--no-fail-fast", check).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn()?;
