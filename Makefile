@@ -21,9 +21,10 @@ ONCE = thermostat:: access:: described:: query:: schemas:: till:: suite:: \
 	doctor:: transports::quic_beside transports::where_quic transports::a_revoked \
 	doors:: frames:: hubs:: definitions_and_imports folders_ports joins_that_cannot requests_that_cannot who_asks_the_cloud
 
-sim: ## SEEDS=N histories in virtual time with everything that goes wrong in the field, and of the cloud's store alone; one that fails is made short and printed
+sim: ## SEEDS=N histories in virtual time with everything that goes wrong in the field, and of each store alone; one that fails is made short and printed
 	TOMBOLO_SEEDS=$(or $(SEEDS),1000) cargo test --release --locked -p tests --test schedules -- --nocapture any_plan any_history
 	TOMBOLO_CASES=$(or $(SEEDS),1000) PROPTEST_CASES=$(or $(SEEDS),1000) cargo test --release --locked -p cloudhub --lib -- any_history_is algebra::
+	TOMBOLO_CASES=$(or $(SEEDS),1000) cargo test --release --locked -p metamanager --test edge -- the_view_is
 	@echo "one again: TOMBOLO_PLAN=SEED:STEP,... cargo test -p tests --test schedules -- --nocapture any_plan"
 
 powercuts: ## cuts the power of both stores at any write of SEEDS=N histories; 220 are a million cuts
