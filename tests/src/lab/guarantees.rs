@@ -1,5 +1,5 @@
 //! The twelve guarantees of docs/design.md §2, each stated once: what is looked at after every step of a node, what when everyone is
-//! done, and which tests look where a laboratory does not. The laboratory runs what stands here ([`every_step`], [`when_done`]), and
+//! done, and which tests look where a laboratory does not. The laboratory runs what stands here (`every_step`, `when_done`), and
 //! whoever finds one broken says so in its words: `guarantee 4 (order): node lyon: …`.
 //!
 //! [`INVARIANTS`] are the same promises as a tester counts them; each belongs to a guarantee, and those about the tests' own tools stand
@@ -50,7 +50,7 @@ pub static ONCE: Guarantee = Guarantee {
     tests: &["write_hash_duplicates", "any_history_is_the_references", "counters_conserve_sums"],
 };
 
-/// Nothing leaves before it is durable. The laboratory looks where an ACK arrives: [`Guarantee::holds`] in `work`.
+/// Nothing leaves before it is durable. The laboratory looks where an ACK arrives: `Guarantee::holds` in `work`.
 pub static NO_FALSE_ACK: Guarantee = Guarantee {
     number: 3,
     name: "No false ACK",
