@@ -117,7 +117,8 @@ impl Entry {
         Ok(Self { stored: overlay.is_some(), seen: view.is_some(), changed: false, laying: Laying { view, creator }, base, overlay })
     }
 
-    /// Up to which revision the node knows the record: its cursor, or the record's own revision while its grant fills.
+    /// Up to which revision the node knows the record: its cursor, or the record's own revision while its grant fills, and also where
+    /// that is newer: on a full disk records come ahead of the stream, and the cursor waits.
     pub(crate) fn known(&self, tx: &Tx<'_>) -> Revision {
         let cursor = tx.ledger.position().map_or(Revision::ZERO, |at| at.revision);
         let Some(base) = &self.base else { return cursor };
@@ -127,7 +128,7 @@ impl Entry {
             return if filled { cursor } else { base.born }.max(Revision(1));
         }
         let filled = tx.ledger.granted_by_id(base.granted).is_none_or(|granted| granted.done);
-        if filled { cursor } else { base.revision }
+        if filled { cursor.max(base.revision) } else { base.revision }
     }
 
     fn lay(&mut self, tx: &Tx<'_>, number: u64, write: &Write, laying: Laying) {

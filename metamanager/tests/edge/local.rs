@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use metamanager::{Did, ListQuery, LocalRequest, LocalWrite, Precondition, ViewRow, WriteRef};
 use proto::build::Action;
+use proto::frame::{Batch, Content};
 use proto::ids::Revision;
 use proto::op::{Body, Write};
 
-use crate::kit::{Edge, at, batch, check, create, delete, grants, is, key, merge, name, now, put, sell, value, welcome, when};
+use crate::kit::{Edge, at, batch, check, create, delete, grants, is, key, merge, name, now, put, record, sell, value, welcome, when};
 
 fn stocked() -> Edge {
     let mut edge = Edge::new();
@@ -181,6 +182,21 @@ fn seen_is_the_records_own_revision_while_its_grant_fills() {
     edge.write(vec![sell("1", 1)]);
     assert_eq!(edge.reader().write(1).unwrap().unwrap().write.ops[0].seen, Revision(25));
     assert_eq!(edge.store().facts().unwrap().cursor.unwrap().position, at(30));
+}
+
+/// On a full disk the records that own writes touched come ahead of the stream, with what others made of them. Who writes on such a
+/// record has seen that: with the cursor as `seen` its own write lost to the very value that it was made on.
+#[test]
+fn seen_is_the_records_own_revision_where_it_came_ahead_of_the_stream() {
+    let mut edge = stocked();
+    let cursor = edge.store().facts().unwrap().cursor.unwrap().position.revision.0;
+    let newer = record("stock", "1", cursor + 20, Content::Value(r#"{"id":1,"n":12,"price":3}"#.to_owned()));
+    edge.apply(vec![Batch { asked: vec![newer], ..batch(cursor, cursor, false, Vec::new()) }]);
+    edge.write(vec![sell("1", 1)]);
+    edge.write(vec![create("sales", "t", r#"{"p":1}"#), check("fixed", "f", "a", "1")]);
+    let mut seen = |number| edge.reader().write(number).unwrap().unwrap().write.ops.iter().map(|op| op.seen.0).collect::<Vec<_>>();
+    assert_eq!((seen(1), seen(2)), (vec![cursor + 20], vec![0, cursor]), "what has not come ahead is known to the cursor");
+    assert_eq!(edge.store().facts().unwrap().cursor.unwrap().position, at(cursor));
 }
 
 #[test]
