@@ -1,6 +1,6 @@
 # What a person types. `make help` lists it; .ci/run is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim powercuts museum mutations mutants bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
+.PHONY: help demo test sim powercuts chaos museum mutations mutants bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -15,9 +15,10 @@ test: tools binaries ## every test; installs the few tools that they need where 
 # What starts both hubs runs over each transport, and waits for links over the one that is named; over QUIC four at a time, for these
 # tests wait for processes. ONCE is what looks at the API, the browser or the command line of one side, where no link shows (access to
 # definitions_and_imports and what follows it), and what goes over both transports in one run (transports, doors, frames, hubs; so does
-# the binary `networks`). All others are pure, run in virtual time, look at the tree, or name their transports in the crate's own tests.
+# the binary `networks`, and `everything_at_once`). All others are pure, run in virtual time, look at the tree, or name their transports in
+# the crate's own tests.
 OVER_QUIC = main_job kills operations application bad_input devices
-ONCE = thermostat:: access:: described:: query:: schemas:: till:: suite:: \
+ONCE = everything_at_once thermostat:: access:: described:: query:: schemas:: till:: suite:: \
 	doctor:: transports::quic_beside transports::where_quic transports::a_revoked \
 	doors:: frames:: hubs:: definitions_and_imports folders_ports joins_that_cannot requests_that_cannot who_asks_the_cloud
 
@@ -29,6 +30,9 @@ sim: ## SEEDS=N histories in virtual time with everything that goes wrong in the
 
 powercuts: ## cuts the power of both stores at any write of SEEDS=N histories; 220 are a million cuts
 	TOMBOLO_CUT_SEEDS=$(or $(SEEDS),220) cargo test --release --locked -p tests --test schedules -- --nocapture a_cut_at_any_write
+
+chaos: tools binaries ## MINUTES=N of both hubs, as built, while everything goes wrong at once; SEED=N for other faults
+	cargo run --quiet --locked -p tests --bin chaos -- --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
 
 museum: ## puts known mistakes back, one by one, and runs what must find them; ARGS='NAME...' for some
 	cargo run --locked -p tests --bin museum -- $(ARGS)
@@ -71,13 +75,14 @@ lint: ## formatting, clippy and rustdoc, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 # What the tests use beside the built programs: the guides' commands run in bash with curl, python3 and openssl, the till is driven in a
-# Chromium, devices speak at a mosquitto, full disks are small ones that are mounted, for which the tests are run by root or by
+# Chromium, devices speak at a mosquitto, clocks jump by libfaketime, full disks are small ones that are mounted, for which the tests are
+# run by root or by
 # somebody who may use sudo, and
 # schemathesis asks the servers whether they answer as they are described.
 tools: packages target/schemathesis/installed target/thermostat/installed
 
 packages:
-	@missing=; PATH="$$PATH:/usr/sbin"; for tool in bash curl mount openssl setpriv:util-linux python3 chromium chromedriver:chromium-driver mosquitto mosquitto_pub:mosquitto-clients; do \
+	@missing=; PATH="$$PATH:/usr/sbin"; for tool in bash curl mount openssl setpriv:util-linux python3 chromium chromedriver:chromium-driver mosquitto mosquitto_pub:mosquitto-clients faketime; do \
 	command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	test -z "$$missing" || { echo "installing$$missing"; sudo=$$(test "$$(id -u)" = 0 || echo sudo); \

@@ -226,15 +226,20 @@ impl Cloud {
         self.extra.push(text.into());
     }
 
-    /// Starts it, and waits until it serves.
-    pub fn start(&mut self) {
+    /// The command that serves, not started yet.
+    pub fn server(&self) -> Command {
         let [api, ws] = [self.api, self.ws].map(|address| address.to_string());
         let quic = self.quic.map_or_else(|| "off".to_owned(), |quic| quic.to_string());
         let data = self.data.display().to_string();
         let mut args = vec!["serve", "--data", &data, "--listen-api", &api, "--listen-ws", &ws];
         args.extend(["--listen-quic", &quic, "--advertise", &api]);
         args.extend(self.extra.iter().map(String::as_str));
-        let mut process = Process::start("cloudhub", command("cloudhub", &args));
+        command("cloudhub", &args)
+    }
+
+    /// Starts it, and waits until it serves.
+    pub fn start(&mut self) {
+        let mut process = Process::start("cloudhub", self.server());
         process.line_with("serving");
         self.process = Some(process);
     }
@@ -323,8 +328,8 @@ impl Edge {
         std::fs::write(&file, format!("{text}\n{toml}\n")).expect("its configuration");
     }
 
-    /// Starts it, and waits until it serves.
-    pub fn start(&mut self) {
+    /// The command that serves, not started yet.
+    pub fn server(&self) -> Command {
         let (data, api) = (self.data.display().to_string(), self.api.to_string());
         let mut command = command("edgehub", &["run", "--data", &data, "--listen", &api]);
         command.args(&self.extra);
@@ -338,7 +343,12 @@ impl Edge {
             Some(broker) => command.env("EDGEHUB_MQTT_BROKER", broker),
             None => command.env("EDGEHUB_MQTT_MODE", "off"),
         };
-        let mut process = Process::start(&self.name, command);
+        command
+    }
+
+    /// Starts it, and waits until it serves.
+    pub fn start(&mut self) {
+        let mut process = Process::start(&self.name, self.server());
         process.line_with("serving");
         self.process = Some(process);
     }
@@ -410,7 +420,8 @@ impl Ended {
         self.stderr()
     }
 
-    fn stderr(&self) -> String {
+    /// Its standard error.
+    pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 }

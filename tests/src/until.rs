@@ -26,6 +26,18 @@ pub fn until_shown<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) ->
     }
 }
 
+/// The same for who has to go on when it was in vain: how long it took, or the last answer.
+pub fn within(patience: Duration, mut ask: impl FnMut() -> Result<(), String>) -> Result<Duration, String> {
+    let begun = Instant::now();
+    while let Err(shown) = ask() {
+        if begun.elapsed() > patience {
+            return Err(shown);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(begun.elapsed())
+}
+
 /// Waits until the present day, in UTC, lasts for so long yet: for what is counted by the day, and would begin anew meanwhile.
 pub fn well_before_midnight(span: Duration) {
     const DAY: u64 = 86_400;

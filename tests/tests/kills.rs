@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::json;
+use tests::chaos::Settings;
 use tests::http::Client;
 use tests::shops::World;
 
@@ -106,6 +108,17 @@ fn a_hundred_kills_lose_nothing() {
         assert_eq!(edge.record("stock", "a").unwrap()["n"], n, "{}", edge.name);
     }
     assert!(sure > 300, "only {sure} writes were answered: no load");
+}
+
+/// A few seconds of `make chaos`, which runs it for hours: kills, stops, full disks, bad networks and wrong clocks together.
+#[test]
+fn everything_at_once() {
+    let short = Settings { seed: 1, lasts: Duration::ZERO, storm: Duration::from_secs(5), shown: true };
+    let report = tests::chaos::run(short).unwrap();
+    assert!(report.findings.is_empty(), "{report}");
+    for (what, least) in [("writes: accepted", 100), ("faults: kill -9 of cloudhub", 1), ("faults: kill -9 of edgehub", 1)] {
+        assert!(report.counts.of(what) >= least, "too little happened\n{report}");
+    }
 }
 
 fn keys(mut client: Client) -> BTreeSet<String> {
