@@ -72,8 +72,9 @@ impl App<'_> {
 
     /// One thing. None: it got no answer, and gives up.
     fn turn(&self, turn: &mut Turn) -> Option<()> {
-        match turn.dice.below(12) {
+        match turn.dice.below(14) {
             0..=2 => self.sell(turn),
+            12 | 13 => self.plain(turn),
             3 | 4 => self.tally(turn),
             5 | 6 => self.note(turn),
             7 => self.pair(turn),
@@ -118,6 +119,35 @@ impl App<'_> {
         let count = |key: &str| json!({"op": "increment", "collection": "tally", "key": key, "by": {"n": by}});
         let ops = json!({"ops": [count("all"), count(&self.name)]});
         self.write(turn, "POST", "/v1/writes", Some(&ops), What::Tally(by), &[])
+    }
+
+    /// An increment of a counter that nobody else changes, without a name. Where no answer comes the counter itself tells, once it is
+    /// read again, whether it counted.
+    fn plain(&self, turn: &mut Turn) -> Option<()> {
+        let by = 1 + turn.dice.below(5) as i64;
+        let path = format!("/v1/collections/plain/records/{}", self.name);
+        let known = self.book().plain;
+        match turn.client.json("POST", &format!("{path}/increment"), &json!({"n": by})) {
+            Ok(answer) if answer.status == 200 => self.promised(&answer.json(), What::Plain(known + by)),
+            _ => self.counts.add("writes: no answer, and what became of it read again", 1),
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < INSISTS {
+            let Some(shown) = self.read(turn, &path) else {
+                self.gate.pause(AGAIN);
+                continue;
+            };
+            let number = shown["value"]["n"].as_i64().unwrap_or(-1);
+            let mut book = self.book();
+            if number != book.plain && (book.plain, number) != (known, known + by) {
+                let kind = if number < book.plain { "lost" } else { "doubled" };
+                self.findings.add(&format!("{kind}: plain/{} is {number} and has to be {}: {shown}", self.name, book.plain));
+            }
+            book.plain = number;
+            return Some(());
+        }
+        self.findings.add(&format!("unconverged: {}: {path} has no answer after {INSISTS:?}", self.name));
+        None
     }
 
     /// A record that nobody else writes: it has to be what this application made of it, at once and always.

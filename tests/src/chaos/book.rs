@@ -20,6 +20,9 @@ pub(super) enum What {
     Sale(String),
     /// The shared counter and the application's own go up by so much.
     Tally(i64),
+    /// A counter that only this application increments, without a name and without a record beside it: nothing but the link's own
+    /// memory tells its repeats. It is this now.
+    Plain(i64),
     /// The application's own record, that nobody else writes: this is its number now; none: it is deleted.
     Note(String, Option<u64>),
     /// The application's two records get the same number in one write.
@@ -61,6 +64,8 @@ pub(super) struct Book {
     pub sales: BTreeMap<String, Sold>,
     /// The sum of its tallies.
     pub tallied: i64,
+    /// Its own counter.
+    pub(super) plain: i64,
     /// Its own records.
     pub notes: BTreeMap<String, Option<u64>>,
     /// The number of its two records.
@@ -87,6 +92,7 @@ impl Book {
         match &what {
             What::Sale(key) => drop(self.sales.insert(key.clone(), Sold::Promised)),
             What::Tally(by) => self.tallied += by,
+            What::Plain(now) => self.plain = *now,
             What::Note(key, number) => drop(self.notes.insert(key.clone(), *number)),
             What::Pair(number) => self.pair = *number,
             What::Field(place, text) => drop(self.fields.entry(place.clone()).or_default().insert(text.clone())),

@@ -125,6 +125,7 @@ fn what_the_cloud_has(arena: &Arena<'_>, cloud: &Records) {
     for app in &arena.apps {
         let book = app.book();
         expect(&format!("tally/{}", app.name), number(&format!("tally/{}", app.name), "n"), book.tallied);
+        expect(&format!("plain/{}", app.name), number(&format!("plain/{}", app.name), "n"), book.plain);
         tallied += book.tallied;
         book.seats.iter().for_each(|(key, times)| *seats.entry(key.clone()).or_default() += times);
         book.fields.iter().for_each(|(place, texts)| fields.entry(place.clone()).or_default().extend(texts.iter().cloned()));

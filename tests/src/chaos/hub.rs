@@ -5,13 +5,16 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::report::{Counts, Findings};
 use crate::until::within;
 
 /// The longest that a hub may take to end when it is told to: five seconds on a machine that does nothing else.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long a process runs before what it holds is its own.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// How a hub says that it cannot begin for want of room; SQLite's 4874 is that the file which its readers share cannot grow.
 const FULL: [&str; 3] = ["disk is full", ".db is full", "Error code 4874"];
@@ -41,6 +44,7 @@ struct Running {
     /// What an edge's link runs over from its next start on.
     transport: Option<&'static str>,
     stopped: bool,
+    since: Option<Instant>,
 }
 
 impl<'a> Hub<'a> {
@@ -88,7 +92,7 @@ impl<'a> Hub<'a> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let child = command.stdout(Stdio::null()).stderr(log.map_or_else(|_| Stdio::null(), Stdio::from)).spawn();
         match child {
-            Ok(child) => running.child = Some(child),
+            Ok(child) => (running.child, running.since) = (Some(child), Some(Instant::now())),
             Err(error) => self.findings.add(&format!("other: {} cannot be started: {error}", self.name)),
         }
     }
@@ -97,7 +101,7 @@ impl<'a> Hub<'a> {
     pub(super) fn kill(&self) {
         let mut running = self.lock();
         if let Some(mut child) = running.child.take() {
-            self.measure(&child);
+            self.measure(&child, running.since);
             let _ = child.kill();
             self.ended(child.wait().ok(), &[9]);
             forget_clock(child.id());
@@ -109,7 +113,7 @@ impl<'a> Hub<'a> {
     pub(super) fn terminate(&self) {
         let mut running = self.lock();
         if let Some(mut child) = running.child.take() {
-            self.measure(&child);
+            self.measure(&child, running.since);
             signal(&child, "TERM");
             let gone = within(DRAIN, || match child.try_wait() {
                 Ok(Some(_)) => Ok(()),
@@ -160,10 +164,15 @@ impl<'a> Hub<'a> {
 
     /// Takes down what it holds now.
     pub(super) fn look(&self) {
-        self.lock().child.iter().for_each(|child| self.measure(child));
+        let running = self.lock();
+        running.child.iter().for_each(|child| self.measure(child, running.since));
     }
 
-    fn measure(&self, child: &Child) {
+    /// A process that has only just begun may still hold what this one does, until the system has closed that.
+    fn measure(&self, child: &Child, since: Option<Instant>) {
+        if since.is_none_or(|since| since.elapsed() < SETTLED) {
+            return;
+        }
         let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).map_or(0, Iterator::count);
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());

@@ -43,7 +43,7 @@ const DISKS: [(&str, u32); 2] = [("cloud", 384), ("oslo", 384)];
 /// Applications at each hub.
 const APPS: usize = 2;
 /// The collections that are compared.
-const COLLECTIONS: [&str; 8] = ["stock", "sales", "tally", "notes", "pairs", "seats", "products", "parcels"];
+const COLLECTIONS: [&str; 9] = ["stock", "sales", "tally", "plain", "notes", "pairs", "seats", "products", "parcels"];
 const STOCKS: [&str; 4] = ["s1", "s2", "s3", "s4"];
 const SEATS: [&str; 3] = ["a", "b", "c"];
 const PRODUCTS: [&str; 6] = ["p1", "p2", "p3", "p4", "p5", "p6"];
@@ -61,6 +61,11 @@ policy = "append"
 
 [[collection]]
 name = "tally"
+[collection.fields]
+n = { type = "counter" }
+
+[[collection]]
+name = "plain"
 [collection.fields]
 n = { type = "counter" }
 
@@ -196,6 +201,7 @@ fn prepared() -> Result<World> {
     PRODUCTS.iter().for_each(|key| put("products", key, json!({"name": key})));
     MOVED.iter().for_each(|key| put("parcels", key, json!({"site": EDGES[0]})));
     names().iter().map(|(name, _)| name.as_str()).chain(["all"]).for_each(|key| put("tally", key, json!({"n": 0})));
+    names().iter().for_each(|(name, _)| put("plain", name, json!({"n": 0})));
     world.cloud.client().json("POST", "/v1/writes", &json!({"ops": ops})).context("the first records")?.ok(201);
     world.cloud.stop();
     Ok(world)

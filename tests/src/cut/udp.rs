@@ -35,11 +35,17 @@ pub(super) async fn serve(road: Arc<Road>, listen: SocketAddr, target: SocketAdd
     let socket = Arc::new(UdpSocket::bind(listen).await?);
     let address = socket.local_addr()?;
     tokio::spawn(async move {
-        let mut clients = BTreeMap::new();
+        let (mut clients, mut moved) = (BTreeMap::<SocketAddr, Client>::new(), 0);
         let mut datagram = vec![0; DATAGRAM];
         loop {
             // An error tells of an earlier datagram that its receiver did not want: no reason to end.
             let Ok((size, from)) = socket.recv_from(&mut datagram).await else { continue };
+            // Who has not come again since all moved has gone: a path of many hours holds no socket for each that ever came.
+            let now = road.rules().moved;
+            if moved != now && !clients.contains_key(&from) {
+                clients.retain(|_, client| client.moved == now);
+                moved = now;
+            }
             if !clients.contains_key(&from) && clients.len() >= CLIENTS {
                 continue;
             }
