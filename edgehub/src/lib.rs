@@ -6,7 +6,7 @@
 
 mod call;
 pub mod cli;
-mod clock;
+pub mod clock;
 pub mod config;
 pub mod config_file;
 pub mod doctor;

@@ -158,9 +158,10 @@ impl Value {
         text
     }
 
-    /// How many bytes [`Value::to_text`] has, or a little less where names need escapes.
+    /// How many bytes [`Value::to_text`] has, and one for a comma behind the last member. Both sides bound values and writes by it, so
+    /// names count with their escapes.
     pub fn text_len(&self) -> usize {
-        2 + self.fields.iter().map(|(name, raw)| name.len() + raw.0.len() + 4).sum::<usize>()
+        2 + self.fields.iter().map(|(name, raw)| quoted_len(name) + raw.0.len() + 2).sum::<usize>()
     }
 
     /// A field's value.
@@ -216,6 +217,16 @@ pub fn merge_patch(target: Option<&Raw>, patch: &Raw) -> Result<Raw, JsonError> 
 
 fn syntax(error: serde_json::Error) -> JsonError {
     JsonError::Syntax(error.to_string())
+}
+
+/// How many bytes [`quote`] makes of a text.
+fn quoted_len(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(escaped).sum::<usize>()
 }
 
 fn quote(text: &str) -> String {
@@ -414,6 +425,17 @@ mod tests {
         let long = |n: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(n));
         assert!(Value::parse(&long(1024 * 1024 - 100)).is_ok());
         assert!(matches!(Value::parse(&long(1024 * 1024)), Err(JsonError::TooLarge(_))));
+    }
+
+    /// One byte of a name may be six of the text: a value of "700 KB" was one of almost 4 MiB, all that a frame holds.
+    #[test]
+    fn escapes_in_names_count() {
+        let named = |n: usize| format!("{{\"{}\":1}}", "\\u0001".repeat(n));
+        assert!(matches!(Value::parse(&named(200_000)), Err(JsonError::TooLarge(_))));
+        for text in ["{}", r#"{"a\"\\\n\r\t\b\f\u0000\u001f\u007f\u00e9/":1,"":null}"#] {
+            let value = Value::parse(text).unwrap();
+            assert_eq!(value.text_len(), value.to_text().len() + usize::from(!value.fields.is_empty()), "{text}");
+        }
     }
 
     #[test]

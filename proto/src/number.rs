@@ -24,7 +24,8 @@ impl Decimal {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
             None => (text, 0),
         };
-        if exponent.abs() > NUMBER_EXPONENT {
+        // Not `abs`: the smallest exponent that can be read has none.
+        if exponent.unsigned_abs() > NUMBER_EXPONENT.unsigned_abs() {
             return None;
         }
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -99,6 +100,14 @@ mod tests {
         }
         assert_eq!(Decimal::parse("1e9999999999"), None);
         assert_eq!(Decimal::parse("1e99999999999999999999999"), None);
+    }
+
+    /// It has no absolute value: it passed for a small one, or stopped a build that looks for overflows.
+    #[test]
+    fn the_smallest_exponent_is_out_of_bounds() {
+        for text in ["1e-9223372036854775808", "-1.5E-9223372036854775808", "1e9223372036854775807"] {
+            assert_eq!(Decimal::parse(text), None, "{text}");
+        }
     }
 
     #[test]

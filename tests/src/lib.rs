@@ -6,6 +6,7 @@ pub mod browser;
 pub mod chaos;
 pub mod cut;
 pub mod events;
+pub mod fuzz;
 pub mod http;
 pub mod kept;
 pub mod lab;

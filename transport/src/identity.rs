@@ -71,8 +71,9 @@ impl FromStr for Serial {
     type Err = BadSerial;
 
     fn from_str(text: &str) -> Result<Self, BadSerial> {
-        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| BadSerial)?;
-        if bytes.is_empty() { Err(BadSerial) } else { Ok(Self::new(&bytes)) }
+        let serial = Self::new(&HEXLOWER.decode(text.as_bytes()).map_err(|_| BadSerial)?);
+        // Zero is no certificate's, and would be written as nothing.
+        if serial.0.is_empty() { Err(BadSerial) } else { Ok(serial) }
     }
 }
 
@@ -280,7 +281,7 @@ mod tests {
     fn serials_round_trip() {
         let serial = Serial::new(&[0, 0, 0x0b, 0x00]);
         assert_eq!(serial.to_string().parse::<Serial>().unwrap(), serial);
-        for bad in ["", "0", "xx", "0A"] {
+        for bad in ["", "0", "00", "xx", "0A"] {
             assert_eq!(bad.parse::<Serial>(), Err(BadSerial));
         }
     }

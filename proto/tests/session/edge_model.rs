@@ -7,7 +7,7 @@ use proto::ids::{Cursor, DatabaseId, Epoch, Position, Revision};
 use proto::op::{Hash, Outcome, Verdict, hash};
 use proto::session::edge::Durable;
 
-use crate::cloud_model::{Change, Name, name};
+use super::cloud_model::{Change, Name, name};
 
 /// An op that lies over base until it need not.
 #[derive(Debug, Clone)]
@@ -144,7 +144,9 @@ impl EdgeModel {
         let partial = batch.through.inside.as_ref().map(|_| batch.through.revision.next());
         let entries = std::mem::take(&mut self.staging).into_iter().chain(batch.entries.iter().cloned());
         for entry in entries.collect::<Vec<_>>() {
-            if partial.is_some_and(|revision| revision_of(&entry) >= revision) {
+            // Outcomes count at once: ahead of the stream they come while the cursor stands inside a revision.
+            let staged = matches!(entry, Entry::Record(_)) && partial.is_some_and(|revision| revision_of(&entry) >= revision);
+            if staged {
                 self.staging.push(entry);
             } else {
                 self.enter(&entry);

@@ -11,11 +11,12 @@ use proto::session::edge::EdgeSession;
 use proto::session::handshake::FEATURE_REPAIR;
 use proto::session::{End, Mode};
 
-use crate::cloud_model::{Change, CloudModel, Name, Row};
-use crate::edge_model::EdgeModel;
-use crate::notation;
-use crate::pipe::{Pipe, Road};
+use super::cloud_model::{Change, CloudModel, Name, Row};
+use super::edge_model::EdgeModel;
+use super::notation;
+use super::pipe::{Pipe, Road};
 
+#[path = "world/work.rs"]
 mod work;
 
 /// The cloud's wall clock at the beginning.
