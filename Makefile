@@ -1,6 +1,6 @@
 # What a person types. `make help` lists it; .ci/run is what a change must pass.
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim powercuts chaos museum mutations mutants fuzz bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
+.PHONY: help demo test sim powercuts chaos museum mutations mutants fuzz night bench schemathesis dist fixtures pictures fmt lint doc tools packages binaries
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -51,6 +51,14 @@ target/mutants/bin/cargo-mutants:
 
 fuzz: ## MINUTES=N of libFuzzer before every decoder of outside bytes, TARGET='NAME...' for some; needs the nightly compiler
 	cargo run --locked -p tests --bin fuzz -- --minutes $(or $(MINUTES),15) $(TARGET)
+
+night: ## a night's worth of all of these, one after the other; chaos with the day's seed
+	$(MAKE) sim SEEDS=$(or $(SEEDS),5000)
+	$(MAKE) chaos MINUTES=60 SEED=$$(date +%j)
+	$(MAKE) fuzz MINUTES=120
+	$(MAKE) powercuts
+	$(MAKE) mutations
+	$(MAKE) museum
 
 bench: ## the figures of docs/benchmarks.md, in release; ARGS='--help' for what can be chosen
 	cargo build --release --locked -p cloudhub -p edgehub --bins
