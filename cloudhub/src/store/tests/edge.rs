@@ -185,7 +185,7 @@ impl Edge {
         self.digest(share).1
     }
 
-    fn scan<F: Fixture>(&self, bench: &mut Bench<F>, change: impl FnOnce(&mut Scan)) -> Batch {
+    pub(super) fn scan<F: Fixture>(&self, bench: &mut Bench<F>, change: impl FnOnce(&mut Scan)) -> Batch {
         let mut scan = self.plain();
         change(&mut scan);
         bench.reader().scan(&ScanRequest { peer: self.peer(), scan: &scan }).unwrap()

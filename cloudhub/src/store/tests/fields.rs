@@ -1,6 +1,7 @@
 //! Who set which field.
 
 use proto::build::Action;
+use proto::clock::Hlc;
 
 use super::bench::{Bench, Fixture, key, name, node, op, value};
 use super::edge::{Edge, increment, put, set};
@@ -68,6 +69,26 @@ pub(super) fn what_lost_has_not_set_a_field<F: Fixture>() {
     lyon.sync(&mut bench);
     lyon.answered(&[(1, "merged", "")]);
     assert_eq!(told(&mut bench, "1")[1], by("ProductName", kept, "cloud", "office"));
+}
+
+/// Who changes a value after a node whose clock is ahead stands above its clock: a third, who saw neither and whose clock lies between
+/// the two, does not win over him.
+pub(super) fn the_clock_follows_what_was_taken<F: Fixture>() {
+    let mut bench = shops::<F>();
+    let born = bench.put("products", "1", r#"{"ProductID":1,"ProductName":"Chai"}"#);
+    let (mut lyon, mut oslo) = (Edge::new("lyon", 1), Edge::new("oslo", 2));
+    for edge in [&mut lyon, &mut oslo] {
+        edge.connect(&mut bench);
+        edge.sync(&mut bench);
+    }
+    let ahead = |ms| Hlc::from_ms(bench.now_ms + ms);
+    let (by_lyon, by_oslo) = (ahead(30_000), ahead(10_000));
+    lyon.commit_at(by_lyon, set("products", "1", born, "ProductName", r#""Lyon""#));
+    lyon.upload(&mut bench).unwrap();
+    let last = bench.write(vec![op("products", "1", Action::Merge(value(r#"{"ProductName":"Office"}"#)))]).unwrap().write.revision.0;
+    oslo.commit_at(by_oslo, set("products", "1", born, "ProductName", r#""Oslo""#));
+    oslo.upload(&mut bench).unwrap();
+    assert_eq!(told(&mut bench, "1")[1], by("ProductName", last, "cloud", "office"));
 }
 
 pub(super) fn conflict_rows_keep_no_clocks_of_fields<F: Fixture>() {

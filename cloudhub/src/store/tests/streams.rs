@@ -129,6 +129,28 @@ pub(super) fn grants_travel_when_they_were_not_told<F: Fixture>() {
     assert!(lyon.fills.is_empty());
 }
 
+/// A right that was lost and given again begins a back-fill of its own; one that was open before is not gone on with, whose rows the edge
+/// has wiped meanwhile.
+pub(super) fn a_fill_of_a_right_of_before_is_passed_over<F: Fixture>() {
+    let mut bench = shops::<F>();
+    bench.put("stock", "a", r#"{"W":"paris"}"#);
+    let mut lyon = Edge::new("lyon", 1);
+    lyon.connect(&mut bench);
+    lyon.sync(&mut bench);
+    bench.label("lyon", &[("site", Some("lyon,paris"))]);
+    assert!(lyon.step(&mut bench));
+    let open = |lyon: &Edge| lyon.fills.iter().filter(|fill| fill.grant.share.collection == name("stock")).cloned().collect::<Vec<_>>();
+    let before = open(&lyon);
+    bench.label("lyon", &[("site", Some("lyon"))]);
+    bench.label("lyon", &[("site", Some("lyon,paris"))]);
+    assert!(lyon.step(&mut bench));
+    let anew = open(&lyon);
+    assert!(before.len() == 1 && anew.len() == 1 && before[0].grant.since < anew[0].grant.since);
+    let mut filled = |fills| lyon.scan(&mut bench, |scan| scan.fills = fills).fill.map(|part| part.fill.grant);
+    assert_eq!(filled(before), None);
+    assert_eq!(filled(anew.clone()).as_ref(), Some(&anew[0].grant));
+}
+
 pub(super) fn behind_counts_stream_and_fills<F: Fixture>() {
     let mut bench = shops::<F>();
     for at in 0..10 {
