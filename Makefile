@@ -28,8 +28,8 @@ sim: ## SEEDS=N histories in virtual time with everything that goes wrong in the
 	TOMBOLO_CASES=$(or $(SEEDS),1000) cargo test --release --locked -p metamanager --test edge -- the_view_is
 	@echo "one again: TOMBOLO_PLAN=SEED:STEP,... cargo test -p tests --test schedules -- --nocapture any_plan"
 
-powercuts: ## cuts the power of both stores at any write of SEEDS=N histories; 220 are a million cuts
-	TOMBOLO_CUT_SEEDS=$(or $(SEEDS),220) cargo test --release --locked -p tests --test schedules -- --nocapture a_cut_at_any_write
+powercuts: ## cuts the power of both stores at any write of SEEDS=N histories; 175 are a million cuts
+	TOMBOLO_CUT_SEEDS=$(or $(SEEDS),175) cargo test --release --locked -p tests --test schedules -- --nocapture a_cut_at_any_write
 
 chaos: tools binaries ## MINUTES=N of both hubs, as built, while everything goes wrong at once; SEED=N for other faults
 	cargo run --quiet --locked -p tests --bin chaos -- --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
