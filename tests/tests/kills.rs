@@ -11,18 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tests::chaos::Settings;
 use tests::http::Client;
-use tests::shops::World;
-
-const DEFINITIONS: &str = r#"
-[[collection]]
-name = "stock"
-[collection.fields]
-n = { type = "counter" }
-
-[[collection]]
-name = "sales"
-policy = "append"
-"#;
+use tests::shops::{SHOP, World};
 
 /// What one writer knows about its own requests.
 struct Tally {
@@ -66,7 +55,7 @@ fn load(name: String, mut client: Client, stop: Arc<AtomicBool>, answered: Arc<A
 #[test]
 fn a_hundred_kills_lose_nothing() {
     let mut world = World::new(&[("lyon", &[]), ("oslo", &[])]);
-    world.cloud.define(DEFINITIONS);
+    world.cloud.define(SHOP);
     world.cloud.cli(&["record", "put", "stock", "a", r#"{"n":0}"#]).done();
     world.settle();
     let stop = Arc::new(AtomicBool::new(false));

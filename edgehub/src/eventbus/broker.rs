@@ -236,7 +236,7 @@ impl Lines {
 }
 
 /// The client id of the connection that speaks: that of no node, because no node has a dot in its name.
-pub(crate) fn speaker_id(client_id: &str) -> String {
+fn speaker_id(client_id: &str) -> String {
     format!("{client_id}.says")
 }
 
@@ -246,6 +246,14 @@ async fn flush(packets: &mut Packets) -> Result<(), Over> {
 
 async fn feed(packets: &mut Packets, packet: Packet) -> Result<(), Over> {
     timeout(PATIENCE, packets.feed(packet)).await.map_err(|_| Trouble::Silent("writing"))?.map_err(|error| lost(&error))
+}
+
+/// A request in its packet, where it makes one.
+async fn pass(state: &mut MqttState, packets: &mut Packets, request: Request) -> Result<(), Over> {
+    match state.handle_outgoing_packet(request)? {
+        Some(packet) => feed(packets, packet).await,
+        None => Ok(()),
+    }
 }
 
 /// Why a connection ended.
@@ -379,10 +387,7 @@ impl Session {
     async fn say(&mut self, (request, held): Outgoing, lines: &mut Lines) -> Result<(), Over> {
         match request {
             Request::Disconnect(_) => self.goodbye(lines).await,
-            Request::Subscribe(_) => {
-                let packet = self.hears.handle_outgoing_packet(request)?;
-                if let Some(packet) = packet { feed(&mut lines.hears, packet).await } else { Ok(()) }
-            }
+            Request::Subscribe(_) => pass(&mut self.hears, &mut lines.hears, request).await,
             request => {
                 let Some(packet) = self.says.handle_outgoing_packet(request)? else { return Ok(()) };
                 if let (Packet::Publish(publish), Some(held)) = (&packet, held) {
@@ -403,22 +408,19 @@ impl Session {
     }
 
     async fn ping(&mut self, reads: bool, lines: &mut Lines) -> Result<(), Over> {
-        if let Some(packet) = self.says.handle_outgoing_packet(Request::PingReq(PingReq))? {
-            feed(&mut lines.says, packet).await?;
+        pass(&mut self.says, &mut lines.says, Request::PingReq(PingReq)).await?;
+        match reads {
+            true => pass(&mut self.hears, &mut lines.hears, Request::PingReq(PingReq)).await,
+            // Where nothing is read no answer is awaited: the broker shall know that we are here.
+            false => feed(&mut lines.hears, Packet::PingReq).await,
         }
-        // Where nothing is read no answer is awaited: the broker shall know that we are here.
-        let packet = if reads { self.hears.handle_outgoing_packet(Request::PingReq(PingReq))? } else { Some(Packet::PingReq) };
-        if let Some(packet) = packet { feed(&mut lines.hears, packet).await } else { Ok(()) }
     }
 
     /// Acknowledges what came in this connection: what came in another one comes again.
     async fn confirm(&mut self, (connection, acknowledgement): (u64, Request), lines: &mut Lines) -> Result<(), Over> {
         match acknowledgement {
             Request::Disconnect(_) => self.goodbye(lines).await,
-            acknowledgement if connection == self.connection => {
-                let packet = self.hears.handle_outgoing_packet(acknowledgement)?;
-                if let Some(packet) = packet { feed(&mut lines.hears, packet).await } else { Ok(()) }
-            }
+            acknowledgement if connection == self.connection => pass(&mut self.hears, &mut lines.hears, acknowledgement).await,
             _ => Ok(()),
         }
     }

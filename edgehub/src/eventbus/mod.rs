@@ -1,9 +1,9 @@
 //! The event bus: devices over MQTT (design §6, decisions 0011 and 0017).
 //!
 //! `broker` carries messages to and from a broker beside edgehub, `internal` is a broker inside it, both over `prompt` connections, and
-//! `way` is what the two have in common. `worker` judges and answers what devices say (with `members`, what is known of them, and `rates`, how much each may say),
-//! `told` tells them what is desired of them, `reports` sends up what they reported, and `board` shows how it goes. A broker that is
-//! not there costs nothing else anything.
+//! `way` is what the two have in common. `worker` judges and answers what devices say (with `members`, what is known of them, and
+//! `rates`, how much each may say), `told` tells them what is desired of them, `reports` sends up what they reported, and `board` shows
+//! how it goes. A broker that is not there costs nothing else anything.
 
 mod board;
 pub(crate) mod broker;

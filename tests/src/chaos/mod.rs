@@ -28,7 +28,7 @@ use serde_json::json;
 pub use report::{Counts, Report};
 
 use crate::cut::{Carried, Cut, Weather};
-use crate::shops::World;
+use crate::shops::{SHOP, World};
 use crate::small_disk::SmallDisk;
 use app::App;
 use gate::Gate;
@@ -49,16 +49,8 @@ const SEATS: [&str; 3] = ["a", "b", "c"];
 const PRODUCTS: [&str; 6] = ["p1", "p2", "p3", "p4", "p5", "p6"];
 const MOVED: [&str; 6] = ["x1", "x2", "x3", "x4", "x5", "x6"];
 
+/// Beside those of [`SHOP`].
 const DEFINITIONS: &str = r#"
-[[collection]]
-name = "stock"
-[collection.fields]
-n = { type = "counter" }
-
-[[collection]]
-name = "sales"
-policy = "append"
-
 [[collection]]
 name = "tally"
 [collection.fields]
@@ -77,9 +69,6 @@ name = "pairs"
 
 [[collection]]
 name = "seats"
-
-[[collection]]
-name = "products"
 
 [[collection]]
 name = "parcels"
@@ -189,7 +178,7 @@ const CLOSING: Duration = Duration::from_secs(70);
 fn prepared() -> Result<World> {
     ensure!(hub::clock_library().is_some(), "libfaketime is missing, by which clocks jump; on Debian: apt-get install faketime");
     let mut world = World::on_small_disks(&[], &DISKS);
-    world.cloud.define(DEFINITIONS);
+    world.cloud.define(&format!("{SHOP}{DEFINITIONS}"));
     for name in EDGES {
         let edge = world.join(name, &[&format!("site={name}")]);
         world.edges.push(edge);
