@@ -49,6 +49,11 @@ pub(crate) fn has_room(folder: &Path) -> bool {
     !Space { free: space.free.saturating_sub(reserve.owed()), ..space }.refuses_writes()
 }
 
+/// The free bytes.
+pub(crate) fn free(folder: &Path) -> Option<u64> {
+    Space::of(folder).map(|space| space.free)
+}
+
 /// The free bytes, and how many of them the reserve leaves beside it: twice as much as writes leave alone, so that giving it
 /// back is not the next thing.
 pub(crate) fn reserve_room(folder: &Path) -> Option<(u64, u64)> {

@@ -237,7 +237,10 @@ async fn open_store(data: &Path, clock: SystemClock, registry: Arc<Registry>) ->
     let options = OpenOptions { data: data.to_owned() };
     let folder = data.to_owned();
     let setup = Setup {
-        open: Box::new(move || SqliteStore::open(&options, clock.wall_ms(), &mut random)),
+        open: Box::new(move || {
+            let open = || SqliteStore::open(&options, clock.wall_ms(), &mut random);
+            api::reserve::opening(&options.data, disk::free(&options.data), open)
+        }),
         clock,
         witness: registry,
         has_room: Box::new(move || disk::has_room(&folder)),

@@ -20,6 +20,11 @@ impl Disk for NodeDisk {
     }
 }
 
+/// The free bytes.
+pub(crate) fn free(folder: &Path) -> Option<u64> {
+    SystemDisk.space(folder).map(|space| space.free)
+}
+
 /// The free bytes, and how many of them the reserve leaves beside it: with fewer, what the cloud sends has to wait.
 pub(crate) fn room(folder: &Path) -> Option<(u64, u64)> {
     SystemDisk.space(folder).map(|space| (space.free, space.pause_bytes()))

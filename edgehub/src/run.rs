@@ -103,7 +103,8 @@ impl Node {
             observer: Some(observer(Arc::clone(&outbox_grew), Rung { answered, noted }, Arc::clone(&tally), Arc::clone(&damaged))),
             disk: Arc::new(NodeDisk),
         };
-        let store = Metamanager::open(&data.join("edge.db"), options, Arc::new(move || clock.now()))?;
+        let open = || Metamanager::open(&data.join("edge.db"), options, Arc::new(move || clock.now()));
+        let store = api::reserve::opening(&data, reserve::free(&data), open)?;
         let stored_ms = store.run(|store, now| store.time_ms(now)).context("the database closed at once")?;
         let node = Self {
             board: Arc::new(Board::new(clock.now().wall_ms)),

@@ -59,6 +59,10 @@ impl StoreError {
         let detail = error.to_string();
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => Self::Full { path },
+            // The index of the log, which is a file beside it, cannot grow.
+            _ if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => {
+                Self::Full { path }
+            }
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => Self::Corrupt { path, detail },
             // An index asks SQLite to read a stored value that has been damaged.
             _ if detail.contains("malformed JSON") => Self::Corrupt { path, detail },

@@ -47,6 +47,12 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// No room, not even for a start.
+    #[error("the disk that holds {path} is full; free some space, then start again")]
+    Full {
+        /// The database file.
+        path: PathBuf,
+    },
     /// SQLite's own words.
     #[error("cannot open {path}: {source}")]
     Database {
@@ -107,6 +113,8 @@ impl StoreError {
             Self::Sqlite(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Class::Retry,
                 Some(ErrorCode::DiskFull) => Class::Full,
+                // The index of the log, which is a file beside it, cannot grow.
+                _ if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => Class::Full,
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Class::Corrupt,
                 _ => Class::Stop,
             },

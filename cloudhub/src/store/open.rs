@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use proto::ids::{Epoch, EpochStart, Revision};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::error::{OpenError, StoreError, counted, limit, stored};
+use super::error::{Class, OpenError, StoreError, counted, limit, stored};
 use super::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 use crate::limits::EPOCHS;
 
@@ -75,7 +75,10 @@ pub(super) fn open_writer(path: &Path, now_ms: u64, random: &mut dyn FnMut() -> 
     if rusqlite::version_number() < SQLITE_MIN {
         return Err(OpenError::Library { found: rusqlite::version() });
     }
-    let database = |source: StoreError| OpenError::Database { path: path.to_owned(), source };
+    let database = |source: StoreError| match source.class() {
+        Class::Full => OpenError::Full { path: path.to_owned() },
+        _ => OpenError::Database { path: path.to_owned(), source },
+    };
     let mut conn = Connection::open_with_flags(path, flags() | OpenFlags::SQLITE_OPEN_CREATE).map_err(|e| database(e.into()))?;
     check_owner(&conn, path)?;
     settings(&conn, WRITER_CACHE).map_err(|e| database(e.into()))?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tests::http::Client;
 use tests::shops::World;
+use tests::small_disk::SmallDisk;
 use tests::until::until_shown;
 
 use super::{SHOP, same_everywhere, sell, wait};
@@ -56,6 +57,44 @@ fn a_node_whose_disk_is_full_still_empties_its_outbox() {
     let records = same_everywhere(&world);
     assert!(records.contains_key("products/new") && records.contains_key("products/local"));
     until_shown("the reserve again", || if held(&reserve) { Ok(()) } else { Err("not there".to_owned()) });
+}
+
+#[test]
+fn both_start_on_a_disk_without_a_free_byte() {
+    let mut world = World::on_small_disks(&[("lyon", &[])], &[("cloud", 256), ("lyon", 256)]);
+    world.cloud.define(SHOP);
+    put(&mut world.cloud.client(), "old", &json!({"name": "old"})).ok(201);
+    world.settle();
+    let datas = [world.cloud.data.clone(), world.edges[0].data.clone()];
+    for data in &datas {
+        until_shown("the reserve", || if held(&data.join("reserve")) { Ok(()) } else { Err("not there".to_owned()) });
+        // Whatever gave it back, something else has taken its room.
+        std::fs::write(data.join("reserve"), "").unwrap();
+    }
+    for round in 0..12 {
+        world.disks.iter().for_each(SmallDisk::fill);
+        // Killed, and ended in order, which takes the log and its index away.
+        if round % 3 == 2 {
+            world.cloud.stop();
+            world.edges[0].stop();
+            world.disks.iter().for_each(SmallDisk::fill);
+        } else {
+            world.cloud.kill();
+            world.edges[0].kill();
+        }
+        world.edges[0].start();
+        world.cloud.start();
+        for (mut client, data) in [world.cloud.client(), world.edges[0].client()].into_iter().zip(&datas) {
+            client.get("/v1/collections/products/records/old").unwrap().ok(200);
+            let refused = put(&mut client, "new", &json!({"name": "new"}));
+            assert_eq!((refused.status, refused.json()["code"].as_str()), (507, Some("disk_full")), "{refused}");
+            assert!(held(&data.join("reserve.start")), "nothing is kept for the next start, in round {round}");
+        }
+    }
+    world.disks.iter().for_each(SmallDisk::free);
+    put(&mut world.edges[0].client(), "new", &json!({"name": "new"})).ok(201);
+    let records = same_everywhere(&world);
+    assert!(records.contains_key("products/old") && records.contains_key("products/new"));
 }
 
 #[test]
