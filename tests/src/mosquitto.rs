@@ -215,11 +215,23 @@ impl Publisher {
         });
     }
 
+    /// Says it once; `Ok`: it was acknowledged. Who hears otherwise says it again.
+    ///
+    /// # Errors
+    /// It was not acknowledged, or nobody knows; the next one is said on a new connection.
+    pub fn try_say(&mut self, topic: &str, payload: &str) -> io::Result<()> {
+        self.number = self.number.checked_add(1).unwrap_or(1);
+        let said = self.once(topic, payload, false);
+        if said.is_err() {
+            self.stream = None;
+        }
+        said
+    }
+
     /// Connects; the code of the answer.
     pub fn connect(&mut self) -> io::Result<u8> {
-        let mut stream = TcpStream::connect(self.address)?;
+        let mut stream = dial(self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.set_nodelay(true)?;
         let mut connect = Connect::new(&self.name);
         if let Some((name, password)) = &self.login {
             connect.set_login(name, password);
@@ -245,6 +257,17 @@ impl Publisher {
             false => Err(io::Error::other(format!("{answer:?}"))),
         }
     }
+}
+
+/// A connection to a broker that may die at any moment, also while it is made.
+///
+/// # Errors
+/// There is no broker.
+pub fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    Ok(stream)
 }
 
 fn write(stream: &mut TcpStream, packet: Packet) -> io::Result<()> {

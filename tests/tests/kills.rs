@@ -99,13 +99,20 @@ fn a_hundred_kills_lose_nothing() {
     assert!(sure > 300, "only {sure} writes were answered: no load");
 }
 
-/// A few seconds of `make chaos`, which runs it for hours: kills, stops, full disks, bad networks and wrong clocks together.
+/// A few seconds of `make chaos`, which runs it for hours: kills, stops, full disks, bad networks, wrong clocks, devices and labels that
+/// change, together.
 #[test]
 fn everything_at_once() {
     let short = Settings { seed: 1, lasts: Duration::ZERO, storm: Duration::from_secs(5), shown: true };
     let report = tests::chaos::run(short).unwrap();
     assert!(report.findings.is_empty(), "{report}");
-    for (what, least) in [("writes: accepted", 100), ("faults: kill -9 of cloudhub", 1), ("faults: kill -9 of edgehub", 1)] {
+    for (what, least) in [
+        ("writes: accepted", 100),
+        ("devices: reports acknowledged", 50),
+        ("faults: kill -9 of cloudhub", 1),
+        ("faults: kill -9 of edgehub", 1),
+        ("faults: labels of a node changed", 1),
+    ] {
         assert!(report.counts.of(what) >= least, "too little happened\n{report}");
     }
 }

@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 use super::book::{Book, Sold, What};
 use super::gate::Gate;
 use super::report::{Counts, Findings};
+use super::rights::{RACKS, RELABELLED};
+use super::twins::DEVICES;
 use super::{MOVED, PRODUCTS, SEATS, STOCKS};
 use crate::http::{Answer, Client};
 use crate::lab::dice::Dice;
+use crate::shops::escape;
 
 /// The longest that a request is repeated. Hubs are away for seconds.
 pub(super) const INSISTS: Duration = Duration::from_secs(120);
@@ -51,6 +54,11 @@ struct Turn {
 }
 
 impl App<'_> {
+    /// Where it works.
+    pub(super) fn place(&self) -> &str {
+        self.name.split('-').next().unwrap_or_default()
+    }
+
     /// Its book.
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
@@ -72,7 +80,7 @@ impl App<'_> {
 
     /// One thing. None: it got no answer, and gives up.
     fn turn(&self, turn: &mut Turn) -> Option<()> {
-        match turn.dice.below(14) {
+        match turn.dice.below(17) {
             0..=2 => self.sell(turn),
             12 | 13 => self.plain(turn),
             3 | 4 => self.tally(turn),
@@ -80,6 +88,8 @@ impl App<'_> {
             7 => self.pair(turn),
             8 if self.first => self.seat(turn),
             9 if self.first => self.parcel(turn),
+            14 if self.first => self.desire(turn),
+            15 | 16 if self.central || RELABELLED.contains(&self.place()) => self.rack(turn),
             _ => self.product(turn),
         }
     }
@@ -209,7 +219,28 @@ impl App<'_> {
             return self.write(turn, "PATCH", &path, Some(&json!({"site": site})), What::Move(key.into(), site.into()), &[]);
         }
         let value = json!({"note": format!("{}-{}", self.name, turn.number)});
-        self.write(turn, "PATCH", &path, Some(&value), What::Other, &[403, 404])
+        self.write(turn, "PATCH", &path, Some(&value), What::Parcel, &[403, 404])
+    }
+
+    /// The application's own record of what only depots get: its shop is one, or is not, or not any more.
+    fn rack(&self, turn: &mut Turn) -> Option<()> {
+        let path = format!("/v1/collections/{RACKS}/records/{}", self.name);
+        self.write(turn, "PATCH", &path, Some(&json!({"number": turn.number})), What::Rack(turn.number), &[404])
+    }
+
+    /// What is desired of a device: the cloud sets one property alone, the shop that has it another one, and both the third.
+    fn desire(&self, turn: &mut Turn) -> Option<()> {
+        let own: Vec<_> = DEVICES.iter().filter(|(node, ..)| self.central || self.name.starts_with(node)).collect();
+        if own.is_empty() {
+            return self.product(turn);
+        }
+        let (_, device, _) = turn.dice.pick(&own);
+        let property = turn.dice.pick(&[if self.central { "target" } else { "mode" }, "shared"]);
+        // Two writers never ask for the same.
+        let number = 2 * turn.number + u64::from(self.central);
+        let path = format!("/v1/devices/{}/twin", escape(device));
+        let body = json!({"desired": {property: number}});
+        self.write(turn, "PATCH", &path, Some(&body), What::Desired(format!("{device}/{property}"), number), &[])
     }
 
     /// Fields that everybody writes, of records that head office deletes now and then.
@@ -279,7 +310,7 @@ impl App<'_> {
         let mut book = self.book();
         book.promised(write.to_owned(), what.clone(), decided);
         if decided && answer["write"]["accepted"] == true {
-            book.accepted(&what);
+            book.accepted(&what, &answer["write"]);
         }
     }
 }

@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
+use super::twins::Last;
+
 /// One promised write that nobody has looked up yet.
 #[derive(Debug, Clone)]
 pub(super) struct Promise {
@@ -33,14 +37,25 @@ pub(super) enum What {
     Field(String, String),
     /// A record goes to another site; only one application moves any.
     Move(String, String),
+    /// What is desired of a device (`DEVICE/PROPERTY`) is this number now.
+    Desired(String, u64),
+    /// The application's own record among what only depots get has this number now, if its shop has the right when it is judged.
+    Rack(u64),
+    /// A note on a parcel, which may be another site's by then.
+    Parcel,
     /// Something whose effect may be undone by others, and is looked at only as what is the same everywhere.
     Other,
 }
 
 impl What {
-    /// Whether the cloud may say no: somebody else came first.
-    pub(super) fn may_be_rejected(&self) -> bool {
-        matches!(self, Self::Seat(_) | Self::Field(..) | Self::Other)
+    /// Whether the cloud may say no, for this reason: somebody else came first, or the right was lost.
+    pub(super) fn may_be_rejected(&self, code: &str) -> bool {
+        match self {
+            Self::Seat(_) | Self::Field(..) | Self::Other => true,
+            // Also what stood on another write that was.
+            Self::Rack(_) | Self::Parcel => ["not_entitled", "depends"].contains(&code),
+            _ => false,
+        }
     }
 }
 
@@ -76,14 +91,25 @@ pub(super) struct Book {
     pub fields: BTreeMap<String, BTreeSet<String>>,
     /// Where it moved what to.
     pub moves: BTreeMap<String, String>,
+    /// The number of its record among what only depots get.
+    pub rack: u64,
+    /// What it desired last of a device.
+    pub desired: BTreeMap<String, Last>,
 }
 
 impl Book {
     /// The write is decided: what it did is expected from now on. The last word on a promise that cannot be rejected was taken down
     /// when it was given.
-    pub(super) fn accepted(&mut self, what: &What) {
-        if let What::Seat(key) = what {
-            *self.seats.entry(key.clone()).or_default() += 1;
+    pub(super) fn accepted(&mut self, what: &What, write: &Value) {
+        match what {
+            What::Rack(number) => self.rack = *number,
+            What::Seat(key) => *self.seats.entry(key.clone()).or_default() += 1,
+            What::Desired(key, number) => {
+                let revision = write["revision"].as_u64().unwrap_or(0);
+                let last = Last { revision, number: *number, stood: write["state"] == "applied" };
+                self.desired.insert(key.clone(), last);
+            }
+            _ => {}
         }
     }
 
@@ -97,7 +123,7 @@ impl Book {
             What::Pair(number) => self.pair = *number,
             What::Field(place, text) => drop(self.fields.entry(place.clone()).or_default().insert(text.clone())),
             What::Move(key, site) => drop(self.moves.insert(key.clone(), site.clone())),
-            What::Seat(_) | What::Other => {}
+            What::Seat(_) | What::Rack(_) | What::Parcel | What::Desired(..) | What::Other => {}
         }
         self.promises.push(Promise { write, what, decided });
     }

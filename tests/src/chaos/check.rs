@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::book::{Promise, Sold};
+use super::rights::{self, RACKS};
 use super::watch::Watcher;
-use super::{Arena, COLLECTIONS, MOVED, PRODUCTS, SEATS, STOCKS};
+use super::{Arena, COLLECTIONS, PRODUCTS, SEATS, STOCKS, twins};
 use crate::http::Client;
 use crate::shops::{Edge, records};
 use crate::until::within;
@@ -39,8 +40,10 @@ pub(super) fn all(arena: &Arena<'_>) -> Option<Duration> {
         arena.apps.iter().for_each(|app| promises(arena, app));
         let cloud = records(&mut arena.world.cloud.client(), &COLLECTIONS);
         what_the_cloud_has(arena, &cloud);
-        arena.world.edges.iter().for_each(|edge| same_at(arena, edge, &cloud));
+        arena.world.edges.iter().for_each(|edge| rights::holds(arena, edge, &cloud));
+        twins::all(arena);
         arena.watchers.iter().for_each(|watcher| told(arena, watcher));
+        arena.twin_watchers.iter().for_each(|watcher| watcher.seen().looked_at());
         arena.world.edges.iter().for_each(|edge| sound(arena, edge));
         bounded(arena);
     }));
@@ -51,7 +54,7 @@ pub(super) fn all(arena: &Arena<'_>) -> Option<Duration> {
     Some(took)
 }
 
-fn answer(client: &mut Client, path: &str) -> Result<Value, String> {
+pub(super) fn answer(client: &mut Client, path: &str) -> Result<Value, String> {
     let answer = client.get(path).map_err(|error| format!("{path}: {error}"))?;
     if answer.status == 200 { Ok(answer.json()) } else { Err(format!("{path}: {answer}")) }
 }
@@ -74,18 +77,10 @@ pub(super) fn in_sync(arena: &Arena<'_>) -> Result<Duration, String> {
     })
 }
 
-/// The client of the place where an application works.
-fn client(arena: &Arena<'_>, app: &App<'_>) -> Client {
-    match arena.world.edges.iter().find(|edge| app.name.starts_with(&edge.name)) {
-        Some(edge) => edge.client(),
-        None => arena.world.cloud.client(),
-    }
-}
-
 /// Every promised write has its outcome, and none that nobody competes with was rejected.
 fn promises(arena: &Arena<'_>, app: &App<'_>) {
     let promises = std::mem::take(&mut app.book().promises);
-    let mut client = client(arena, app);
+    let mut client = super::client(arena.world, app.place());
     for Promise { write, what, decided } in promises {
         let answer = client.get(&format!("/v1/writes/{write}")).expect("an answer");
         let shown = if answer.status == 200 { answer.json() } else { json!({"answer": answer.to_string()}) };
@@ -94,17 +89,24 @@ fn promises(arena: &Arena<'_>, app: &App<'_>) {
         } else if shown["accepted"] == true {
             arena.counts.add("writes: accepted", 1);
             if !decided {
-                app.book().accepted(&what);
+                app.book().accepted(&what, &shown);
             }
         } else {
-            arena.counts.add("writes: rejected", 1);
-            if !what.may_be_rejected() {
+            let code = shown["code"].as_str().unwrap_or_default();
+            let lost = ["not_entitled", "depends"].contains(&code);
+            arena.counts.add(if lost { "writes: rejected, the right being lost" } else { "writes: rejected" }, 1);
+            if !what.may_be_rejected(code) {
                 arena.findings.add(&format!("lost: {} was promised {write} ({what:?}), which was rejected: {shown}", app.name));
             }
         }
         if !app.central {
-            let place = app.name.split('-').next().unwrap_or_default();
-            arena.decided.lock().unwrap_or_else(std::sync::PoisonError::into_inner).entry(place.to_owned()).or_default().insert(write);
+            arena
+                .decided
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .entry(app.place().to_owned())
+                .or_default()
+                .insert(write);
         }
     }
 }
@@ -126,6 +128,9 @@ fn what_the_cloud_has(arena: &Arena<'_>, cloud: &Records) {
         let book = app.book();
         expect(&format!("tally/{}", app.name), number(&format!("tally/{}", app.name), "n"), book.tallied);
         expect(&format!("plain/{}", app.name), number(&format!("plain/{}", app.name), "n"), book.plain);
+        if let Some(found) = number(&format!("{RACKS}/{}", app.name), "number") {
+            expect(&format!("{RACKS}/{}", app.name), Some(found), book.rack as i64);
+        }
         tallied += book.tallied;
         book.seats.iter().for_each(|(key, times)| *seats.entry(key.clone()).or_default() += times);
         book.fields.iter().for_each(|(place, texts)| fields.entry(place.clone()).or_default().extend(texts.iter().cloned()));
@@ -187,19 +192,6 @@ fn sales(arena: &Arena<'_>, cloud: &Records) {
             arena.findings.add(&format!("{kind}: stock/{stock} is {found}; the sales that are there make {expected}"));
         }
     }
-}
-
-/// An edge shows what the cloud has, of what it is entitled to, and nothing else.
-fn same_at(arena: &Arena<'_>, edge: &Edge, cloud: &Records) {
-    let mut expected = cloud.clone();
-    expected.retain(|record, value| !record.starts_with("parcels/") || value["site"] == *edge.name);
-    let found = records(&mut edge.client(), &COLLECTIONS);
-    let differ: Vec<_> = expected.keys().chain(found.keys()).filter(|record| expected.get(*record) != found.get(*record)).collect();
-    for record in differ.iter().take(3) {
-        let (here, there) = (found.get(*record), expected.get(*record));
-        arena.findings.add(&format!("diverged: {record} at {} is {here:?}, in the cloud {there:?} ({} records)", edge.name, differ.len()));
-    }
-    debug_assert!(MOVED.iter().all(|key| cloud.contains_key(&format!("parcels/{key}"))));
 }
 
 /// The watcher of an edge was told the outcome of every write that was promised there.

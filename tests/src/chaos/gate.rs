@@ -37,6 +37,14 @@ impl Gate {
         !state.over
     }
 
+    /// Goes in if it is open.
+    pub(super) fn try_enter(&self) -> bool {
+        let mut state = self.lock();
+        let enters = state.open && !state.over;
+        state.inside += usize::from(enters);
+        enters
+    }
+
     /// Out again: what was begun is finished.
     pub(super) fn leave(&self) {
         self.change(|state| state.inside -= 1);

@@ -1,6 +1,6 @@
-//! Chaos with the built programs: one cloudhub, four edgehubs, applications that write and read on both sides, and everything that goes
+//! Chaos with the built programs: one cloudhub, four edgehubs, applications that write and read on both sides, devices, and everything that goes
 //! wrong at the same time: `kill -9` of each process 1 ms to 5 s after its start, SIGSTOP, SIGTERM, paths that delay, lose, repeat, cut and
-//! swallow, WebSocket and QUIC by turns, disks that are full, wall clocks that jump to 1970 and ten years ahead.
+//! swallow, labels that nodes are given and lose, WebSocket and QUIC by turns, disks that are full, wall clocks that jump to 1970 and ten years ahead.
 //!
 //! It goes by rounds: a storm, then calm, in which all has to agree within a stated time, and everything that was promised is looked up
 //! (`check`). What goes wrong, and in which order, follows from the seed (`plan`); when it meets what does not: real processes on a real
@@ -9,17 +9,23 @@
 mod app;
 mod book;
 mod check;
+mod device;
+mod ears;
 mod gate;
 mod hub;
 mod plan;
 mod report;
+mod rights;
 mod storm;
+mod twins;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -28,9 +34,12 @@ use serde_json::json;
 pub use report::{Counts, Report};
 
 use crate::cut::{Carried, Cut, Weather};
-use crate::shops::{SHOP, World};
+use crate::http::Client;
+use crate::mosquitto::Mosquitto;
+use crate::shops::{SHOP, World, free_port};
 use crate::small_disk::SmallDisk;
 use app::App;
+use device::Device;
 use gate::Gate;
 use hub::Hub;
 use report::Findings;
@@ -43,7 +52,7 @@ const DISKS: [(&str, u32); 2] = [("cloud", 384), ("oslo", 384)];
 /// Applications at each hub.
 const APPS: usize = 2;
 /// The collections that are compared.
-const COLLECTIONS: [&str; 9] = ["stock", "sales", "tally", "plain", "notes", "pairs", "seats", "products", "parcels"];
+const COLLECTIONS: [&str; 10] = ["racks", "stock", "sales", "tally", "plain", "notes", "pairs", "seats", "products", "parcels"];
 const STOCKS: [&str; 4] = ["s1", "s2", "s3", "s4"];
 const SEATS: [&str; 3] = ["a", "b", "c"];
 const PRODUCTS: [&str; 6] = ["p1", "p2", "p3", "p4", "p5", "p6"];
@@ -69,6 +78,10 @@ name = "pairs"
 
 [[collection]]
 name = "seats"
+
+[[collection]]
+name = "racks"
+nodes = { role = "depot" }
 
 [[collection]]
 name = "parcels"
@@ -98,9 +111,14 @@ struct Arena<'a> {
     disks: &'a [SmallDisk],
     apps: Vec<App<'a>>,
     watchers: Vec<Watcher<'a>>,
+    devices: Vec<Device<'a>>,
+    /// Of the devices: at the cloud, and at the shops that have one.
+    twin_watchers: Vec<Watcher<'a>>,
     gate: &'a Gate,
     findings: &'a Findings,
     counts: &'a Counts,
+    /// What its operator knows of each node.
+    labels: Mutex<rights::Known>,
     /// Promised and looked up at each edge, and not yet compared with what its watcher was told.
     decided: Mutex<BTreeMap<String, BTreeSet<String>>>,
 }
@@ -108,6 +126,8 @@ struct Arena<'a> {
 /// Runs it. What is wrong is in the report; errors are of what it needs to run at all.
 pub fn run(settings: Settings) -> Result<Report> {
     let mut world = prepared()?;
+    let mosquitto = Mosquitto::start();
+    let brokers = brokers(&mut world, &mosquitto);
     let begun = Instant::now();
     let (gate, findings, counts) = (Gate::default(), Findings::default(), Counts::default());
     let paths = paths(&world, settings.seed)?;
@@ -115,19 +135,28 @@ pub fn run(settings: Settings) -> Result<Report> {
     let arena = Arena {
         hubs: hubs(&world, &paths, &findings, &counts)?,
         apps: apps(&gate, &findings, &counts),
-        watchers: watchers(&gate, &findings, &counts),
+        watchers: watchers(std::iter::once("cloud").chain(EDGES), "/v1/watch?since=0", &gate, &findings, &counts),
+        devices: devices(&brokers, &gate, &findings, &counts),
+        twin_watchers: watchers(with_devices(), "/v1/watch?since=0&collection=_twins", &gate, &findings, &counts),
         world: &world,
         paths: &paths,
         disks: &world.disks,
         gate: &gate,
         findings: &findings,
         counts: &counts,
+        labels: Mutex::default(),
         decided: Mutex::default(),
     };
     std::thread::scope(|scope| {
         let clients = || std::iter::once(world.cloud.client()).chain(world.edges.iter().map(crate::shops::Edge::client));
-        for (watcher, client) in arena.watchers.iter().zip(clients()) {
+        for watcher in arena.watchers.iter().chain(&arena.twin_watchers) {
+            let client = client(&world, &watcher.place);
             scope.spawn(move || watcher.watch(&client));
+        }
+        for (device, (place, ..)) in arena.devices.iter().zip(twins::DEVICES) {
+            let edge = client(&world, place);
+            scope.spawn(move || device.speak(edge, settings.seed));
+            scope.spawn(move || device.hear());
         }
         let both = clients().zip(clients()).flat_map(<[_; APPS]>::from);
         for ((app, client), at) in arena.apps.iter().zip(both).zip(1..) {
@@ -148,7 +177,7 @@ pub fn run(settings: Settings) -> Result<Report> {
 fn rounds(arena: &Arena<'_>, settings: Settings, begun: Instant, slowest: &mut Duration) -> Result<()> {
     arena.hubs.iter().for_each(Hub::start);
     // An edge that has not been filled once answers 404 for what it will get.
-    check::in_sync(arena).map_err(anyhow::Error::msg).context("before the first fault")?;
+    check::in_sync(arena).and_then(|_| twins::known(arena)).map_err(anyhow::Error::msg).context("before the first fault")?;
     for round in 1.. {
         arena.gate.open();
         storm::blow(arena, settings.seed, round, settings.storm)?;
@@ -191,9 +220,28 @@ fn prepared() -> Result<World> {
     MOVED.iter().for_each(|key| put("parcels", key, json!({"site": EDGES[0]})));
     names().iter().map(|(name, _)| name.as_str()).chain(["all"]).for_each(|key| put("tally", key, json!({"n": 0})));
     names().iter().for_each(|(name, _)| put("plain", name, json!({"n": 0})));
+    names().iter().for_each(|(name, _)| put(rights::RACKS, name, json!({"number": 0, "seal": rights::SEAL})));
     world.cloud.client().json("POST", "/v1/writes", &json!({"ops": ops})).context("the first records")?.ok(201);
+    twins::declare(&world);
     world.cloud.stop();
     Ok(world)
+}
+
+/// The broker that each edge's devices speak at: of one inside edgehub, of the other a mosquitto.
+fn brokers(world: &mut World, mosquitto: &Mosquitto) -> BTreeMap<&'static str, SocketAddr> {
+    let mut all = BTreeMap::new();
+    for (node, _, inside) in twins::DEVICES {
+        let Some(edge) = world.edges.iter_mut().find(|edge| edge.name == node) else { continue };
+        let address = if inside { free_port() } else { mosquitto.address() };
+        edge.broker = Some(format!("mqtt://{address}"));
+        // Also what the doctor goes by.
+        match inside {
+            true => edge.configure(&format!("[mqtt]\nmode = \"internal\"\nlisten = \"{address}\"")),
+            false => edge.configure(&format!("[mqtt]\nbroker = \"mqtt://{address}\"")),
+        }
+        all.insert(node, address);
+    }
+    all
 }
 
 /// The applications, and where in the list of their place each is.
@@ -216,9 +264,37 @@ fn apps<'a>(gate: &'a Gate, findings: &'a Findings, counts: &'a Counts) -> Vec<A
     names().into_iter().map(app).collect()
 }
 
-fn watchers<'a>(gate: &'a Gate, findings: &'a Findings, counts: &'a Counts) -> Vec<Watcher<'a>> {
-    let watcher = |place: &str| Watcher { place: place.into(), seen: Mutex::default(), gate, findings, counts };
-    std::iter::once("cloud").chain(EDGES).map(watcher).collect()
+fn watchers<'a>(
+    places: impl Iterator<Item = &'static str>,
+    path: &'static str,
+    gate: &'a Gate,
+    findings: &'a Findings,
+    counts: &'a Counts,
+) -> Vec<Watcher<'a>> {
+    places.map(|place| Watcher { place: place.into(), path, seen: Mutex::default(), gate, findings, counts }).collect()
+}
+
+/// Where devices are known.
+fn with_devices() -> impl Iterator<Item = &'static str> {
+    std::iter::once("cloud").chain(twins::DEVICES.iter().map(|(node, ..)| *node))
+}
+
+fn devices<'a>(
+    brokers: &BTreeMap<&'static str, SocketAddr>,
+    gate: &'a Gate,
+    findings: &'a Findings,
+    counts: &'a Counts,
+) -> Vec<Device<'a>> {
+    let device = |(node, id, inside): (&str, &'static str, bool)| {
+        let (said, wanted) = (AtomicU64::new(0), Mutex::default());
+        Device { id, broker: brokers[node], inside, said, wanted, gate, findings, counts }
+    };
+    twins::DEVICES.into_iter().map(device).collect()
+}
+
+/// A client of a place.
+fn client(world: &World, place: &str) -> Client {
+    world.edges.iter().find(|edge| edge.name == place).map_or_else(|| world.cloud.client(), crate::shops::Edge::client)
 }
 
 fn paths(world: &World, seed: u64) -> Result<Vec<[Cut; 2]>> {
@@ -234,6 +310,9 @@ fn hubs<'a>(world: &'a World, paths: &'a [[Cut; 2]], findings: &'a Findings, cou
             let mut command = edge.server();
             command.env("EDGEHUB_LINK_SERVERS", tcp.address().to_string());
             command.env("EDGEHUB_LINK_QUIC_PORT", udp.address().port().to_string());
+            if let Some((.., true)) = twins::DEVICES.iter().find(|(node, ..)| *node == edge.name) {
+                command.env("EDGEHUB_MQTT_MODE", "internal");
+            }
             command
         };
         let hub = Hub::new(&edge.name, world.folder(), findings, counts, server)?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::EDGES;
+use super::rights::{Labels, RELABELLED};
 use crate::cut::{Way, Weather};
 use crate::lab::dice::Dice;
 
@@ -16,6 +18,8 @@ pub(super) enum Actor {
     Path(usize, usize),
     /// A small disk.
     Disk(usize),
+    /// The labels of the nodes.
+    Labels,
 }
 
 /// One blow for a process.
@@ -72,6 +76,7 @@ impl Faults {
             Actor::Clock(hub) => (2, hub),
             Actor::Path(edge, carried) => (3, edge * 2 + carried),
             Actor::Disk(disk) => (4, disk),
+            Actor::Labels => (5, 0),
         };
         let mut mixed = Dice::new(seed);
         for part in [round, kind, at as u64] {
@@ -142,6 +147,14 @@ impl Faults {
         weather.reorder = self.dice.pick(&[0, 10_000, 100_000]);
         weather.bandwidth = self.dice.pick(&[None, None, Some(256_000), Some(1_000_000)]);
         weather
+    }
+
+    /// For the labels: after how long which node becomes what.
+    pub(super) fn relabel(&mut self) -> (Duration, &'static str, Labels) {
+        let (after, node) = (self.between(100 * MS, 4_000 * MS), self.dice.pick(&RELABELLED));
+        // Its own parcels, those of others beside them or instead of them, or none.
+        let sites = EDGES.into_iter().filter(|site| self.dice.one_in(if *site == node { 2 } else { 4 })).collect();
+        (after, node, Labels { sites, depot: self.dice.one_in(2) })
     }
 
     /// For a disk: after how long it is full, and for how long.

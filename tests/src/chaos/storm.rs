@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::Arena;
 use super::hub::Hub;
 use super::plan::{Actor, Blow, Faults, Trouble};
+use super::rights;
 use crate::cut::{Cut, Way, Weather};
 use crate::small_disk::SmallDisk;
 
@@ -33,6 +34,7 @@ pub(super) fn blow(arena: &Arena<'_>, seed: u64, round: u64, lasts: Duration) ->
             scope.spawn(move || processes(arena, hub, Faults::new(seed, round, Actor::Process(at)), time));
             scope.spawn(move || clocks(arena, hub, at, Faults::new(seed, round, Actor::Clock(at)), time));
         }
+        scope.spawn(move || labels(arena, Faults::new(seed, round, Actor::Labels), time));
         for (edge, paths) in arena.paths.iter().enumerate() {
             for (carried, path) in paths.iter().enumerate() {
                 scope.spawn(move || paths_fail(arena, path, Faults::new(seed, round, Actor::Path(edge, carried)), time));
@@ -86,6 +88,14 @@ fn clocks(arena: &Arena<'_>, hub: &Hub<'_>, at: usize, mut faults: Faults, time:
         if let Err(error) = hub.set_clock(seconds) {
             arena.findings.add(&format!("other: the clock of {} cannot be set: {error}", hub.name));
         }
+    }
+}
+
+fn labels(arena: &Arena<'_>, mut faults: Faults, time: Time) {
+    while let (after, node, labels) = faults.relabel()
+        && time.wait(after)
+    {
+        rights::relabel(arena, node, labels);
     }
 }
 

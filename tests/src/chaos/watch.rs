@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::gate::Gate;
 use super::report::{Counts, Findings};
+use super::twins;
 use crate::events::Event;
 use crate::http::Client;
 
@@ -15,6 +16,8 @@ use crate::http::Client;
 pub(super) struct Watcher<'a> {
     /// Where it watches.
     pub place: String,
+    /// What it watches.
+    pub path: &'static str,
     /// What it has seen.
     pub seen: Mutex<Seen>,
     /// When it goes home.
@@ -30,6 +33,7 @@ pub(super) struct Watcher<'a> {
 pub(super) struct Seen {
     revisions: BTreeMap<String, u64>,
     newest: BTreeMap<String, u64>,
+    twins: twins::Seen,
     /// Writes whose outcome was told since the last look.
     pub outcomes: BTreeSet<String>,
     /// It was told to begin anew: what was between was not told.
@@ -46,7 +50,7 @@ impl Watcher<'_> {
     pub(super) fn watch(&self, client: &Client) {
         let mut last = "0".to_owned();
         while !self.gate.is_over() {
-            let Ok(mut events) = client.events("/v1/watch?since=0", &[("last-event-id", last.as_str())]) else {
+            let Ok(mut events) = client.events(self.path, &[("last-event-id", last.as_str())]) else {
                 self.gate.pause(Duration::from_millis(50));
                 continue;
             };
@@ -88,7 +92,10 @@ impl Seen {
         let revision = record["revision"].as_u64().filter(|revision| *revision > 0)?;
         let name = format!("{}/{}", record["collection"].as_str()?, record["key"].as_str()?);
         let before = self.revisions.insert(name.clone(), revision).unwrap_or(0);
-        (revision < before).then(|| format!("{name} went from revision {before} back"))
+        if revision < before {
+            return Some(format!("{name} went from revision {before} back"));
+        }
+        if record["collection"] == "_twins" { self.twins.twin(record) } else { None }
     }
 
     fn outcome(&mut self, write: &Value) -> Option<String> {
