@@ -295,6 +295,16 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// As it was written: not one bit off, whatever the number.
+    #[test]
+    fn bounds_and_defaults_are_read_exactly() {
+        let text = r#"{"type":"double","minimum":-4.5e+300,"maximum":1.7976931348623157e+308,"default":5e-324}"#;
+        let read = property(text);
+        assert_eq!((read.minimum, read.maximum), ("-4.5e300".parse().ok(), Some(f64::MAX)));
+        assert_eq!(read.default.as_ref().and_then(serde_json::Value::as_f64), Some(5e-324));
+        assert_eq!(property(&serde_json::to_string(&read).unwrap()), read);
+    }
+
     fn property(json: &str) -> Property {
         serde_json::from_str(json).unwrap()
     }

@@ -25,6 +25,11 @@ pub(super) struct Intake {
     applying: bool,
     /// What is being applied came ahead of the stream: it ends no pause.
     applying_ahead: bool,
+    /// Outcomes, or a stretch of the stream, are in what is being applied.
+    applying_outcomes: bool,
+    /// Outcomes that came ahead of the stream could not be stored. What the hub had sent behind them, before it heard of that, are
+    /// records that hold the effect of writes whose ops still lie over base: it would show twice.
+    outcomes_lost: bool,
     /// Records were asked for and have not come.
     asking: bool,
     applying_grants: Option<Grants>,
@@ -107,6 +112,9 @@ impl Intake {
             self.carry(batch.grants);
             return Ok(());
         }
+        if self.outcomes_lost && batch.is_ahead() && !brings_outcomes(&batch) {
+            return Ok(());
+        }
         if batch.is_ahead() && batch.from <= self.acked {
             // It is no stretch: where it stands does not matter, but that nothing before it is missing.
             self.bytes += batch.wire_len();
@@ -156,6 +164,7 @@ impl Intake {
         let batches: Vec<_> = self.queue.drain(..compared).collect();
         self.bytes = self.queue.iter().map(Batch::wire_len).sum();
         self.asking &= batches.iter().all(|batch| batch.asked.is_empty());
+        self.applying_outcomes = batches.iter().any(|batch| brings_outcomes(batch) || batch.from != batch.through);
         self.applying_grants = batches.iter().rev().find_map(|batch| batch.grants.clone());
         Some(batches)
     }
@@ -164,6 +173,7 @@ impl Intake {
     pub(super) fn applied(&mut self, cursor: Position) -> bool {
         self.applying = false;
         self.applying_grants = None;
+        self.outcomes_lost &= !core::mem::take(&mut self.applying_outcomes);
         self.acked = cursor;
         !core::mem::take(&mut self.applying_ahead) && core::mem::take(&mut self.paused)
     }
@@ -178,6 +188,7 @@ impl Intake {
         self.applying = false;
         let grants = self.applying_grants.take();
         self.carry(grants);
+        self.outcomes_lost |= core::mem::take(&mut self.applying_outcomes);
         self.drop_queue();
         self.pieces.clear();
         self.value = None;
@@ -199,6 +210,7 @@ impl Intake {
         self.bytes = 0;
         self.asking = false;
         for batch in core::mem::take(&mut self.queue) {
+            self.outcomes_lost |= brings_outcomes(&batch);
             self.carry(batch.grants);
         }
     }
@@ -210,6 +222,11 @@ impl Intake {
     }
 }
 
+/// Whether outcomes are in what comes ahead of the stream.
+fn brings_outcomes(batch: &Batch) -> bool {
+    batch.is_ahead() && !batch.entries.is_empty()
+}
+
 /// Whether the batch asks a paused edge if it can store again: nothing is in it and it leads nowhere.
 fn asks(batch: &Batch) -> bool {
     batch.from == batch.through && batch.is_empty()
@@ -219,7 +236,10 @@ fn asks(batch: &Batch) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::frame::{Content, Entry, Record};
     use crate::ids::Revision;
+    use crate::names::{CollectionName, Key};
+    use crate::op::{Outcome, Verdict};
 
     fn batch(from: u64, through: u64) -> Batch {
         let at = |revision| Position::at(Revision(revision));
@@ -354,6 +374,46 @@ mod tests {
         intake.piece(piece(1, 0, 10)).unwrap();
         intake.piece(piece(1, 10, 10)).unwrap();
         assert_eq!(places(intake.next_keep()), [0, 10]);
+    }
+
+    fn record() -> Record {
+        let collection = CollectionName::parse("stock").unwrap();
+        let content = Content::Deleted;
+        let (key, revision, born) = (Key::parse("a").unwrap(), Revision(9), Revision(9));
+        Record { collection, key, revision, born, partition: None, updated_ms: 0, writer: "cloud".into(), actor: None, content }
+    }
+
+    fn ahead(number: Option<u64>) -> Batch {
+        let outcome = Outcome { verdict: Verdict::Applied, revision: Revision(9), code: None, detail: None, conflicts: Vec::new() };
+        let entries = number.map(|number| Entry::Outcome { database: None, number, outcome }).into_iter().collect();
+        let asked = if number.is_none() { alloc::vec![record()] } else { Vec::new() };
+        Batch { entries, asked, ..batch(0, 0) }
+    }
+
+    /// An ACK of something else let the hub believe that outcomes had been stored, and the records were on their way behind them.
+    #[test]
+    fn records_ahead_of_the_stream_wait_for_outcomes_that_were_lost() {
+        let mut intake = Intake::default();
+        intake.batch(batch(0, 2)).unwrap();
+        assert!(intake.next_apply().is_some());
+        intake.pause();
+        for lost in 0..2 {
+            intake.batch(ahead(Some(1))).unwrap();
+            assert!(intake.next_apply().is_some(), "outcomes come again as often as they are lost: {lost}");
+            intake.pause();
+            intake.batch(ahead(None)).unwrap();
+            assert_eq!(intake.next_apply(), None, "records without the outcomes before them");
+        }
+        intake.batch(batch(0, 0)).unwrap();
+        intake.batch(ahead(None)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [0], "the question alone");
+        intake.applied(Position::default());
+        intake.pause();
+        intake.batch(ahead(Some(1))).unwrap();
+        assert!(intake.next_apply().is_some());
+        intake.applied(Position::default());
+        intake.batch(ahead(None)).unwrap();
+        assert_eq!(intake.next_apply().map(|batches| batches[0].asked.len()), Some(1));
     }
 
     /// One question waits for one answer; what was dropped is asked for again.
