@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use tests::mirror::mirror;
 
 /// What is put into the copy.
 enum Change {
@@ -75,21 +76,6 @@ fn mutations(root: &Path) -> Result<Vec<Mistake>> {
         Ok(Mistake { check: word("check")?, change, name })
     };
     table.into_iter().map(read).collect()
-}
-
-/// Makes the copy what the tree is, and touches no file that is so already: the next build is of what a patch changes.
-fn mirror(root: &Path, copy: &Path) -> Result<()> {
-    let listed = Command::new("git").current_dir(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output()?;
-    ensure!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
-    for file in String::from_utf8(listed.stdout)?.split_terminator('\0') {
-        let (from, to) = (root.join(file), copy.join(file));
-        let Ok(new) = std::fs::read(&from) else { continue };
-        if std::fs::read(&to).ok().as_ref() != Some(&new) {
-            std::fs::create_dir_all(to.parent().context("a file without a folder")?)?;
-            std::fs::write(&to, new).with_context(|| format!("writing {}", to.display()))?;
-        }
-    }
-    Ok(())
 }
 
 fn put(copy: &Path, Mistake { name, change, .. }: &Mistake) -> Result<()> {
