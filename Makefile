@@ -40,11 +40,12 @@ museum: ## puts known mistakes back, one by one, and runs what must find them; A
 mutations: ## the same with thirty small mistakes in the outbox, the stores and the drivers; ARGS='NAME...' for some
 	cargo run --locked -p tests --bin museum -- --mutations $(ARGS)
 
-# What both sides agree on, and what the cloud decides by: pure, so that their own package's tests are to find everything. All of it takes a night.
+# What both sides agree on, and what the cloud decides by: pure, so that their own package's tests are to find everything. cargo-mutants
+# lists the mistakes; all of a package are built into one program (tests/src/mutants/). ARGS=--by-number leaves out what has to be built
+# for itself; other ARGS are cargo-mutants' own.
 MUTATED = proto/src/**/*.rs cloudhub/src/reconcile/**/*.rs
-mutants: target/mutants/bin/cargo-mutants ## mistakes that a machine makes up, in proto and the reconciliation; FILES='proto/src/op.rs' or ARGS='--shard 3/40' for some
-	CARGO_PROFILE_DEV_DEBUG=0 PATH="$(CURDIR)/target/mutants/bin:$$PATH" cargo mutants --output target/mutants \
-	$(foreach file,$(or $(FILES),$(MUTATED)),--file '$(file)') $(ARGS)
+mutants: target/mutants/bin/cargo-mutants ## mistakes that a machine makes up, in proto and the reconciliation; FILES='proto/src/op.rs' or ARGS='--by-number' for some
+	cargo run --quiet --locked -p tests --bin mutants -- $(foreach file,$(or $(FILES),$(MUTATED)),--file '$(file)') $(ARGS)
 
 target/mutants/bin/cargo-mutants:
 	cargo install --quiet --locked --root target/mutants --version 27.1.0 cargo-mutants

@@ -96,6 +96,17 @@ fn nothing_is_left_to_be_written() {
     }
 }
 
+/// What no test can find is judged about code that is there.
+#[test]
+fn judged_changes_are_of_functions_that_exist() {
+    let list = std::fs::read_to_string(root().join("tests/data/mutants/judged.txt")).unwrap();
+    for judged in tests::mutants::judged::read(&list).unwrap() {
+        let text = std::fs::read_to_string(root().join(&judged.file)).unwrap_or_else(|error| panic!("{}: {error}", judged.file));
+        let function = judged.function().unwrap_or_else(|| panic!("{}: no function", judged.change));
+        assert!(text.contains(&format!("fn {function}")), "{}: no function {function}; is {:?} still there?", judged.file, judged.change);
+    }
+}
+
 /// `](target)` of every Markdown link, without those to other sites and inside code.
 fn links(text: &str) -> Vec<&str> {
     let mut fenced = false;

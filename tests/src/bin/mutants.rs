@@ -1,7 +1,8 @@
 //! `make mutants`: changes one thing at a time in `proto` and in the reconciliation, as cargo-mutants makes it up, and runs the
 //! package's own tests.
 //!
-//! What follows the program's name goes to `cargo mutants --list`: `--file`, `--re`, `--shard`. Each change that no test finds is printed; it
+//! What follows the program's name goes to `cargo mutants --list`: `--file`, `--re`, `--shard`; `--by-number` leaves out what is built
+//! for itself, as constants are. Each change that no test finds is printed; it
 //! ends with 1 if one of them is not judged in `tests/data/mutants/judged.txt`.
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ const PARTS: [(&str, &[&str]); 8] = [
 struct Row {
     listed: usize,
     broken: usize,
+    not_run: usize,
     found: usize,
     endless: usize,
     judged: usize,
@@ -45,10 +47,11 @@ struct Row {
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let by_number = arguments.iter().position(|word| word == "--by-number").map(|at| arguments.remove(at)).is_some();
     let began = Instant::now();
     let mutants = listed(root, &arguments)?;
-    let verdicts = try_all(root, &mutants)?;
+    let verdicts = try_all(root, &mutants, !by_number)?;
     let known = judged::read(&std::fs::read_to_string(root.join("tests/data/mutants/judged.txt"))?)?;
     let known: Vec<String> = known.into_iter().map(|judged| format!("{}: {}", judged.file, judged.change)).collect();
 
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
         row.listed += 1;
         match verdict {
             Verdict::Broken => row.broken += 1,
+            Verdict::NotRun => row.not_run += 1,
             Verdict::Found | Verdict::Endless => {
                 row.found += 1;
                 row.endless += usize::from(verdict == Verdict::Endless);
@@ -88,12 +92,12 @@ fn part(mutant: &Mutant) -> usize {
 }
 
 fn table(rows: &BTreeMap<usize, Row>) -> String {
-    let mut text = "| where | listed | do not compile | found | of these without an end | judged | missed |\n|---|--:|--:|--:|--:|--:|--:|\n".to_owned();
+    let mut text = "| where | listed | do not compile | not run | found | of these without an end | judged | missed |\n|---|--:|--:|--:|--:|--:|--:|--:|\n".to_owned();
     let mut line = |name: &str, rows: &[&Row]| {
         let sum = |of: fn(&Row) -> usize| rows.iter().map(|row| of(row)).sum::<usize>();
-        let figures = [sum(|row| row.listed), sum(|row| row.broken), sum(|row| row.found), sum(|row| row.endless), sum(|row| row.judged)];
-        let figures: Vec<String> = figures.iter().map(usize::to_string).collect();
-        let _ = writeln!(text, "| {name} | {} | {} |", figures.join(" | "), sum(|row| row.missed));
+        let (listed, broken, not_run) = (sum(|row| row.listed), sum(|row| row.broken), sum(|row| row.not_run));
+        let (found, endless, judged, missed) = (sum(|row| row.found), sum(|row| row.endless), sum(|row| row.judged), sum(|row| row.missed));
+        let _ = writeln!(text, "| {name} | {listed} | {broken} | {not_run} | {found} | {endless} | {judged} | {missed} |");
     };
     for (part, row) in rows {
         line(PARTS[*part].0, &[row]);

@@ -8,7 +8,6 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::listed::Mutant;
 use super::rewrite::{Number, Rewritten, rewrite};
 use super::{Numbered, Package};
 use crate::mirror::write;
@@ -17,9 +16,8 @@ use crate::mirror::write;
 const CHOICE: &str = include_str!("../../data/mutants/mutant.rs");
 
 /// Errors of borrows, of what is inferred and of constants: what is refused so among its alternatives may compile alone.
-const OF_THE_FORM: [&str; 14] = [
-    "E0015", "E0282", "E0283", "E0373", "E0381", "E0382", "E0499", "E0502", "E0505", "E0506", "E0507", "E0515", "E0597", "E0716",
-];
+const OF_THE_FORM: [&str; 14] =
+    ["E0015", "E0282", "E0283", "E0373", "E0381", "E0382", "E0499", "E0502", "E0505", "E0506", "E0507", "E0515", "E0597", "E0716"];
 
 /// The copy of the tree, and where it is built.
 pub struct Workshop {
@@ -63,7 +61,7 @@ impl Workshop {
             };
             let before = built.broken.len() + built.alone.len();
             for complaint in &complaints {
-                built.blame(complaint, &files, mutants);
+                built.blame(complaint, &files);
             }
             let dropped = built.broken.len() + built.alone.len() - before;
             let said = || complaints.iter().map(|complaint| complaint.text.as_str()).collect::<String>();
@@ -82,7 +80,7 @@ impl Workshop {
             let left = |number| !built.broken.contains(number) && !built.alone.contains(number);
             let here: Vec<_> = mutants.iter().filter(|(number, mutant)| mutant.file == name && left(number)).copied().collect();
             let new = rewrite(&std::fs::read_to_string(self.root.join(name))?, &here).with_context(|| name.to_owned())?;
-            built.sites.extend(new.sites.iter().map(|(numbers, _)| numbers.clone()));
+            built.sites.extend(new.sites.iter().map(|(numbers, _)| numbers.clone()).filter(|numbers| !numbers.is_empty()));
             built.broken.extend(&new.in_let_chains);
             built.alone.extend(&new.left_out);
             if name != package.lib {
@@ -122,24 +120,21 @@ impl Workshop {
 
 impl Built {
     /// Leaves out whose fault that is.
-    fn blame(&mut self, complaint: &Complaint, files: &[(&str, Rewritten)], mutants: &[Numbered<'_>]) {
+    fn blame(&mut self, complaint: &Complaint, files: &[(&str, Rewritten)]) {
         for (file, place) in &complaint.places {
             let Some((_, new)) = files.iter().find(|(name, _)| name == file) else { continue };
             let within = |range: &Range<usize>| range.start <= place.start && place.end <= range.end;
             if let Some((number, _)) = new.alternatives.iter().find(|(_, range)| within(range)) {
-                let mutant = mutants.iter().find(|(other, _)| other == number).map(|(_, mutant)| mutant);
-                let of_the_form = OF_THE_FORM.contains(&complaint.code.as_str()) || mutant.is_some_and(|mutant| returns_some_type(mutant));
-                if of_the_form { self.alone.insert(*number) } else { self.broken.insert(*number) };
+                if OF_THE_FORM.contains(&complaint.code.as_str()) {
+                    self.alone.insert(*number)
+                } else {
+                    self.broken.insert(*number)
+                };
             } else if let Some((numbers, _)) = new.sites.iter().rev().find(|(_, range)| within(range)) {
                 self.alone.extend(numbers);
             }
         }
     }
-}
-
-/// `impl Trait`: two values of one function are to be of one type, while each alone may have its own.
-fn returns_some_type(mutant: &Mutant) -> bool {
-    mutant.function.as_ref().is_some_and(|function| function.return_type.contains("impl "))
 }
 
 /// What cargo says, as far as it is of use here.

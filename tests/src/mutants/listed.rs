@@ -80,6 +80,11 @@ impl Place {
 }
 
 impl Mutant {
+    /// Instead of an `impl Trait`: two values of one function are to be of one type, while each alone may have its own.
+    pub fn is_of_some_type(&self) -> bool {
+        self.genre == Genre::FnValue && self.function.as_ref().is_some_and(|function| function.return_type.contains("impl "))
+    }
+
     /// What it is, without the place: `replace < with <= in Range::holds`.
     pub fn change(&self) -> &str {
         self.name.splitn(4, ':').last().map_or("", str::trim_start)

@@ -43,8 +43,8 @@ pub const PACKAGES: [Package; 2] = [
     Package { name: "cloudhub", lib: "cloudhub/src/lib.rs", tests: &["-p", "cloudhub", "--lib"], prefix: "reconcile::" },
 ];
 
-/// What becomes of each mistake of the tree, in their order.
-pub fn try_all(root: &Path, mutants: &[Mutant]) -> Result<Vec<Verdict>> {
+/// What becomes of each mistake of the tree, in their order; `alone`: of those too that have no number.
+pub fn try_all(root: &Path, mutants: &[Mutant], alone: bool) -> Result<Vec<Verdict>> {
     let below = root.join("target/mutants");
     let workshop = Workshop { root: root.to_owned(), copy: below.join("tree"), target: below.join("target") };
     let mut verdicts = BTreeMap::new();
@@ -53,24 +53,29 @@ pub fn try_all(root: &Path, mutants: &[Mutant]) -> Result<Vec<Verdict>> {
         let numbered = (1..).zip(mutants).filter(|(_, mutant)| mutant.package == package.name);
         let numbered: Vec<Numbered<'_>> = numbered.collect();
         if !numbered.is_empty() {
-            verdicts.extend(of_package(&workshop, package, &numbered)?);
+            verdicts.extend(of_package(&workshop, package, &numbered, alone)?);
         }
     }
     mirror(root, &workshop.copy)?;
     (1..).zip(mutants).map(|(number, mutant)| verdicts.get(&number).copied().with_context(|| mutant.name.clone())).collect()
 }
 
-fn of_package(workshop: &Workshop, package: &Package, mutants: &[Numbered<'_>]) -> Result<BTreeMap<Number, Verdict>> {
+fn of_package(workshop: &Workshop, package: &Package, mutants: &[Numbered<'_>], alone: bool) -> Result<BTreeMap<Number, Verdict>> {
     let built = workshop.build(package, mutants)?;
     let folder = workshop.copy.join(package.name);
     let tests = run::tests(package, &folder, &built.programs, &skipped(&workshop.root)?)?;
-    let (by_number, alone) = (built.sites.iter().map(Vec::len).sum::<usize>(), built.alone.len());
-    eprintln!("{}: {} tests; {by_number} by number, {alone} alone, {} do not compile", package.name, tests.len(), built.broken.len());
+    let by_number: usize = built.sites.iter().map(Vec::len).sum();
+    let (count, left, broken) = (tests.len(), built.alone.len(), built.broken.len());
+    eprintln!("{}: {count} tests; {by_number} changes by number, {left} alone, {broken} do not compile", package.name);
     let mut verdicts = run::each(&tests, &folder, &built.sites)?;
     verdicts.extend(built.broken.iter().map(|number| (*number, Verdict::Broken)));
 
     mirror(&workshop.root, &workshop.copy)?;
     for (number, mutant) in mutants.iter().filter(|(number, _)| built.alone.contains(number)) {
+        if !alone {
+            verdicts.insert(*number, Verdict::NotRun);
+            continue;
+        }
         let file = workshop.copy.join(&mutant.file);
         let text = std::fs::read_to_string(workshop.root.join(&mutant.file))?;
         write(&file, changed(&text, mutant).as_bytes())?;

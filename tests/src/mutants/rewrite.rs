@@ -68,7 +68,7 @@ impl Finder<'_> {
     /// Those of a genre that begin here.
     fn take(&mut self, at: usize, genre: Genre) -> Vec<(Number, String)> {
         let Some(here) = self.waiting.get_mut(&at) else { return Vec::new() };
-        let taken: Vec<_> = here.extract_if(.., |(_, mutant)| mutant.genre == genre).collect();
+        let taken: Vec<_> = here.extract_if(.., |(_, mutant)| mutant.genre == genre && !mutant.is_of_some_type()).collect();
         taken.into_iter().map(|(number, mutant)| (number, mutant.replacement.clone())).collect()
     }
 
@@ -151,6 +151,19 @@ impl<'a> Visit<'a> for Finder<'_> {
         visit::visit_expr_unary(self, node);
     }
 
+    /// Each arm alone may be left out where others take what it took; with conditions on all of them the compiler cannot see that.
+    fn visit_expr_match(&mut self, node: &'a syn::ExprMatch) {
+        let begin = |arm: &syn::Arm| arm.span().byte_range().start;
+        let is_arm = |at: usize| self.waiting.get(&at).is_some_and(|here| here.iter().any(|(_, mutant)| mutant.genre == Genre::MatchArm));
+        if let Some(last) = node.arms.last().filter(|_| node.arms.iter().any(|arm| is_arm(begin(arm)))) {
+            let at = last.span().byte_range().end;
+            let comma = if last.comma.is_none() { "," } else { "" };
+            let before = format!("{comma} _ => core::unreachable!(\"its arm is left out\")");
+            self.sites.push(Site { around: at..at, before, after: "", numbers: Vec::new(), alternatives: Vec::new() });
+        }
+        visit::visit_expr_match(self, node);
+    }
+
     fn visit_arm(&mut self, node: &'a syn::Arm) {
         let guard = node.guard.as_ref().map(|(_, guard)| guard);
         for (number, _) in self.take(node.span().byte_range().start, Genre::MatchArm) {
@@ -221,4 +234,42 @@ fn written(text: &str, mut sites: Vec<Site>) -> Rewritten {
     }
     new.text += &text[done..];
     new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CODE: &str =
+        "fn low(a: i64, b: Option<i64>) -> bool {\n    match b {\n        Some(b) if a < b => !(a == b),\n        _ => false,\n    }\n}\n";
+
+    /// As cargo-mutants writes one.
+    fn mutant(place: [usize; 2], genre: &str, replacement: &str) -> Result<Mutant> {
+        let at = serde_json::json!({ "line": place[0], "column": place[1] });
+        let span = serde_json::json!({ "start": at, "end": at });
+        let function = serde_json::json!({ "function_name": "low", "return_type": "-> bool" });
+        let whole = serde_json::json!({ "package": "", "file": "", "name": "", "function": function, "span": span,
+            "genre": genre, "replacement": replacement });
+        Ok(serde_json::from_value(whole)?)
+    }
+
+    #[test]
+    fn each_kind_is_chosen_by_its_number() -> Result<()> {
+        let mutants = [
+            mutant([2, 5], "FnValue", "true")?,
+            mutant([3, 9], "MatchArm", "")?,
+            mutant([3, 20], "MatchArmGuard", "true")?,
+            mutant([3, 22], "BinaryOperator", "<=")?,
+            mutant([3, 29], "UnaryOperator", "")?,
+        ];
+        let new = rewrite(CODE, &(1..).zip(&mutants).collect::<Vec<_>>())?;
+        let expected = "fn low(a: i64, b: Option<i64>) -> bool {\n    match crate::mutant::at(1) { 1 => return (true), _ => {} } match b {\n        \
+            Some(b) if crate::mutant::at(2) != 2 && ((match crate::mutant::at(3) { 3 => (true), _ => ((match crate::mutant::at(4) \
+            { 4 => ((a) <= (b)), _ => (a < b)}))})) => (match crate::mutant::at(5) { 5 => ((a == b)), _ => (!(a == b))}),\n        _ => false, \
+            _ => core::unreachable!(\"its arm is left out\")\n    }\n}\n";
+        assert_eq!(new.text, expected);
+        assert!(new.left_out.is_empty() && new.in_let_chains.is_empty());
+        assert!(new.alternatives.iter().all(|(_, range)| ["true", "(a) <= (b)", "(a == b)"].contains(&&new.text[range.clone()])));
+        Ok(())
+    }
 }

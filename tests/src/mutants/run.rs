@@ -45,6 +45,8 @@ pub enum Verdict {
     Missed,
     /// No test comes by.
     Unreached,
+    /// It cannot be chosen by its number, and those that cannot were left out.
+    NotRun,
 }
 
 /// The tests of the programs, each run alone without a mistake.
@@ -118,7 +120,14 @@ fn one(tests: &[&Test], folder: &Path, number: Number) -> Result<Verdict> {
 }
 
 /// Whether these tests of a program pass; `None`: they did not end.
-fn passes(program: &Path, names: &[&String], folder: &Path, number: Number, reached: Option<&Path>, patience: Duration) -> Result<Option<bool>> {
+fn passes(
+    program: &Path,
+    names: &[&String],
+    folder: &Path,
+    number: Number,
+    reached: Option<&Path>,
+    patience: Duration,
+) -> Result<Option<bool>> {
     let mut run = Command::new("sh");
     run.args(["-c", &format!("ulimit -v {MEMORY}; exec \"$0\" \"$@\"")]).arg(program).arg("--exact").args(names);
     run.current_dir(folder).env("MUTANT", number.to_string()).env("RUST_TEST_THREADS", "1").env("RUST_BACKTRACE", "0");
