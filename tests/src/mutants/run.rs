@@ -120,6 +120,7 @@ fn one(tests: &[&Test], folder: &Path, number: Number) -> Result<Verdict> {
 }
 
 /// Whether these tests of a program pass; `None`: they did not end.
+#[allow(clippy::disallowed_methods)] // another process is waited for, and mostly ends within milliseconds
 fn passes(
     program: &Path,
     names: &[&String],
