@@ -16,8 +16,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// How long a process runs before what it holds is its own.
 const SETTLED: Duration = Duration::from_millis(500);
 
-/// How a hub says that it cannot begin for want of room; SQLite's 4874 is that the file which its readers share cannot grow.
-const FULL: [&str; 3] = ["disk is full", ".db is full", "Error code 4874"];
+/// How a hub says that it cannot begin for want of room.
+const FULL: [&str; 2] = ["disk is full", ".db is full"];
 
 /// Where Debian puts the library that moves a program's wall clock; the monotonic one is left alone.
 const CLOCK_LIBRARIES: [&str; 3] = [
