@@ -1,5 +1,6 @@
 //! Any history, and after each of its steps the store is compared with [`Reference`]: records, revisions, what each node is told, outcomes,
-//! conflict rows, numbers of writes. Restart, backup and restore are steps.
+//! conflict rows, numbers of writes. Requests that are made again, conflicts that people resolve, days and months that pass, restart,
+//! backup and restore are steps.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +14,19 @@ use proto::frame::{Content, Entry, NumberedWrite};
 use proto::ids::{Position, Revision, WriteId};
 use proto::json::{Raw, Value};
 use proto::list::ListQuery;
-use proto::op::{Body, Change, Op, Outcome, To, Was};
+use proto::op::{Body, Change, Idempotency, Op, Outcome, To, Was};
+use proto::resolve::{Choice, Resolve};
 use proto::session::cloud::Scan;
 
 use super::bench::{Bench, Fixture, name, value};
 use super::edge::{Edge, op};
-use super::reference::{DEFINITIONS, Line, Reference, id};
-use crate::store::{CloudOp, Condition, ConflictsRequest, Job, ScanRequest, Seen, Store, StoreError, StoreRead};
+use super::reference::{DEFINITIONS, Line, OFFICE, Reference, id};
+use crate::reconcile::RowState;
+use crate::reconcile::tests::hub::Id;
+use crate::store::{
+    Answer, CloudOp, CloudWrite, Condition, ConflictsRequest, Job, OpResult, Refused, ScanRequest, Seen, Store, StoreError, StoreRead,
+    Written,
+};
 
 /// How many histories, unless `TOMBOLO_CASES` says otherwise.
 const CASES: u32 = 64;
@@ -27,7 +34,7 @@ const NODES: [&str; 2] = ["lyon", "oslo"];
 /// What a node's label may say.
 const SITES: [&str; 4] = ["lyon", "oslo", "lyon,oslo", "paris"];
 /// What so many histories must have met, or they prove less than they seem to.
-const MET: [&str; 14] = [
+const MET: [&str; 18] = [
     "applied",
     "merged",
     "flagged",
@@ -42,9 +49,14 @@ const MET: [&str; 14] = [
     "left",
     "deleted",
     "restored",
+    "asked again",
+    "asked for else",
+    "resolved",
+    "not resolved",
 ];
-/// Longer than what was deleted is remembered.
-const MONTH_MS: u64 = 31 * 86_400_000;
+const DAY_MS: u64 = 86_400_000;
+/// Around what is kept for ten days, for thirty, and for ninety.
+const DAYS: [u64; 5] = [1, 9, 11, 29, 61];
 
 /// What is done to one record.
 #[derive(Debug, Clone)]
@@ -99,8 +111,19 @@ pub(super) enum Step {
     Restart {
         clean: bool,
     },
-    /// A month passes, and everything is forgotten that may be.
-    Month,
+    /// A request under an `Idempotency-Key`: one that is known is made again as it was, or is another one under its key.
+    Named {
+        caller: u8,
+        key: u8,
+        asked: u8,
+        deeds: Vec<Deed>,
+    },
+    /// What is kept of a write of the API is dropped.
+    Discard(usize),
+    /// Somebody resolves a conflict at the cloud: what stands, what the edge said, or something else.
+    Resolve(usize, u8),
+    /// So many days pass, and everything is forgotten that may be.
+    Days(u64),
     Backup,
     /// The newest backup is put back, and the edges' too.
     Restore,
@@ -136,7 +159,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..2usize).prop_map(Step::Acked),
         2 => (0..2usize, 0u8..4).prop_map(|(at, site)| Step::Label(at, site)),
         2 => any::<bool>().prop_map(|clean| Step::Restart { clean }),
-        2 => Just(Step::Month),
+        3 => (0u8..2, 0u8..2, 0u8..2, deeds()).prop_map(|(caller, key, asked, deeds)| Step::Named { caller, key, asked, deeds }),
+        1 => (0usize..9).prop_map(Step::Discard),
+        2 => (0usize..9, 0u8..3).prop_map(|(row, choice)| Step::Resolve(row, choice)),
+        3 => select(DAYS.to_vec()).prop_map(Step::Days),
         1 => Just(Step::Backup),
         1 => Just(Step::Restore),
     ]
@@ -158,7 +184,6 @@ struct Pair<F: Fixture> {
     reference: Reference,
     edges: Vec<Edge>,
     backup: Option<(F::Image, Reference, Vec<Edge>)>,
-    months: u8,
     met: BTreeSet<String>,
 }
 
@@ -176,7 +201,7 @@ impl<F: Fixture> Pair<F> {
             edges.push(Edge::new(name, place));
         }
         edges.iter_mut().for_each(|edge| edge.connect(&mut bench));
-        Self { bench, reference, edges, backup: None, months: 0, met: BTreeSet::new() }
+        Self { bench, reference, edges, backup: None, met: BTreeSet::new() }
     }
 
     fn step(&mut self, step: &Step) {
@@ -208,10 +233,7 @@ impl<F: Fixture> Pair<F> {
                 }
                 edges[*at].step(bench);
             }
-            Step::Reconnect(at) => {
-                self.reference.admit(NODES[*at], self.edges[*at].position().revision);
-                self.edges[*at].connect(&mut self.bench);
-            }
+            Step::Reconnect(at) => self.reconnect(*at),
             Step::Acked(at) => {
                 let (peer, cursor) = (self.edges[*at].peer(), Some(self.edges[*at].position()));
                 let seen = Seen { peer, at_ms: self.bench.now_ms, cursor, report: None, verified_ms: None };
@@ -221,35 +243,125 @@ impl<F: Fixture> Pair<F> {
                 self.bench.label(NODES[*at], &[("site", Some(SITES[usize::from(*site)]))]);
                 self.reference.label(NODES[*at], SITES[usize::from(*site)]);
             }
-            Step::Restart { clean: true } => self.bench.restart(),
-            Step::Restart { clean: false } => self.bench.crash(),
-            // What is kept for ninety days is not forgotten here.
-            Step::Month if self.months < 2 => self.month(),
-            Step::Month => {}
+            Step::Restart { clean } => {
+                if *clean {
+                    self.bench.restart()
+                } else {
+                    self.bench.crash()
+                }
+                self.all_come_again();
+            }
+            Step::Named { caller, key, asked, deeds } => self.named((*caller, *key), *asked, deeds),
+            Step::Discard(place) => self.discard(*place),
+            Step::Resolve(place, choice) => self.resolve(*place, *choice),
+            Step::Days(days) => self.days(*days),
             Step::Backup => {
                 let image = self.bench.save();
                 self.backup = Some((image, self.reference.clone(), self.edges.clone()));
+                self.all_come_again();
             }
             Step::Restore => {
                 if let Some((image, reference, edges)) = self.backup.clone() {
                     self.bench.put_back(&image);
                     (self.reference, self.edges) = (reference, edges);
+                    self.all_come_again();
                     self.met("restored");
                 }
             }
         }
     }
 
+    fn reconnect(&mut self, at: usize) {
+        self.reference.admit(NODES[at], self.edges[at].position().revision);
+        self.edges[at].connect(&mut self.bench);
+    }
+
+    /// No session outlives the process of the hub.
+    fn all_come_again(&mut self) {
+        (0..NODES.len()).for_each(|at| self.reconnect(at));
+    }
+
     fn met(&mut self, word: &str) {
         self.met.insert(word.to_owned());
     }
 
-    fn month(&mut self) {
-        self.months += 1;
-        self.bench.now_ms += MONTH_MS;
+    fn days(&mut self, days: u64) {
+        let rows = self.reference.hub.rows.len();
+        self.bench.now_ms += days * DAY_MS;
         let now_ms = self.bench.now_ms;
         while self.bench.store().tidy(now_ms).unwrap().1 {}
-        self.reference.forget();
+        self.reference.tidy(now_ms);
+        if self.reference.hub.rows.len() < rows {
+            self.met("settled row gone");
+        }
+    }
+
+    fn ask(&mut self, caller: u8, ops: Vec<CloudOp>, idempotency: Option<Idempotency>) -> Result<Written, Refused> {
+        let (actor, caller) = (Some(OFFICE.to_owned()), format!("caller-{caller}"));
+        match self.bench.job(Job::Write(Box::new(CloudWrite { ops, admin: false, actor, request_id: None, caller, idempotency })))? {
+            Answer::Written(written) => Ok(*written),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A key that is not known is that of a write like any other; one that is known has no effect any more, whatever comes under it.
+    fn named(&mut self, name: (u8, u8), asked: u8, deeds: &[Deed]) {
+        let known = self.reference.named.get(&name).cloned();
+        let ops = match &known {
+            Some(known) if known.asked == asked => known.ops.clone(),
+            _ => deeds.iter().map(|deed| self.cloud_op(deed)).collect(),
+        };
+        let idempotency = Some(Idempotency { key: format!("k{}", name.1), request: [asked; 16] });
+        let Some(known) = known else {
+            let accepted = self.reference.cloud_named(name, asked, &ops, self.bench.now_ms + 1);
+            let answer = self.ask(name.0, ops, idempotency);
+            assert_eq!(answer.is_ok(), accepted, "{answer:?}");
+            return;
+        };
+        let answer = self.ask(name.0, ops, idempotency);
+        if known.asked != asked {
+            assert_eq!(answer.unwrap_err().code(), "idempotency_reuse");
+            return self.met("asked for else");
+        }
+        let written = answer.unwrap();
+        assert_eq!((written.write.id, written.write.revision), (WriteId::Cloud(known.revision), known.revision));
+        let told: BTreeMap<_, _> = written.results.into_iter().map(told).collect();
+        let expected = known.did.iter().map(|(id, before, after)| {
+            let now = self.reference.lines.get(id).filter(|line| *after && line.value.is_some()).map(|line| line.revision);
+            let word = match (before, after, now) {
+                (_, false, _) | (true, _, None) => "deleted",
+                (false, true, None) => "gone",
+                (false, true, Some(_)) => "created",
+                (true, true, Some(_)) => "changed",
+            };
+            (id.clone(), (word, now))
+        });
+        let expected: BTreeMap<_, _> = expected.collect();
+        assert_eq!(told, expected, "the answer of {:?}", known.revision);
+        self.met("asked again");
+        if expected.values().any(|(word, _)| *word == "gone") {
+            self.met("made and gone");
+        }
+    }
+
+    fn discard(&mut self, place: usize) {
+        let Some(revision) = self.reference.cloud_writes.keys().nth(place).copied() else { return };
+        self.bench.done(Job::Discard { revision });
+        assert_eq!(self.bench.job(Job::Discard { revision }).unwrap_err().code(), "not_found");
+        assert_eq!(self.bench.reader().write(&WriteId::Cloud(revision)).unwrap(), None);
+        self.reference.cloud_writes.remove(&revision);
+    }
+
+    fn resolve(&mut self, place: usize, choice: u8) {
+        let open = self.reference.hub.rows.values().filter(|row| row.state == RowState::Open).map(|row| row.id.clone());
+        let rest = self.reference.hub.rows.keys().cloned();
+        let Some(id) = open.chain(rest).nth(place) else { return };
+        let choice = [Choice::Cloud, Choice::Edge, Choice::Value(value(r#"{"note":"settled"}"#))][usize::from(choice)].clone();
+        let accepted = self.reference.resolve(&id, &choice, self.bench.now_ms + 1);
+        let action = Action::Resolve(Resolve { choice, by: None });
+        let answer = self.bench.write(vec![super::bench::op("_conflicts", &id, action)]);
+        assert_eq!(answer.is_ok(), accepted, "{answer:?}");
+        self.met(if accepted { "resolved" } else { "not resolved" });
     }
 
     fn cloud_op(&self, (collection, record, act): &Deed) -> CloudOp {
@@ -436,6 +548,16 @@ fn edge_op(edge: &Edge, (collection, record, act): &Deed) -> Op {
         Act::Delete => (here, Body::Delete { force: true }),
     };
     op(collection, key, seen, body)
+}
+
+/// What an answer says of a record.
+fn told(result: OpResult) -> (Id, (&'static str, Option<Revision>)) {
+    match result {
+        OpResult::Created(row) => ((row.collection, row.key), ("created", Some(row.revision))),
+        OpResult::Changed(row) => ((row.collection, row.key), ("changed", Some(row.revision))),
+        OpResult::Deleted { collection, key } => ((collection, key), ("deleted", None)),
+        OpResult::Gone { collection, key } => ((collection, key), ("gone", None)),
+    }
 }
 
 /// Without what is said to people.

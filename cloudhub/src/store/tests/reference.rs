@@ -10,14 +10,19 @@ use proto::clock::{Clock, Hlc, Now};
 use proto::definition::Labels;
 use proto::frame::{Content, Entry, NumberedWrite, Record};
 use proto::ids::{Revision, WriteId};
+use proto::json::Raw;
 use proto::names::{CollectionName, Key, NodeName};
-use proto::op::{Outcome, Verdict, Write};
+use proto::op::{Body, Change, Op, Outcome, To, Verdict, Was, Write};
+use proto::resolve::Choice;
 
 use super::bench::{name, node};
+use crate::limits::{CLOSED_CONFLICT_MS, REMOVED_CLOCKS};
 use crate::reconcile::tests::hub::{Hub, Id, database_id};
 use crate::reconcile::tests::shop::cloud_op;
-use crate::reconcile::{self, Author, Decision, Place};
+use crate::reconcile::{self, Author, ConflictChange, Decision, Place, RowState, Stored};
 use crate::store::{CloudOp, Condition};
+
+const DAY_MS: u64 = 86_400_000;
 
 /// Who writes at the cloud.
 pub(super) const OFFICE: &str = "office";
@@ -54,6 +59,24 @@ pub(super) struct Reference {
     pub(super) writes: BTreeMap<(u32, u64), (NumberedWrite, Outcome)>,
     /// Accepted ones, by revision.
     pub(super) cloud_writes: BTreeMap<Revision, Outcome>,
+    /// Requests of the API that were accepted under an `Idempotency-Key`, by caller and key.
+    pub(super) named: BTreeMap<(u8, u8), Named>,
+    /// When each revision was made.
+    times: BTreeMap<Revision, u64>,
+    /// When each conflict row became what it is.
+    settled: BTreeMap<String, u64>,
+    /// Daily at most: when, and which revision was the newest.
+    marks: BTreeMap<u64, Revision>,
+}
+
+/// What is remembered of a request, for ever as far as these histories go.
+#[derive(Clone)]
+pub(super) struct Named {
+    pub(super) asked: u8,
+    pub(super) ops: Vec<CloudOp>,
+    pub(super) revision: Revision,
+    /// Its records: whether they were there before, and after.
+    pub(super) did: Vec<(Id, bool, bool)>,
 }
 
 impl Reference {
@@ -135,8 +158,8 @@ impl Reference {
             Ok(write) if !numbered.rejected => {
                 let (hlc, _) = write.hlc.clamp(now_ms);
                 self.clock = self.clock.max(hlc);
-                let decision = self.hub.judge(&author, &write, hlc);
-                self.enact(&decision, &WriteId::edge(&node(who), &database_id(database), number), write.actor);
+                let mut decision = self.hub.judge(&author, &write, hlc);
+                self.enact(&mut decision, &WriteId::edge(&node(who), &database_id(database), number), write.actor);
                 decision
             }
             _ => self.nothing(Verdict::Rejected, (!numbered.rejected).then_some("malformed")),
@@ -151,10 +174,41 @@ impl Reference {
         Decision { outcome, records: Vec::new(), conflicts: Vec::new(), field: None }
     }
 
+    /// A conflict is resolved through the cloud's API: the row says so, and its record becomes what was chosen, in one write.
+    pub(super) fn resolve(&mut self, row: &str, choice: &Choice, now_ms: u64) -> bool {
+        let Some(held) = self.hub.rows.get(row) else { return false };
+        let read = proto::resolve::Row::read(row, &held.value.to_text()).unwrap();
+        let id = read.record().unwrap();
+        let present = self.hub.records.get(&id).and_then(|stored| Some((stored.live()?, stored.revision)));
+        let Ok(step) = read.step(choice, present.map(|(value, _)| value), &self.hub.definitions[&id.0].definition) else { return false };
+        let condition = present.map_or(Condition::None, |(_, revision)| Condition::Revisions(vec![revision]));
+        let op = CloudOp { collection: id.0, key: id.1, key_from_value: false, action: step.into_action(), condition };
+        let says = |field: &str, text: &str| Change { field: field.to_owned(), to: To::Set(Raw::string(text)), was: Was::Absent };
+        let body = Body::Merge(vec![says("state", "resolved"), says("resolved_by", OFFICE)]);
+        let closed = super::edge::op("_conflicts", row, self.hub.head.0, body);
+        self.decide_cloud(vec![closed], &[op], now_ms)
+    }
+
+    /// The same under an `Idempotency-Key`, which is remembered when it was accepted.
+    pub(super) fn cloud_named(&mut self, name: (u8, u8), asked: u8, ops: &[CloudOp], now_ms: u64) -> bool {
+        let ids: BTreeSet<Id> = ops.iter().map(|op| (op.collection.clone(), op.key.clone())).collect();
+        let there = |own: &Self, id: &Id| own.hub.value(id).is_some();
+        let before: Vec<_> = ids.iter().map(|id| (id.clone(), there(self, id))).collect();
+        let accepted = self.cloud(ops, now_ms);
+        if accepted {
+            let did = before.into_iter().map(|(id, before)| (id.clone(), before, there(self, &id))).collect();
+            self.named.insert(name, Named { asked, ops: ops.to_vec(), revision: self.hub.head, did });
+        }
+        accepted
+    }
+
     /// A write of the cloud's API; false: it is refused, and nothing happened.
     pub(super) fn cloud(&mut self, asked: &[CloudOp], now_ms: u64) -> bool {
+        self.decide_cloud(Vec::new(), asked, now_ms)
+    }
+
+    fn decide_cloud(&mut self, mut ops: Vec<Op>, asked: &[CloudOp], now_ms: u64) -> bool {
         self.hub.now_ms = now_ms;
-        let mut ops = Vec::new();
         for op in asked {
             let id = (op.collection.clone(), op.key.clone());
             let held = self.hub.records.get(&id).filter(|stored| stored.live().is_some()).map(|stored| stored.revision);
@@ -178,20 +232,22 @@ impl Reference {
         let author = Author::Cloud { force: false };
         let write = Write { hlc, at_ms: now_ms, actor: Some(OFFICE.to_owned()), request_id: None, idempotency: None, ops };
         let empty = write.ops.is_empty();
-        let decision = if empty { self.nothing(Verdict::Applied, None) } else { self.hub.judge(&author, &write, hlc) };
+        let mut decision = if empty { self.nothing(Verdict::Applied, None) } else { self.hub.judge(&author, &write, hlc) };
         if decision.outcome.verdict == Verdict::Rejected {
             return false;
         }
         self.clock = hlc;
-        self.enact(&decision, &WriteId::Cloud(decision.outcome.revision), write.actor);
+        let id = WriteId::Cloud(decision.outcome.revision);
+        self.enact(&mut decision, &id, write.actor);
         self.hub.apply(&author, &decision);
         self.cloud_writes.insert(decision.outcome.revision, decision.outcome);
         true
     }
 
     /// The new version of what a decision changes.
-    fn enact(&mut self, decision: &Decision, writer: &WriteId, actor: Option<String>) {
+    fn enact(&mut self, decision: &mut Decision, writer: &WriteId, actor: Option<String>) {
         let revision = decision.outcome.revision;
+        self.times.insert(revision, self.hub.now_ms);
         let blank =
             Line { revision, born: revision, place: None, updated_ms: self.hub.now_ms, writer: writer.to_string(), actor, value: None };
         for change in decision.records.iter().filter(|change| change.stored.revision == revision) {
@@ -201,7 +257,11 @@ impl Reference {
             self.lines.insert((change.collection.clone(), change.key.clone()), line);
             self.follow(&change.collection, &change.key, &rows_place(&change.collection, &stored.place), &blank);
         }
+        for change in &mut decision.records {
+            self.clear_clocks(&change.collection, &mut change.stored);
+        }
         for change in &decision.conflicts {
+            self.settled.insert(change.id.clone(), self.hub.now_ms);
             let place = change.partition.clone().map(Some);
             self.put_row(&change.id, Line { place, value: Some(change.value.to_text()), ..blank.clone() });
         }
@@ -231,18 +291,67 @@ impl Reference {
         self.lines.insert(id, Line { born: before.0, ..line });
     }
 
-    /// Everything that was deleted or moved away was so longer ago than anybody keeps it.
-    pub(super) fn forget(&mut self) {
-        let gone: Vec<_> =
-            self.lines.iter().filter(|(_, line)| line.value.is_none()).map(|(id, line)| (id.clone(), line.revision)).collect();
-        for (id, _) in &gone {
-            self.lines.remove(id);
-            self.hub.records.remove(id);
+    /// Housekeeping: what was settled by then goes from everybody, what was deleted or moved away by then is forgotten.
+    pub(super) fn tidy(&mut self, now_ms: u64) {
+        let mark = self.hub.head;
+        self.hub.now_ms = now_ms;
+        let over = |row: &ConflictChange| row.state != RowState::Open && self.settled[&row.id] < now_ms - CLOSED_CONFLICT_MS;
+        let over: Vec<String> = self.hub.rows.values().filter(|row| over(row)).map(|row| row.id.clone()).collect();
+        if !over.is_empty() {
+            let revision = self.hub.head.next();
+            self.hub.head = revision;
+            self.times.insert(revision, now_ms);
+            let writer = WriteId::Cloud(revision).to_string();
+            for id in over {
+                self.hub.rows.remove(&id);
+                let line = self.lines[&row_id(&id)].clone();
+                let gone = Line { revision, updated_ms: now_ms, writer: writer.clone(), actor: None, value: None, ..line };
+                self.lines.insert(row_id(&id), gone);
+            }
         }
-        let left = std::mem::take(&mut self.hub.exits).into_iter().map(|((id, _), revision)| (id, revision));
-        for ((collection, _), revision) in gone.into_iter().chain(left) {
-            let floor = self.hub.floors.entry(collection).or_default();
-            *floor = revision.max(*floor);
+        if self.marks.keys().next_back().is_none_or(|last| now_ms >= last + DAY_MS) {
+            self.marks.insert(now_ms, mark);
+        }
+        self.forget(now_ms);
+    }
+
+    fn retention_ms(&self, collection: &CollectionName) -> u64 {
+        self.hub.definitions.get(collection).map_or(30 * DAY_MS, |defined| defined.definition.tombstone_retention_ms())
+    }
+
+    fn is_over(&self, collection: &CollectionName, at: Revision, now_ms: u64) -> bool {
+        self.times[&at] < now_ms - self.retention_ms(collection)
+    }
+
+    fn forget(&mut self, now_ms: u64) {
+        let dead = self.lines.iter().filter(|(_, line)| line.value.is_none());
+        let gone: Vec<_> = dead.map(|(id, line)| (id.clone(), line.revision)).collect();
+        let gone: Vec<_> = gone.into_iter().filter(|(id, at)| self.is_over(&id.0, *at, now_ms)).collect();
+        let left: Vec<_> = self.hub.exits.iter().map(|(exit, at)| (exit.clone(), *at)).collect();
+        let left: Vec<_> = left.into_iter().filter(|((id, _), at)| self.is_over(&id.0, *at, now_ms)).collect();
+        for (id, at) in gone {
+            self.lines.remove(&id);
+            self.hub.records.remove(&id);
+            self.raise(&id.0, at);
+        }
+        for (exit, at) in left {
+            self.hub.exits.remove(&exit);
+            self.raise(&exit.0.0, at);
+        }
+    }
+
+    fn raise(&mut self, collection: &CollectionName, at: Revision) {
+        let floor = self.hub.floors.entry(collection.clone()).or_default();
+        *floor = at.max(*floor);
+    }
+
+    /// Who removed a field is remembered as long as who deleted a record; looked at when the record is written.
+    fn clear_clocks(&mut self, collection: &CollectionName, stored: &mut Stored) {
+        let Some(value) = stored.live().cloned().filter(|_| stored.revision == self.hub.head.next()) else { return };
+        let before = self.hub.now_ms - self.retention_ms(collection);
+        let old = self.marks.range(..=before).next_back().map_or(Revision::ZERO, |(_, head)| *head);
+        if let Some(newest) = stored.clocks.forget(&value, old, REMOVED_CLOCKS) {
+            self.raise(collection, newest);
         }
     }
 
@@ -292,7 +401,7 @@ fn left(id: &Id, partition: &Option<String>, revision: Revision) -> Record {
 
 /// Collections of each policy, one of them cut.
 pub(super) const DEFINITIONS: [(&str, &str); 3] = [
-    ("notes", r#"{"policy":"guarded"}"#),
+    ("notes", r#"{"policy":"guarded","tombstone_retention":"10d"}"#),
     ("sales", r#"{"policy":"append"}"#),
     ("stock", r#"{"partition":{"field":"W","label":"site"},"fields":{"n":{"type":"counter","min":0}}}"#),
 ];
