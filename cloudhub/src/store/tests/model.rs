@@ -29,12 +29,12 @@ use crate::store::{
 };
 
 /// How many histories, unless `TOMBOLO_CASES` says otherwise.
-const CASES: u32 = 64;
+const CASES: u32 = 128;
 const NODES: [&str; 2] = ["lyon", "oslo"];
 /// What a node's label may say.
 const SITES: [&str; 4] = ["lyon", "oslo", "lyon,oslo", "paris"];
 /// What so many histories must have met, or they prove less than they seem to.
-const MET: [&str; 18] = [
+const MET: [&str; 20] = [
     "applied",
     "merged",
     "flagged",
@@ -53,10 +53,12 @@ const MET: [&str; 18] = [
     "asked for else",
     "resolved",
     "not resolved",
+    "settled row gone",
+    "made and gone",
 ];
 const DAY_MS: u64 = 86_400_000;
 /// Around what is kept for ten days, for thirty, and for ninety.
-const DAYS: [u64; 5] = [1, 9, 11, 29, 61];
+const DAYS: [u64; 6] = [1, 9, 11, 29, 61, 91];
 
 /// What is done to one record.
 #[derive(Debug, Clone)]
@@ -147,6 +149,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 fn step() -> impl Strategy<Value = Step> {
     let deeds = || prop::collection::vec(deed(), 1..4);
     let local = (0..2usize, deeds(), 0u64..90, prop::option::weighted(0.3, 1u64..5), prop::bool::weighted(0.2));
+    let asked = prop::bool::weighted(0.2).prop_map(u8::from);
     prop_oneof![
         6 => deeds().prop_map(Step::Cloud),
         1 => (0u8..3, 0u8..4, 0i64..9).prop_map(|(collection, record, n)| Step::Create(collection, record, n)),
@@ -159,9 +162,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..2usize).prop_map(Step::Acked),
         2 => (0..2usize, 0u8..4).prop_map(|(at, site)| Step::Label(at, site)),
         2 => any::<bool>().prop_map(|clean| Step::Restart { clean }),
-        3 => (0u8..2, 0u8..2, 0u8..2, deeds()).prop_map(|(caller, key, asked, deeds)| Step::Named { caller, key, asked, deeds }),
+        6 => (0u8..2, 0u8..2, asked, deeds()).prop_map(|(caller, key, asked, deeds)| Step::Named { caller, key, asked, deeds }),
         1 => (0usize..9).prop_map(Step::Discard),
-        2 => (0usize..9, 0u8..3).prop_map(|(row, choice)| Step::Resolve(row, choice)),
+        3 => (0usize..9, 0u8..3).prop_map(|(row, choice)| Step::Resolve(row, choice)),
         3 => select(DAYS.to_vec()).prop_map(Step::Days),
         1 => Just(Step::Backup),
         1 => Just(Step::Restore),
