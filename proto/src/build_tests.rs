@@ -175,6 +175,139 @@ fn an_op_on_a_pending_record_names_its_creator() {
     assert_eq!((op.depends, op.seen), (Some(5), Revision(40)));
 }
 
+/// What a new record may hold, whoever makes it.
+#[test]
+fn a_new_record_has_whole_counters_and_nothing_that_is_the_clouds() {
+    let counter = || Err(BuildError::Counter("UnitsInStock".into()));
+    let read_only = || Err(BuildError::ReadOnly { what: "field \"UnitPrice\"".into(), field: Some("UnitPrice".into()) });
+    for (json, edge, cloud) in [
+        (r#"{"UnitsInStock":39}"#, Ok(()), Ok(())),
+        (r#"{"UnitsInStock":-3.0}"#, Ok(()), Ok(())),
+        (r#"{"UnitsInStock":null,"Name":"x","Other":1.5}"#, Ok(()), Ok(())),
+        (r#"{"UnitsInStock":"39"}"#, counter(), counter()),
+        (r#"{"UnitsInStock":1.5}"#, counter(), counter()),
+        (r#"{"UnitsInStock":9223372036854775808}"#, counter(), counter()),
+        (r#"{"UnitPrice":18}"#, read_only(), Ok(())),
+        (r#"{"UnitPrice":null}"#, read_only(), Ok(())),
+    ] {
+        for (side, expected) in [(Side::Edge, edge), (Side::Cloud, cloud)] {
+            let table = Table { side, ..Table::new(PRODUCTS, None) };
+            for create in [false, true] {
+                let built = table.build(&request(Action::Put { value: value(json), create }));
+                assert_eq!(built.map(|op| assert!(matches!(op.unwrap().body, Body::Put(_)))), expected, "{json} {side:?}");
+            }
+        }
+    }
+}
+
+/// What a conflict row kept is put back as it was, read-only fields too, and over nothing that is there.
+#[test]
+fn restoring_is_for_what_is_gone() {
+    let kept = r#"{"ProductID":11,"UnitPrice":18,"UnitsInStock":3}"#;
+    let restore = request(Action::Restore(value(kept)));
+    for side in [Side::Edge, Side::Cloud] {
+        let gone = Table { side, ..Table::new(PRODUCTS, None) };
+        assert_eq!(gone.op(&restore).body, Body::Put(value(kept)));
+        let there = Table { side, ..Table::new(PRODUCTS, Some(kept)) };
+        assert!(matches!(there.build(&restore), Err(BuildError::KeyTaken { .. })));
+    }
+    let held = Table::new(r#"{"key":"ProductID","policy":"append"}"#, Some(kept));
+    assert_eq!(held.build(&restore), Ok(None), "what is appended already");
+}
+
+/// In an append collection a patch may make a record, and change none.
+#[test]
+fn a_patch_appends_where_there_is_nothing() {
+    let append = r#"{"key":"ProductID","policy":"append","fields":{"n":{"type":"counter"}}}"#;
+    let patch = request(Action::Merge(value(r#"{"a":1}"#)));
+    let again = request(Action::Again { changes: vec![("a".into(), To::Set(Raw::integer(1)))], create: true });
+    let by = request(Action::Increment(vec![("n".into(), 1)]));
+    for asked in [&patch, &again] {
+        assert_eq!(changes(&Table::new(append, None).op(asked)).len(), 2, "the field and the key");
+    }
+    let refused = |view, asked: &Request| matches!(Table::new(append, view).build(asked), Err(BuildError::AppendOnly(_)));
+    let there = Some(r#"{"ProductID":11,"n":1}"#);
+    assert!(refused(there, &patch) && refused(there, &again) && refused(there, &by) && refused(None, &by));
+}
+
+#[test]
+fn a_check_takes_null_for_what_is_absent() {
+    let fields = vec![("a".into(), Raw::null()), ("b".into(), Raw::integer(5)), ("c".into(), Raw::string("null"))];
+    let op = Table::new("{}", Some(r#"{"b":5}"#)).op(&request(Action::Check(fields)));
+    let expected = vec![("a".into(), None), ("b".into(), Some(Raw::integer(5))), ("c".into(), Some(Raw::string("null")))];
+    assert_eq!(op.body, Body::Check(expected));
+}
+
+/// What a record that a patch makes needs besides: its key's fields, each once, whether the patch names them or not.
+#[test]
+fn a_patch_that_creates_claims_the_key() {
+    let lines = r#"{"key":"OrderID/Line"}"#;
+    let create = |patch: &str| {
+        let request = Request { key: Key::parse("10248/a").unwrap(), ..request(Action::Merge(value(patch))) };
+        let op = Table::new(lines, None).op(&request);
+        assert!(changes(&op).iter().all(|change| change.was == Was::Absent));
+        changes(&op).iter().map(|change| format!("{}={:?}", change.field, change.to)).collect::<Vec<_>>()
+    };
+    let (order, line, n) = (
+        format!("OrderID={:?}", To::Set(Raw::integer(10248))),
+        format!("Line={:?}", To::Set(Raw::string("a"))),
+        format!("n={:?}", To::Set(Raw::integer(1))),
+    );
+    assert_eq!(create(r#"{"n":1}"#), [n.clone(), order.clone(), line.clone()]);
+    assert_eq!(create(r#"{"Line":"a","n":1}"#), [line.clone(), n, order.clone()]);
+    assert_eq!(create(r#"{"Line":"a","OrderID":10248}"#), [line.clone(), order.clone()]);
+    assert_eq!(create("{}"), [order, line]);
+}
+
+/// An earlier merge once more: what the view has meanwhile makes no claim, the rest claims whole fields as they were resolved.
+#[test]
+fn again_claims_what_the_view_has_not() {
+    let count = To::Count { observed: 40, delta: 1 };
+    let set = |text: &str| To::Set(Raw::parse(text).unwrap());
+    let view = Some(r#"{"ProductID":11,"UnitsInStock":33,"Name":"Chai","Gone":1}"#);
+    let again = |field: &str, to: To, create| request(Action::Again { changes: vec![(field.into(), to)], create });
+    for (field, to, expected) in [
+        ("Name", set("\"Chai\""), None),
+        ("Name", set("\"\\u0043hai\""), None),
+        ("Name", set("\"Chang\""), Some(set("\"Chang\""))),
+        ("New", set("[1]"), Some(set("[1]"))),
+        ("New", To::Remove, None),
+        ("Gone", To::Remove, Some(To::Remove)),
+        ("ProductID", set("11.0"), None),
+        ("UnitsInStock", count.clone(), Some(To::Count { observed: 40, delta: 7 })),
+        ("UnitsInStock", To::Count { observed: 33, delta: 5 }, None),
+        ("NoCounter", count.clone(), Some(set("40"))),
+    ] {
+        for create in [false, true] {
+            let op = Table::new(PRODUCTS, view).op(&again(field, to.clone(), create));
+            let claims: Vec<_> = changes(&op).iter().map(|change| (change.field.as_str(), change.to.clone())).collect();
+            assert_eq!(claims, expected.clone().map(|to| (field, to)).into_iter().collect::<Vec<_>>(), "{field} {to:?}");
+        }
+    }
+    let key = |to: To| Table::new(PRODUCTS, view).build(&again("ProductID", to, true)).map(|_| ());
+    assert!(matches!(key(set("12")), Err(BuildError::Key(KeyError::Mismatch { .. }))));
+    let nothing = Table::new(PRODUCTS, None);
+    let one = |create| nothing.build(&again("Name", set("1"), create));
+    assert!(matches!(one(false), Err(BuildError::NotFound { .. })));
+    assert_eq!(changes(&one(true).unwrap().unwrap()).iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), ["Name", "ProductID"]);
+}
+
+/// The bounds are those of what the record becomes, not of what was sent.
+#[test]
+fn what_a_merge_makes_is_inside_the_bounds() {
+    let wide = |n: usize| format!("{{{}}}", (0..n).map(|at| format!("\"f{at}\":1")).collect::<Vec<_>>().join(","));
+    for (held, good) in [(998, true), (999, true), (1_000, false)] {
+        let table = Table::new("{}", Some(&wide(held)));
+        let again = request(Action::Again { changes: vec![("new".into(), To::Set(Raw::integer(1)))], create: false });
+        for asked in [request(Action::Merge(value(r#"{"new":1}"#))), again] {
+            assert_eq!(table.build(&asked).is_ok(), good, "{held} fields and {asked:?}");
+        }
+        let instead =
+            request(Action::Again { changes: vec![("f0".into(), To::Remove), ("new".into(), To::Set(Raw::integer(1)))], create: false });
+        assert!(table.build(&instead).is_ok(), "one for one of {held}");
+    }
+}
+
 /// Fields that win or lose together are claimed together.
 #[test]
 fn a_claim_on_one_field_of_a_group_is_a_claim_on_all() {

@@ -462,6 +462,75 @@ mod tests {
         assert_eq!(definition.key_of(&Value::parse(r#"{"ProductID":[]}"#).unwrap()), Err(KeyError::Part("ProductID".into())));
     }
 
+    /// A key of one field is that field's text as it is; of several, each is escaped. What a key lacks in a value is filled in,
+    /// as a number only where that spells the same key again.
+    #[test]
+    fn keys_and_values_say_each_other() {
+        for (fields, key, value) in [
+            ("A", "a/b%25", r#"{"A":"a/b%25"}"#),
+            ("A", "7", r#"{"A":7}"#),
+            ("A", "-7", r#"{"A":-7}"#),
+            ("A", "9223372036854775807", r#"{"A":9223372036854775807}"#),
+            ("A", "9223372036854775808", r#"{"A":"9223372036854775808"}"#),
+            ("A", "007", r#"{"A":"007"}"#),
+            ("A", "+7", r#"{"A":"+7"}"#),
+            ("A", "-0", r#"{"A":"-0"}"#),
+            ("A", "7.0", r#"{"A":"7.0"}"#),
+            ("A/B", "1/x", r#"{"A":1,"B":"x"}"#),
+            ("A/B", "01/a%2Fb", r#"{"A":"01","B":"a/b"}"#),
+        ] {
+            let (definition, key) = (definition(&format!(r#"{{"key":"{fields}"}}"#)), Key::parse(key).unwrap());
+            let mut filled = Value::default();
+            definition.fill_key(&key, &mut filled).unwrap();
+            assert_eq!(filled.to_text(), value);
+            assert_eq!(definition.key_of(&filled), Ok(Some(key)));
+        }
+        let (plain, keyed) = (definition("{}"), definition(r#"{"key":"A/B"}"#));
+        assert_eq!(plain.key_of(&Value::parse(r#"{"A":1}"#).unwrap()), Ok(None), "no field is the key");
+        assert_eq!(keyed.key_of(&Value::parse(r#"{"A":1}"#).unwrap()), Ok(None), "one of them is missing");
+    }
+
+    #[test]
+    fn rules_are_those_of_the_named_field() {
+        let definition = definition(
+            r#"{"policy":"guarded","groups":[["street","zip"],["lat","lon","height"]],"fields":{"state":{"guard":true},
+            "n":{"type":"counter","min":2,"max":2},"price":{"edge":"read-only"}}}"#,
+        );
+        let all = ["state", "n", "price", "street", "lon", "height", "other"];
+        assert_eq!(all.map(|field| definition.is_guarded(field)), [true, false, false, false, false, false, false]);
+        assert_eq!(all.map(|field| definition.is_counter(field)), [false, true, false, false, false, false, false]);
+        assert_eq!(all.map(|field| definition.is_read_only(field)), [false, false, true, false, false, false, false]);
+        let groups = all.map(|field| definition.group_of(field).map(|group| group.join("+")));
+        let (address, place) = (Some("street+zip".to_owned()), Some("lat+lon+height".to_owned()));
+        assert_eq!(groups, [None, None, None, address, place.clone(), place, None]);
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, ms) in [
+            ("0s", Some(0)),
+            ("7s", Some(7_000)),
+            ("5m", Some(300_000)),
+            ("2h", Some(7_200_000)),
+            ("3d", Some(259_200_000)),
+            ("213503982334d", Some(18_446_744_073_657_600_000)),
+            ("213503982335d", None),
+            ("", None),
+            ("s", None),
+            ("7", None),
+            ("-1s", None),
+            ("1.5h", None),
+            ("7 s", None),
+            ("7w", None),
+            ("7ü", None),
+        ] {
+            assert_eq!(duration_ms(text), ms, "{text:?}");
+        }
+        let kept = |json: &str| definition(json).tombstone_retention_ms();
+        assert_eq!(kept("{}"), 2_592_000_000, "thirty days");
+        assert_eq!([r#"{"tombstone_retention":"45s"}"#, r#"{"tombstone_retention":"90d"}"#].map(kept), [45_000, 7_776_000_000]);
+    }
+
     #[test]
     fn selection_and_partitions() {
         let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect::<Labels>();

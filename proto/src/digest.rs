@@ -151,6 +151,14 @@ mod tests {
         assert_eq!(one, Digest::default());
     }
 
+    /// Both ends narrow a difference by it, of whatever version each is.
+    #[test]
+    fn a_key_is_in_the_range_of_its_hash() {
+        for (key, range) in [("a", 0xca), ("b", 0x3e), ("c", 0x2e), ("abc", 0xba)] {
+            assert_eq!(range_of(key), range, "{key}");
+        }
+    }
+
     #[test]
     fn range_sets_round_trip() {
         let mut set = RangeSet::default();

@@ -177,6 +177,8 @@ impl FromStr for WriteId {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use alloc::format;
+
     use super::*;
 
     #[test]
@@ -203,5 +205,17 @@ mod tests {
         let id = DatabaseId([0x7f; 16]);
         assert_eq!(id.to_string().parse::<DatabaseId>(), Ok(id));
         assert_eq!(id.short(), "7f7f7f");
+        assert_eq!("00FF7f00000000000000000000000001".parse::<DatabaseId>().unwrap().to_string(), "00ff7f00000000000000000000000001");
+        let hex = "7f".repeat(16);
+        for bad in
+            [&hex[1..], &hex[2..], &format!("{hex}7"), &format!("{hex}7f"), &format!("{}g", &hex[1..]), &format!("+7{}", &hex[2..]), ""]
+        {
+            assert_eq!(bad.parse::<DatabaseId>(), Err(()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn revisions_count_one_by_one() {
+        assert_eq!([0, 1, 2, 1040].map(|revision| Revision(revision).next()), [1, 2, 3, 1041].map(Revision));
     }
 }

@@ -334,7 +334,8 @@ fn check_depth(text: &str, bound: usize) -> Result<(), JsonError> {
     for byte in text.bytes() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
+            // Outside strings there is none in JSON: the parser stops there.
+            b'\\' => escaped = true,
             b'"' => in_string = !in_string,
             b'{' | b'[' if !in_string => {
                 depth += 1;
@@ -349,13 +350,13 @@ fn check_depth(text: &str, bound: usize) -> Result<(), JsonError> {
     Ok(())
 }
 
-/// The text without white space outside strings.
+/// The text, which is known to be JSON, without white space outside strings.
 fn compact(text: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let significant = |c: &char| {
         match c {
             _ if escaped => escaped = false,
-            '\\' if in_string => escaped = true,
+            '\\' => escaped = true,
             '"' => in_string = !in_string,
             ' ' | '\t' | '\r' | '\n' if !in_string => return false,
             _ => {}
@@ -427,6 +428,43 @@ mod tests {
         assert!(matches!(Value::parse(&long(1024 * 1024)), Err(JsonError::TooLarge(_))));
     }
 
+    /// Also of a member alone, which a check or a change names; and of what a merge made, which nothing parsed as a whole.
+    #[test]
+    fn bounds_to_the_byte() {
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+        for (bytes, good) in [(VALUE_BYTES - 1, true), (VALUE_BYTES, true), (VALUE_BYTES + 1, false), (VALUE_BYTES + 2, false)] {
+            assert_eq!(Raw::parse(&text(bytes)).is_ok(), good, "a member of {bytes} bytes");
+            let mut value = Value::default();
+            value.set("a", Raw::string(""));
+            value.set("a", Raw(text(bytes + 2 - value.text_len())));
+            assert_eq!((value.text_len(), value.check_bounds().is_ok()), (bytes, good), "a value of {bytes} bytes");
+        }
+        let deep = |n: usize| Raw::parse(&format!("{}{}", "[".repeat(n), "]".repeat(n)));
+        assert!(deep(VALUE_DEPTH - 1).is_ok());
+        assert!(matches!(deep(VALUE_DEPTH), Err(JsonError::TooLarge(_))));
+    }
+
+    /// Brackets in texts open and close nothing, however they are quoted; and what was closed is deep no longer.
+    #[test]
+    fn depth_is_that_of_brackets_outside_texts() {
+        let (open, close) = ("[{".repeat(50), "]}".repeat(50));
+        for shallow in [
+            format!("\"{open}\""),
+            format!(r#"["\"{open}"]"#),
+            format!(r#"["\\","{open}"]"#),
+            format!(r#"{{"\"{open}":"\\\"{open}"}}"#),
+            format!("[{}1]", "[],{},".repeat(200)),
+            format!("[{}1]", r#"["["],"#.repeat(200)),
+        ] {
+            assert!(Raw::parse(&shallow).is_ok(), "{shallow}");
+            assert!(Value::parse(&format!("{{\"a\":{shallow}}}")).is_ok(), "{shallow}");
+        }
+        for inner in [r#"["]","#, r#"["\"]","#, r#"{"}":"#, r#"{"a\\":"#] {
+            let deep = format!("{}1", inner.repeat(70));
+            assert!(matches!(Raw::parse(&deep), Err(JsonError::TooLarge(_))), "{inner} {close}");
+        }
+    }
+
     /// One byte of a name may be six of the text: a value of "700 KB" was one of almost 4 MiB, all that a frame holds.
     #[test]
     fn escapes_in_names_count() {
@@ -454,6 +492,10 @@ mod tests {
         let patch = raw(r#"{"a":{"x":null,"z":[null]},"b":null,"c":{"d":null}}"#);
         assert_eq!(merge_patch(Some(&target), &patch).unwrap().as_str(), r#"{"a":{"y":2,"z":[null]},"c":{}}"#);
         assert_eq!(merge_patch(None, &raw("5")).unwrap().as_str(), "5");
+        for target in ["5", "null", "[1]", "\"{}\"", "true"] {
+            let into = merge_patch(Some(&raw(target)), &raw(r#"{"x":null,"y":1}"#)).unwrap();
+            assert_eq!(into.as_str(), r#"{"y":1}"#, "an object goes over {target}");
+        }
     }
 
     proptest! {

@@ -131,6 +131,10 @@ mod tests {
         for good in ["a", "products", "order_details", "_conflicts", "a-1"] {
             assert_eq!(CollectionName::parse(good).unwrap().as_str(), good);
         }
+        for (name, system) in [("products", false), ("a_", false), ("_conflicts", true), ("_devices", true)] {
+            assert_eq!(CollectionName::parse(name).unwrap().is_system(), system, "{name}");
+        }
+        assert!(CollectionName::parse(&"a".repeat(63)).is_ok());
         let long = "a".repeat(64);
         for bad in ["", "_", "1a", "A", "ä", "a b", "__a", long.as_str()] {
             assert!(CollectionName::parse(bad).is_err(), "{bad}");
@@ -142,6 +146,7 @@ mod tests {
         for good in ["1", "10248/11", "ü", "...", " "] {
             assert!(Key::parse(good).is_ok(), "{good}");
         }
+        assert!(Key::parse(&"k".repeat(512)).is_ok() && Key::parse(&"ü".repeat(256)).is_ok());
         let long = "k".repeat(513);
         for bad in ["", ".", "..", "a\nb", "\u{7f}", "\u{85}", long.as_str()] {
             assert!(Key::parse(bad).is_err(), "{bad}");
@@ -150,8 +155,9 @@ mod tests {
 
     #[test]
     fn nodes() {
-        assert!(NodeName::parse("lyon-2").is_ok());
-        for bad in ["", "-a", "a-", "Lyon", "a.b", "cloud"] {
+        assert!(NodeName::parse("lyon-2").is_ok() && NodeName::parse(&"n".repeat(63)).is_ok());
+        let long = "n".repeat(64);
+        for bad in ["", "-a", "a-", "Lyon", "a.b", "cloud", long.as_str()] {
             assert!(NodeName::parse(bad).is_err(), "{bad}");
         }
     }

@@ -50,9 +50,7 @@ impl Decimal {
 
     /// The number as a whole 64-bit one, if it is one: `3.0` is 3.
     pub fn to_i64(&self) -> Option<i64> {
-        if self.exponent < 0 || self.exponent > 19 {
-            return None;
-        }
+        // A fraction has a power below 0, and what is too large for the multiplication is too large for the answer.
         let power = 10i128.checked_pow(u32::try_from(self.exponent).ok()?)?;
         let digits = if self.digits.is_empty() { 0 } else { self.digits.parse::<i128>().ok()? };
         let value = digits.checked_mul(power)?;
@@ -75,10 +73,9 @@ impl Ord for Decimal {
         // Digits begin with none but zero's empty ones, so the place of the first says which is larger; then they do.
         let first = |number: &Self| number.exponent.saturating_add(number.digits.len() as i64);
         let size = || first(self).cmp(&first(other)).then_with(|| self.digits.cmp(&other.digits));
-        sign(self).cmp(&sign(other)).then_with(|| match sign(self) {
-            0 => Ordering::Equal,
-            1 => size(),
-            _ => size().reverse(),
+        sign(self).cmp(&sign(other)).then_with(|| match self.negative {
+            true => size().reverse(),
+            false => size(),
         })
     }
 }
@@ -111,6 +108,32 @@ mod tests {
     }
 
     #[test]
+    fn an_exponent_of_a_million_is_the_last() {
+        for (text, good) in [("1e1000000", true), ("1e1000001", false), ("-2.5E-1000000", true), ("2.5e-1000001", false)] {
+            assert_eq!(Decimal::parse(text).is_some(), good, "{text}");
+        }
+    }
+
+    /// Doubles hold fifteen digits, and ten to the 22nd, exactly: `sqlite` and Rust come to the same double of such a number.
+    #[test]
+    fn plain_numbers_have_few_digits_and_a_small_power() {
+        for (text, plain) in [
+            ("0", true),
+            ("-123456789012345", true),
+            ("1234567890123456", false),
+            ("12345678901234500000", true),
+            ("0.123456789012345", true),
+            ("0.1234567890123456", false),
+            ("1e22", true),
+            ("1e23", false),
+            ("1e-22", true),
+            ("1e-23", false),
+        ] {
+            assert_eq!(Decimal::parse(text).unwrap().is_plain(), plain, "{text}");
+        }
+    }
+
+    #[test]
     fn whole_numbers() {
         for (text, value) in [
             ("3.0", Some(3)),
@@ -120,7 +143,18 @@ mod tests {
             ("9223372036854775807", Some(i64::MAX)),
             ("-9223372036854775808", Some(i64::MIN)),
             ("9223372036854775808", None),
+            ("-9223372036854775809", None),
+            ("1e18", Some(1_000_000_000_000_000_000)),
+            ("9e18", Some(9_000_000_000_000_000_000)),
+            ("1e19", None),
+            ("-1e19", None),
+            ("1e20", None),
             ("1e40", None),
+            ("1e1000000", None),
+            ("1e-1000000", None),
+            ("-0.5", None),
+            ("0e40", Some(0)),
+            ("170141183460469231731687303715884105728", None),
             ("0", Some(0)),
         ] {
             assert_eq!(Decimal::parse(text).unwrap().to_i64(), value, "{text}");
@@ -133,7 +167,8 @@ mod tests {
             ["-1e30", "-10", "-9.5", "-1e-9", "0", "1e-9", "0.1", "0.11", "9.99", "10", "9007199254740992.5", "9007199254740993", "1e30"];
         for (place, low) in rising.iter().enumerate() {
             for (other, high) in rising.iter().enumerate() {
-                assert_eq!(Decimal::parse(low).cmp(&Decimal::parse(high)), place.cmp(&other), "{low} {high}");
+                let (low, high) = (Decimal::parse(low).unwrap(), Decimal::parse(high).unwrap());
+                assert_eq!((low.cmp(&high), low < high, low > high), (place.cmp(&other), place < other, place > other), "{low:?} {high:?}");
             }
         }
     }

@@ -189,6 +189,10 @@ mod tests {
             (Batch { grants: Some(Grants::default()), ..empty() }, Cause::Records),
             (Batch { entries: vec![outcome()], digests: digest(), ..empty() }, Cause::Writes),
             (Batch { entries: vec![outcome(), Entry::Record(record())], ..empty() }, Cause::Records),
+            (Batch { grants: Some(Grants::default()), digests: digest(), ..empty() }, Cause::Records),
+            (Batch { grants: Some(Grants::default()), entries: vec![outcome()], ..empty() }, Cause::Records),
+            (Batch { fill: fill(None), digests: digest(), ..empty() }, Cause::Records),
+            (Batch { fill: fill(None), entries: vec![outcome()], ..empty() }, Cause::Records),
             (Batch { digests: digest(), at_head: true, ..empty() }, Cause::Verification),
             (Batch { fill: fill(Some(RangeSet::default())), ..empty() }, Cause::Verification),
             (Batch { fill: fill(None), ..empty() }, Cause::Records),
@@ -214,5 +218,12 @@ mod tests {
         for (place, cause) in Cause::ALL.into_iter().enumerate() {
             assert_eq!(cause as usize, place);
         }
+    }
+
+    /// The API and the metrics show them under these.
+    #[test]
+    fn causes_have_names() {
+        let names = Cause::ALL.map(|cause| alloc::string::ToString::to_string(&cause));
+        assert_eq!(names, ["heartbeat", "session", "records", "writes", "verification", "requests", "overhead"]);
     }
 }

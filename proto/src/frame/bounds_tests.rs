@@ -50,6 +50,51 @@ fn a_batch_has_so_many_entries_and_such_values() {
 }
 
 #[test]
+fn a_frame_has_so_many_bytes() {
+    let sized = |filler: usize| {
+        let entries = [1_900_000, 1_900_000, filler].map(|bytes| Entry::Record(value(bytes))).to_vec();
+        Frame::Batch(Batch { entries, ..nothing() })
+    };
+    let around = FRAME_BYTES - sized(300_000).encode().len();
+    for (more, good) in [(0, true), (1, false), (2, false)] {
+        let frame = sized(300_000 + around + more);
+        assert_eq!((frame.encode().len(), passes(frame)), (FRAME_BYTES + more, good));
+    }
+}
+
+/// What takes two bytes on the wire and some hundred once it is read: the last that is read, and the first that is not.
+#[test]
+fn what_is_read_takes_so_much_memory() {
+    // The rest of the weight in numbers where a list of messages is meant: each weighs eight, and the decoder finds them wrong.
+    let filled = |empty: &[u8; 2], own: usize, more: usize| {
+        let count = READ_BYTES / own;
+        let rest = (READ_BYTES - count * own) / 8 + more;
+        [empty.repeat(count), [empty[0] & !7, 0].repeat(rest)].concat()
+    };
+    let framed = |more: usize| {
+        let inside = filled(&[0x0a, 0], size_of::<wire::NumberedWrite>(), more);
+        let mut bytes = vec![0x4a];
+        prost::encoding::encode_varint(inside.len() as u64, &mut bytes);
+        bytes.extend(inside);
+        assert!(bytes.len() > crate::limits::READ_UNWEIGHED && bytes.len() < FRAME_BYTES);
+        (wire::weight::of_frame(&bytes), Frame::decode(&bytes).unwrap_err().why)
+    };
+    let written = |more: usize| {
+        let bytes = filled(&[0x2a, 0], size_of::<wire::Op>(), more);
+        (wire::weight::of_write(&bytes), Write::decode(&bytes).unwrap_err().why)
+    };
+    for (what, refused, read) in [
+        ("a frame", "of more entries than a frame may have", &framed as &dyn Fn(usize) -> (usize, String)),
+        ("a write", "of more ops and fields than a write may have", &written),
+    ] {
+        for more in 0..3 {
+            let (weight, why) = read(more);
+            assert_eq!((weight, why == refused), (READ_BYTES + 8 * more, more > 0), "{what}: {why}");
+        }
+    }
+}
+
+#[test]
 fn a_part_is_inside_its_whole_and_no_crumb() {
     let part = |at: u64, total: u64, len: usize| part(wire::Part { at, total, hash: vec![0; 16] }, len).is_ok();
     let min = PART_BYTES_MIN as u64;

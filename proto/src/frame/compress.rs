@@ -148,7 +148,9 @@ mod tests {
     fn a_window_beyond_the_frame_bound_is_refused() {
         // The content size in 4 bytes behind the window: 2^22, one eighth above it, and all that can be said.
         let windowed = |window: u8| run(&[&[0b1000_0000, window][..], &1000_u32.to_le_bytes()].concat(), 1000);
-        assert_eq!(unpack(&windowed(12 << 3)), Ok(vec![0; 1000]));
+        for window in [12 << 3, (11 << 3) | 1, (11 << 3) | 7, 0, 7] {
+            assert_eq!(unpack(&windowed(window)), Ok(vec![0; 1000]), "{window:#x}");
+        }
         for window in [(12 << 3) | 1, 0xff] {
             assert_eq!(refused(&windowed(window)), "a window above 4 MiB");
         }

@@ -116,6 +116,7 @@ fn sum(shape: &Shape, mut bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{READ_BYTES, READ_UNWEIGHED};
     use alloc::vec;
     use prost::Message as _;
 
@@ -142,6 +143,36 @@ mod tests {
         let op = wire::Op { stands_on: vec![1, 2, 3], body: Some(wire::op::Body::Merge(merge)), ..Default::default() };
         let write = wire::Write { ops: vec![op; 2], ..Default::default() };
         assert_eq!(of_write(&write.encode_to_vec()), 2 * (size_of::<wire::Op>() + 5 * size_of::<wire::Change>() + 3 * 8));
+    }
+
+    /// Numbers come packed or one by one, as the sender likes: both take the same.
+    #[test]
+    fn numbers_weigh_the_same_packed_or_not() {
+        let op = |numbers: &[u8]| {
+            let mut bytes = vec![0x2a, u8::try_from(numbers.len()).unwrap_or(u8::MAX)];
+            bytes.extend(numbers);
+            assert_eq!(wire::Write::decode(&bytes[..]).map(|write| write.ops[0].stands_on.clone()), Ok(vec![1, 2, 3]));
+            of_write(&bytes)
+        };
+        let (packed, single) = (op(&[0x32, 3, 1, 2, 3]), op(&[0x30, 1, 0x30, 2, 0x30, 3]));
+        assert_eq!((packed, single), (size_of::<wire::Op>() + 24, size_of::<wire::Op>() + 24));
+        assert_eq!(of_write(&[0x2a, 3, 0x30, 1, 0x30]), size_of::<wire::Op>() + 8, "the second number is cut off");
+    }
+
+    /// Messages of so few bytes are read unweighed: the heaviest that a byte can be must not add up to more than is allowed.
+    #[test]
+    fn what_is_not_weighed_is_never_too_heavy() {
+        fn heaviest(shape: &Shape) -> usize {
+            let of = |member: &Member| match member {
+                Message(own, shape) => heaviest(shape).max(own.div_ceil(2)),
+                Text => TEXT / 2,
+                Numbers => size_of::<u64>(),
+            };
+            shape.iter().map(|(_, member)| of(member)).max().unwrap_or(0)
+        }
+        for shape in [FRAME, WRITE] {
+            assert!(heaviest(shape) * READ_UNWEIGHED <= READ_BYTES, "{}", heaviest(shape));
+        }
     }
 
     #[test]
