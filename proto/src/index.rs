@@ -197,7 +197,18 @@ mod tests {
             let error = declaring(bad).check_indexes().unwrap_err();
             assert!(matches!(&error, DefinitionError::Invalid { field, .. } if field == "indexes"), "{error}");
         }
-        declaring(&["CategoryID", "CategoryID,-UnitPrice"]).check_indexes().unwrap();
+        declaring(&["CategoryID", "CategoryID,-UnitPrice", "a,-b,c,-d"]).check_indexes().unwrap();
+    }
+
+    #[test]
+    fn a_collection_has_so_many_indexes_and_no_more() {
+        let names: Vec<_> = (0..INDEXES + 2).map(|n| format!("F{n}")).collect();
+        for (count, made) in [(INDEXES - 1, INDEXES - 1), (INDEXES, INDEXES), (INDEXES + 1, INDEXES), (INDEXES + 2, INDEXES)] {
+            let definition = Definition { indexes: names[..count].to_vec(), ..Definition::default() };
+            assert_eq!(definition.check_indexes().is_ok(), count == made, "{count}");
+            // Of what an older version took, the first ones.
+            assert_eq!(definition.indexed_fields(), names[..made], "{count}");
+        }
     }
 
     #[test]

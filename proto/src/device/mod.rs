@@ -126,13 +126,17 @@ pub fn definitions() -> BTreeMap<CollectionName, Definition> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn ids_are_one_or_two_levels_of_a_topic() {
         for good in ["boiler", "default/boiler-1", "ü", "a b", "$x"] {
-            assert_eq!(DeviceId::parse(good).unwrap().key().unwrap().as_str(), good);
+            let id = DeviceId::parse(good).unwrap();
+            assert_eq!((id.key().unwrap().as_str(), id.as_str(), id.to_string().as_str()), (good, good, good));
         }
-        let long = "d".repeat(129);
+        let long = "d".repeat(NAME_BYTES);
+        assert!(DeviceId::parse(&long).is_ok() && DeviceId::parse(&alloc::format!("{long}/{long}")).is_ok());
+        let long = "d".repeat(NAME_BYTES + 1);
         for bad in ["", "/", "a/", "/a", "a/b/c", "a+", "#", "a\0", ".", "a/..", long.as_str()] {
             assert!(DeviceId::parse(bad).is_err(), "{bad:?}");
         }
@@ -146,9 +150,12 @@ mod tests {
         for (name, definition) in &all {
             definition.check().unwrap();
             assert_eq!(Definition::parse(&definition.to_json()).unwrap(), *definition);
-            assert!(name.is_system());
+            assert!(name.is_system() && holds(name), "{name}");
             let wanted = if name.as_str() == MODELS { None } else { Some("lyon".to_owned()) };
             assert_eq!(definition.partitions(&own), [wanted]);
+        }
+        for other in ["products", "devices", "_nodes"] {
+            assert!(CollectionName::parse(other).is_ok_and(|name| !holds(&name)), "{other}");
         }
     }
 }

@@ -163,8 +163,8 @@ impl Property {
         let raw = match self.kind {
             DataType::String | DataType::Bytes => Raw::string(text),
             _ => match text.trim() {
-                "true" | "True" | "TRUE" if self.kind == DataType::Boolean => Raw::parse("true"),
-                "false" | "False" | "FALSE" if self.kind == DataType::Boolean => Raw::parse("false"),
+                "true" | "True" | "TRUE" => Raw::parse("true"),
+                "false" | "False" | "FALSE" => Raw::parse("false"),
                 trimmed => Raw::parse(trimmed.strip_prefix('+').unwrap_or(trimmed)),
             }
             .map_err(|_| unfit())?,
@@ -280,7 +280,7 @@ fn is_base64(text: &str) -> bool {
         _ => return false,
     };
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
-    body.bytes().all(allowed) && (body.len() + padding).is_multiple_of(4) && body.len() % 4 != 1
+    body.bytes().all(allowed) && (body.len() + padding).is_multiple_of(4)
 }
 
 fn shown(text: &str) -> String {
@@ -294,6 +294,7 @@ fn shown(text: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     /// As it was written: not one bit off, whatever the number.
     #[test]
@@ -321,7 +322,11 @@ mod tests {
             ("double", &["0", "1.5e-7"], &["{}", "[1]"]),
             ("boolean", &["true", "false"], &["1", "\"true\"", "null"]),
             ("string", &["\"\"", "\"ü\""], &["1", "null", "{}"]),
-            ("bytes", &["\"\"", "\"AAE=\"", "\"AAEC\""], &["\"A\"", "\"A===\"", "\"ü\"", "\"AA\"", "7"]),
+            (
+                "bytes",
+                &["\"\"", "\"AA==\"", "\"AAE=\"", "\"AAEC\"", "\"+a/Z\""],
+                &["\"A\"", "\"A===\"", "\"====\"", "\"ü\"", "\"AA\"", "\"A?EC\"", "\"A-_C\"", "7"],
+            ),
         ] {
             let property = property(&format!(r#"{{"type":"{kind}"}}"#));
             good.iter().for_each(|text| assert!(property.judge(&raw(text)).is_ok(), "{kind} {text}"));
@@ -337,16 +342,30 @@ mod tests {
             ("int", "+5", "5"),
             ("int", "3.0", "3"),
             ("float", "21.50", "21.50"),
+            ("boolean", "true", "true"),
             ("boolean", "True", "true"),
+            ("boolean", " TRUE ", "true"),
+            ("boolean", "false", "false"),
+            ("boolean", "False", "false"),
+            ("boolean", "FALSE", "false"),
             ("string", "true", "\"true\""),
             ("string", " a\"b", "\" a\\\"b\""),
             ("bytes", "AAE=", "\"AAE=\""),
         ] {
             assert_eq!(read(kind, text).unwrap(), kept, "{kind} {text}");
         }
-        for (kind, text) in
-            [("int", ""), ("int", "NaN"), ("float", "inf"), ("int", "1 2"), ("boolean", "on"), ("float", "\"1\""), ("bytes", "?")]
-        {
+        for (kind, text) in [
+            ("int", ""),
+            ("int", "NaN"),
+            ("float", "inf"),
+            ("int", "1 2"),
+            ("boolean", "on"),
+            ("float", "\"1\""),
+            ("bytes", "?"),
+            ("int", "True"),
+            ("float", "false"),
+            ("boolean", "1"),
+        ] {
             assert!(matches!(read(kind, text), Err(Unfit::Type { found, .. }) if found == text), "{kind} {text:?}");
         }
     }
@@ -357,8 +376,57 @@ mod tests {
         assert!(temp.read("-10").is_ok() && temp.read("30.5").is_ok());
         assert_eq!(temp.read("30.6").unwrap_err().to_string(), "30.6 is above 30.5, the maximum of this property");
         assert_eq!(temp.read("-11").unwrap_err().to_string(), "-11 is below -10, the minimum of this property");
-        let long = "x".repeat(PROPERTY_BYTES + 1);
-        assert_eq!(property(r#"{"type":"string"}"#).read(&long), Err(Unfit::TooLarge(PROPERTY_BYTES + 1)));
+    }
+
+    /// What is bounded is the value in JSON: of a text with its quotes.
+    #[test]
+    fn values_have_a_largest_size() {
+        let text = property(r#"{"type":"string"}"#);
+        for (bytes, fits) in [(PROPERTY_BYTES - 1, true), (PROPERTY_BYTES, true), (PROPERTY_BYTES + 1, false), (PROPERTY_BYTES + 2, false)]
+        {
+            let content = "x".repeat(bytes - 2);
+            let json = raw(&format!("\"{content}\""));
+            let wanted = if fits { Ok(json.clone()) } else { Err(Unfit::TooLarge(bytes)) };
+            assert_eq!(text.judge(&json), wanted, "{bytes}");
+            assert_eq!(text.read(&content), wanted, "{bytes}");
+            let number = format!("{:>bytes$}", 7);
+            let wanted = if fits { Ok(raw("7")) } else { Err(Unfit::TooLarge(bytes)) };
+            assert_eq!(property(r#"{"type":"int"}"#).read(&number), wanted, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn words_are_those_of_models() {
+        for kind in [DataType::Int, DataType::Float, DataType::Double, DataType::Boolean, DataType::String, DataType::Bytes] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            assert_eq!(serde_json::to_value(access).unwrap(), access.as_str());
+        }
+        let refused = property(r#"{"type":"int"}"#).read("warm").unwrap_err().to_string();
+        assert_eq!(refused, "warm is no int");
+    }
+
+    #[test]
+    fn a_model_at_its_bounds_is_taken() {
+        let declares = |names: &[String], property: &str| {
+            let members: Vec<_> = names.iter().map(|name| format!("\"{name}\":{property}")).collect();
+            Model::parse(&format!(r#"{{"properties":{{{}}}}}"#, members.join(",")))
+        };
+        let names: Vec<_> = (0..PROPERTIES).map(|n| format!("p{n}")).collect();
+        assert_eq!(declares(&names, r#"{"type":"int"}"#).unwrap().properties.len(), PROPERTIES);
+        let one_value = r#"{"type":"int","access":"read-write","minimum":3,"maximum":3,"default":3}"#;
+        assert!(declares(&names[..1], one_value).is_ok(), "a least that is the most leaves one value");
+        for (name, good) in [
+            (String::new(), false),
+            ("x".into(), true),
+            ("aZ09-_.,:/@#".into(), true),
+            ("x".repeat(NAME_BYTES), true),
+            ("x".repeat(NAME_BYTES + 1), false),
+            ("ü".into(), false),
+        ] {
+            assert_eq!(declares(core::slice::from_ref(&name), r#"{"type":"int"}"#).is_ok(), good, "{name:?}");
+        }
     }
 
     #[test]

@@ -204,6 +204,22 @@ mod tests {
     }
 
     #[test]
+    fn a_twin_gives_a_field_by_its_name_in_the_record() {
+        let names = ["state", "desired.temp", "reported.temp", "desired.a.b"];
+        let mut value = Value::parse(r#"{"node":"lyon"}"#).unwrap();
+        names.into_iter().zip(1..).for_each(|(name, version)| value.set(name, field("20", version).to_raw()));
+        let twin = Twin::of(&value);
+        let versions = names.map(|name| twin.field(name).unwrap().version);
+        assert_eq!(versions, [1, 2, 3, 4]);
+        for absent in ["node", "temp", "", "reported.a.b", "desired.fan", "desired.state"] {
+            assert_eq!(twin.field(absent), None, "{absent}");
+        }
+        let temp = &twin.properties["temp"];
+        assert_eq!([Half::Desired, Half::Reported].map(|half| temp.half(half).unwrap().version), [2, 3]);
+        assert_eq!(twin.properties["a.b"].half(Half::Reported), None);
+    }
+
+    #[test]
     fn a_twin_is_its_record_and_shows_what_is_still_wanted() {
         let mut value = Value::parse(r#"{"node":"lyon","later":{"x":1}}"#).unwrap();
         value.set("state", field("\"online\"", 1).to_raw());

@@ -159,6 +159,24 @@ mod tests {
     }
 
     #[test]
+    fn words_say_how_a_field_stands_to_a_value() {
+        let below_same_above = |compare: Compare| ["4", "5.0", "6"].map(|field| holds(compare, &["5"], field));
+        for (word, holds) in [
+            ("lt", [true, false, false]),
+            ("lte", [true, true, false]),
+            ("gt", [false, false, true]),
+            ("gte", [false, true, true]),
+            ("ne", [true, false, true]),
+            ("in", [false, true, false]),
+        ] {
+            assert!(Compare::WORDS.contains(&word), "{word}");
+            assert_eq!(below_same_above(Compare::read(word).unwrap()), holds, "{word}");
+        }
+        assert_eq!(below_same_above(Compare::Equal), [false, true, false]);
+        assert_eq!((Compare::read("eq"), Compare::read("LT"), Compare::read("")), (None, None, None));
+    }
+
+    #[test]
     fn what_is_compared_is_of_one_kind() {
         for (compare, text, field) in [
             (Compare::Less, "10", "9"),

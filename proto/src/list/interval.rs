@@ -212,7 +212,9 @@ mod tests {
     fn points_are_few_and_enough() {
         assert_eq!(of(&[(Compare::Equal, "18")]), [Interval::point(SortValue::Int(18)), Interval::point(SortValue::Text("18".into()))]);
         assert_eq!(of(&[(Compare::OneOf, "1|1.0|x")]).len(), 4);
-        assert_eq!(of(&[(Compare::Equal, "null")]).len(), 2);
+        for (text, value) in [("null", SortValue::Null), ("false", SortValue::Int(0)), ("true", SortValue::Int(1))] {
+            assert_eq!(of(&[(Compare::Equal, text)]), [Interval::point(value), Interval::point(SortValue::Text(text.into()))]);
+        }
         // 9007199254740993.0 is stored as the double 9007199254740992.
         let wide = of(&[(Compare::Equal, "9007199254740993")]);
         for value in [SortValue::Int(9_007_199_254_740_993), SortValue::Real(9_007_199_254_740_992.0)] {
@@ -228,6 +230,36 @@ mod tests {
         assert!(!hold(SortValue::Null) && !hold(SortValue::Text("5".into())), "no text is both at least 5 and below 10");
         assert!(of(&[(Compare::Equal, "1"), (Compare::Greater, "2")]).is_empty());
         assert_eq!(of_field(&[Condition::new("f", Compare::NotEqual, vec!["1".into()])], "f"), None);
+    }
+
+    /// What two stretches have in common holds what both hold, whichever comes first and wherever they touch.
+    #[test]
+    fn what_two_have_in_common() {
+        let bounds = |value: i64| [Bound::Included(SortValue::Int(value)), Bound::Excluded(SortValue::Int(value))];
+        let bounds: Vec<_> = (1..4).flat_map(bounds).chain([Bound::Unbounded]).collect();
+        let all = bounds.iter().flat_map(|low| bounds.iter().map(|high| Interval { low: low.clone(), high: high.clone() }));
+        let all: Vec<_> = all.collect();
+        let places = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5].map(SortValue::Real);
+        for a in &all {
+            for b in &all {
+                let common = a.intersect(b);
+                for place in &places {
+                    let both = a.holds(place) && b.holds(place);
+                    assert_eq!(common.as_ref().is_some_and(|common| common.holds(place)), both, "{a:?} {b:?} {place:?}");
+                }
+                if !places.iter().any(|place| a.holds(place) && b.holds(place)) {
+                    assert_eq!(common, None, "{a:?} {b:?}: nothing is read where nothing is");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_one_value_is_a_point() {
+        let stretch =
+            |low: i64, high: i64| Interval { low: Bound::Included(SortValue::Int(low)), high: Bound::Included(SortValue::Int(high)) };
+        assert_eq!(stretch(1, 1).as_point(), Some(&SortValue::Int(1)));
+        assert_eq!(stretch(1, 2).as_point(), None);
     }
 
     #[test]

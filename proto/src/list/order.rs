@@ -72,9 +72,7 @@ fn int_real(int: i64, real: f64) -> Ordering {
     if real >= ABOVE_INT {
         return Ordering::Less;
     }
-    if real < -ABOVE_INT {
-        return Ordering::Greater;
-    }
+    // What is below them all becomes the least of them, and then is below it.
     let whole = real as i64;
     int.cmp(&whole).then_with(|| (whole as f64).partial_cmp(&real).unwrap_or(Ordering::Equal))
 }
@@ -269,6 +267,7 @@ fn read_value(bytes: &[u8]) -> Option<(SortValue, &[u8])> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     #[test]
@@ -277,6 +276,7 @@ mod tests {
         let rising = [
             SortValue::Null,
             SortValue::Real(f64::NEG_INFINITY),
+            SortValue::Real((-ABOVE_INT).next_down()),
             SortValue::Int(i64::MIN),
             SortValue::Real(-0.5),
             SortValue::Int(0),
@@ -297,6 +297,7 @@ mod tests {
             }
         }
         assert_eq!(SortValue::Int(18), SortValue::Real(18.0));
+        assert_eq!(SortValue::Int(i64::MIN), SortValue::Real(-ABOVE_INT));
     }
 
     #[test]
@@ -306,10 +307,23 @@ mod tests {
         assert_eq!(Order::parse("").unwrap(), Order::default());
         assert_eq!(Order::parse("key").unwrap(), Order::default());
         assert!(Order::parse("-key").unwrap().key_descending);
-        assert!(Order::parse("-A,-key").is_ok());
+        assert!(Order::parse("-A,-key").is_ok() && Order::parse("a,b,c,d").is_ok());
         for bad in ["A,,B", ",", "-", "A,A", "A,-A", "key,A", "A,-key", "a,b,c,d,e"] {
             assert!(Order::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    /// A place that was cut is known again by what was cut off.
+    #[test]
+    fn places_that_are_cut_alike_differ() {
+        let long = |end: &str| SortValue::Text("x".repeat(LIST_PLACE_BYTES) + end);
+        let [one, other] = [long("1"), long("2")].map(|value| Position::new(vec![SortValue::Null, value, SortValue::Int(1)], "k"));
+        let order = Order::parse("A,B,C").unwrap();
+        let [one, other] = [one, other].map(|place| Position::from_bytes(&place.to_bytes(), &order).unwrap());
+        assert_eq!((&one.values, &one.key), (&other.values, &other.key));
+        assert_ne!(one.cut, other.cut);
+        let whole = Position::new(vec![SortValue::Text("x".repeat(LIST_PLACE_BYTES))], "k");
+        assert_eq!(Position::from_bytes(&whole.to_bytes(), &Order::parse("A").unwrap()).unwrap(), whole, "no more than fits");
     }
 
     fn value() -> impl Strategy<Value = SortValue> {

@@ -264,11 +264,10 @@ fn runs(conditions: &[Condition], fields: &[OrderField]) -> Option<Vec<Vec<SortV
 
 /// The fields of an index as an order wants them: all in their own direction, or all in the other one.
 fn aligned(index: &[OrderField], order: &[OrderField]) -> Option<Vec<OrderField>> {
-    let same = |flipped: bool| {
-        let pairs = index.iter().zip(order);
-        index.len() == order.len() && pairs.into_iter().all(|(a, b)| a.name == b.name && (a.descending != b.descending) == flipped)
-    };
-    (same(false) || same(true)).then(|| order.to_vec())
+    let flip = index.first().zip(order.first()).is_some_and(|(a, b)| a.descending != b.descending);
+    let mut pairs = index.iter().zip(order);
+    let same = index.len() == order.len() && pairs.all(|(a, b)| a.name == b.name && (a.descending != b.descending) == flip);
+    same.then(|| order.to_vec())
 }
 
 impl NoIndex {
@@ -330,6 +329,39 @@ mod tests {
         assert_eq!(chosen("", &[("Price", Compare::Less, "10")], &declared), ("Price".into(), 0, true));
         assert_eq!(chosen("", &[("Price", Compare::Less, "10"), is_1], &declared), ("Category".into(), 1, false));
         assert_eq!(chosen("", &[("Name", Compare::Equal, "x")], &declared), (String::new(), 0, false));
+        let narrowed = [is_1, ("Price", Compare::Less, "10")];
+        assert_eq!(chosen("", &narrowed, &["Category,Name", "Category,Price"]), ("Category,Price".into(), 1, true));
+        assert_eq!(chosen("", &narrowed, &["Category,Price", "Category,Name"]), ("Category,Price".into(), 1, true));
+        assert_eq!(chosen("A,-B", &[], &["A,B", "-A,B"]), ("-A,B".into(), 0, false));
+    }
+
+    /// Whether an order is served is said by what is compared, not by the values.
+    #[test]
+    fn a_range_that_leaves_one_value_serves_no_order() {
+        let ends = |compare: [Compare; 2]| compare.map(|compare| ("Name", compare, "x"));
+        let line = |conditions: &[_]| Plan::choose(&query("Price", conditions), &indexes(&["Name,Price"]));
+        assert!(line(&ends([Compare::GreaterOrEqual, Compare::LessOrEqual])).is_err());
+        assert!(line(&ends([Compare::GreaterOrEqual, Compare::Equal])).is_ok());
+        assert!(
+            line(&[("Name", Compare::GreaterOrEqual, "x"), ("Name", Compare::LessOrEqual, "x"), ("Other", Compare::Equal, "x")]).is_err()
+        );
+    }
+
+    /// Values that are asked for multiply.
+    #[test]
+    fn so_many_runs_are_read_side_by_side() {
+        let one_of = |field: &str, count: usize| Condition::new(field, Compare::OneOf, (0..count).map(|n| format!("t{n}")).collect());
+        for (a, b, served) in [
+            (LIST_RUNS, 1, true),
+            (LIST_RUNS / 8, 8, true),
+            (LIST_RUNS + 1, 1, false),
+            (LIST_RUNS / 8 + 1, 8, false),
+            (LIST_RUNS * 2, 2, false),
+        ] {
+            let query = ListQuery { conditions: vec![one_of("A", a), one_of("B", b)], ..query("C", &[]) };
+            let plan = Plan::choose(&query, &indexes(&["A,B,C"]));
+            assert_eq!(plan.ok().map(|plan| plan.runs.len()), served.then_some(a * b), "{a} times {b}");
+        }
     }
 
     #[test]
