@@ -9,8 +9,8 @@ use std::path::Path;
 use proto::clock::Now;
 use proto::digest::{Digest, RANGES, RangeSet};
 use proto::frame::{
-    Ack, Batch, Compared, Content, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Hello, NumberedWrite, RangeSums, Reason,
-    Record, Repair, Report, Share, Welcome,
+    Ack, Batch, Compared, Content, Entry, Fill, FillPart, Frame, Grant, GrantDigest, Grants, Held, Hello, NumberedWrite, Part, Piece,
+    RangeSums, Reason, Record, Repair, Report, Share, Welcome,
 };
 use proto::ids::{Cursor, DatabaseId, Epoch, Position, Revision};
 use proto::names::{CollectionName, Key};
@@ -51,6 +51,25 @@ impl Words {
 
     fn number(&self, name: &str) -> u64 {
         self.named.get(name).map_or(0, |value| value.parse().unwrap())
+    }
+
+    fn number_or(&self, name: &str, otherwise: u64) -> u64 {
+        if self.named.contains_key(name) { self.number(name) } else { otherwise }
+    }
+
+    /// `features=repair,parts`
+    fn features(&self) -> Vec<String> {
+        self.named.get("features").map_or(Vec::new(), |names| names.split(',').map(ToString::to_string).collect())
+    }
+
+    /// `held=4:50000`: so many bytes of write 4.
+    fn held(&self) -> Option<Held> {
+        let (number, bytes) = self.named.get("held")?.split_once(':').unwrap();
+        Some(Held { number: number.parse().unwrap(), hash: [0; 16], bytes: bytes.parse().unwrap() })
+    }
+
+    fn reason(&self, name: &str) -> Option<Reason> {
+        Some(Reason { code: self.named.get(name)?.clone(), detail: String::new() })
     }
 
     fn numbers(&self) -> Vec<u64> {
@@ -134,7 +153,7 @@ fn batch(words: &mut Words) -> Batch {
         (0..ranges.parse().unwrap()).for_each(|range| set.insert(range));
         Repair { grant: Grant { share: share(), since: Revision(1), from: through.revision }, ranges: set }
     });
-    let asked = (0..words.number("asked")).map(|_| record(1, 10)).collect();
+    let asked = (0..words.number("asked")).map(|_| record(1, words.number_or("bytes", 10))).collect();
     Batch {
         at_head: words.flag("head"),
         grants: grants(words.number("grants")),
@@ -145,6 +164,14 @@ fn batch(words: &mut Words) -> Batch {
         asked,
         ..Batch::empty(from, through)
     }
+}
+
+/// `7 8 bytes=200000`, or a part of one: `7 at=0 bytes=65536 of=200000`
+fn writes(words: &Words) -> Vec<NumberedWrite> {
+    let bytes = words.number_or("bytes", 100) as usize;
+    let part = Part { at: words.number("at") as usize, total: words.number("of") as usize, hash: [0; 16] };
+    let part = (part.total > 0).then_some(part);
+    words.numbers().into_iter().map(|number| NumberedWrite { bytes: vec![7; bytes], part, ..write(number) }).collect()
 }
 
 fn write(number: u64) -> NumberedWrite {
@@ -160,7 +187,7 @@ fn hello(words: &Words) -> Hello {
     let version = words.number("version").max(1) as u32;
     Hello {
         versions: (version, version),
-        features: Vec::new(),
+        features: words.features(),
         database,
         session: words.number("session"),
         epochs: Vec::new(),
@@ -176,8 +203,8 @@ fn hello(words: &Words) -> Hello {
         report: Report::default(),
         previous: None,
         ticket: Vec::new(),
-        paused: None,
-        held: None,
+        paused: words.reason("paused"),
+        held: words.held(),
     }
 }
 
@@ -193,16 +220,22 @@ fn frame(words: &mut Words) -> Vec<u8> {
         "Verify" => Frame::Verify,
         "Ask" => Frame::Ask(vec![(CollectionName::parse("c").unwrap(), Key::parse("k").unwrap())]),
         "Batch" => Frame::Batch(batch(words)),
-        "Writes" => Frame::Writes(words.numbers().into_iter().map(write).collect()),
+        "Writes" => Frame::Writes(writes(words)),
         "Taken" => Frame::Taken { number: words.numbers()[0] },
         "Received" => Frame::Received { bytes: 1 },
-        "Nack" => Frame::Nack(Reason { code: "disk_full".into(), detail: String::new() }),
+        "Nack" => Frame::Nack(words.reason("code").unwrap_or_else(|| Reason { code: "disk_full".into(), detail: String::new() })),
+        "Close" => Frame::Close(words.reason("code").unwrap()),
+        "Held" => Frame::Held(words.held().unwrap()),
+        "Piece" => {
+            let (at, bytes) = (words.number("at") as usize, words.number("bytes") as usize);
+            Frame::Piece(Piece { part: Part { at, total: 300_000, hash: [0; 16] }, bytes: vec![7; bytes] })
+        }
         "Ready" => Frame::Ready,
         "Ping" => Frame::Ping { sent_ms: 0, report: None },
         "Pong" => Frame::Pong { sent_ms: words.number("sent"), now_ms: words.number("now") },
         "Welcome" => Frame::Welcome(Welcome {
-            version: words.number("version").max(1) as u32,
-            features: Vec::new(),
+            version: words.number_or("version", 1) as u32,
+            features: words.features(),
             session: words.number("session"),
             epochs: Vec::new(),
             head: Revision(words.number("cursor")),
@@ -216,7 +249,7 @@ fn frame(words: &mut Words) -> Vec<u8> {
             fork: None,
             labels: Vec::new(),
             hashes: Vec::new(),
-            held: None,
+            held: words.held(),
         }),
         other => panic!("no frame {other}"),
     };
@@ -267,27 +300,39 @@ impl Stage {
     fn edge(&mut self, words: &mut Words) {
         let verb = words.next();
         if verb == "new" {
-            self.edge = Some(EdgeSession::new(self.now_ms, hello(words)));
+            let hello = hello(words);
+            let new = if hello.features.is_empty() { EdgeSession::new } else { EdgeSession::offering };
+            self.edge = Some(new(self.now_ms, hello));
             self.up.clear();
             self.down.clear();
             return;
         }
         let edge = self.edge.as_mut().unwrap();
         match verb.as_str() {
-            "verify" => assert!(edge.verify()),
+            "verify" => assert_eq!(edge.verify(), !words.flag("cannot")),
             "gets" => _ = edge.receive(self.now_ms, &frame(words)),
             "bytes" => edge.bytes(words.numbers()[0]),
             "adopted" => edge.adopted(self.now_ms, durable(words)),
             "applied" => edge.applied(self.now_ms, durable(words)),
+            "kept" => edge.kept(self.now_ms, words.held().unwrap()),
+            "compared" => edge.compared(compared(words)),
             "full" => edge.apply_failed(self.now_ms, ApplyFailure::DiskFull, "400 MiB free"),
             "broken" => edge.apply_failed(self.now_ms, ApplyFailure::Broken, "edge.db: I/O error"),
             "can-store" => edge.can_store(),
             "limited" => edge.set_limit(Some("100 of 100 bytes")),
             "unlimited" => edge.set_limit(None),
-            "outbox" => edge.outbox(words.numbers().into_iter().map(write).collect(), words.flag("more")),
+            "outbox" => edge.outbox(writes(words), words.flag("more")),
             "changed" => edge.outbox_changed(),
             "report" => edge.set_report(Report { outbox_writes: words.numbers()[0], ..Report::default() }),
             "close" => edge.close("shutdown", "the node stops"),
+            "status" => {
+                let (open, paused, version) = (edge.is_open(), edge.is_paused(), edge.version());
+                writeln!(self.out, "edge is open={open} paused={paused} version={version}").unwrap();
+            }
+            "wakes" => {
+                let due = edge.next_tick().map_or("never".into(), |due| due.to_string());
+                writeln!(self.out, "edge wakes at {due}").unwrap();
+            }
             other => panic!("the edge does not know {other}"),
         }
     }
@@ -318,10 +363,11 @@ impl Stage {
                     answer_first: words.number("answer-first"),
                     labels: Vec::new(),
                     hashes: Vec::new(),
-                    held: None,
+                    held: words.held(),
                 },
             ),
             "refused" => cloud.refused(Reason { code: words.next(), detail: "said the store".into() }, words.number("retry")),
+            "renew" => cloud.renew(Reason { code: "copied_database".into(), detail: "said the store".into() }),
             "scanned" => cloud.scanned(self.now_ms, batch(words)),
             "ahead" => {
                 let (outcomes, records) = (Revision(words.number("outcomes-to")), Revision(words.number("records-to")));
@@ -332,14 +378,21 @@ impl Stage {
             "verify" => cloud.verify(),
             "scan-failed" => cloud.scan_failed(self.now_ms),
             "changed" => cloud.changed(),
-            "committed" => cloud.committed(words.numbers()[0], None),
+            "committed" => cloud.committed(words.numbers()[0], words.held()),
             "commit-failed" => cloud.commit_failed(self.now_ms, std::mem::take(&mut self.committing)),
             "close" => cloud.close("replaced", "a newer session of this database began"),
             "status" => {
                 let status = cloud.status();
                 let at = notation::position(&status.acked);
                 let (mode, batches, bytes) = (status.mode, status.batches, status.bytes);
-                writeln!(self.out, "cloud is {mode:?} acked={at} in-sync={} batches={batches} bytes={bytes}", status.in_sync).unwrap();
+                write!(self.out, "cloud is {mode:?} acked={at} in-sync={} batches={batches} bytes={bytes}", status.in_sync).unwrap();
+                let fills = if status.fills > 0 { format!(" fills={}", status.fills) } else { String::new() };
+                let paused = status.paused.map_or(String::new(), |reason| format!(" paused={}", reason.code));
+                writeln!(self.out, "{fills}{paused}").unwrap();
+            }
+            "wakes" => {
+                let due = cloud.next_tick().map_or("never".into(), |due| due.to_string());
+                writeln!(self.out, "cloud wakes at {due}").unwrap();
             }
             other => panic!("the cloud does not know {other}"),
         }

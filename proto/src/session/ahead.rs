@@ -74,3 +74,25 @@ impl Lead {
         !self.wanted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An edge without room for an outcome is asked for room before the next one.
+    #[test]
+    fn refused_is_refused_until_it_is_asked() {
+        for mut lead in [Lead::paused(Revision(5)), Lead::answers()] {
+            lead.changed();
+            assert!(lead.next(&Position::default()).is_some());
+            lead.read(Revision(9), Revision(9), false);
+            lead.refused(Revision(5));
+            assert_eq!(lead.next(&Position::default()), None);
+            lead.changed();
+            assert_eq!(lead.next(&Position::default()), None);
+            lead.ask();
+            let again = lead.next(&Position::default());
+            assert!(again.is_some_and(|ahead| ahead.outcomes < Revision(9)), "what was lost is read again");
+        }
+    }
+}

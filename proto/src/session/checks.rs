@@ -121,3 +121,70 @@ impl Checks {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::digest::{Digest, RangeSet};
+    use crate::frame::{Grant, GrantDigest, Repair, Share};
+    use crate::ids::{Position, Revision};
+
+    fn share() -> Share {
+        Share { collection: CollectionName::parse("stock").unwrap(), partition: None }
+    }
+
+    fn batch() -> Batch {
+        Batch { at_head: true, ..Batch::empty(Position::default(), Position::at(Revision(1))) }
+    }
+
+    fn with_digests() -> Batch {
+        let digest = GrantDigest { share: share(), since: Revision(1), digest: Digest::default() };
+        Batch { digests: alloc::vec![digest], ..batch() }
+    }
+
+    fn with_repairs() -> Batch {
+        let grant = Grant { share: share(), since: Revision(1), from: Revision(1) };
+        Batch { repairs: alloc::vec![Repair { grant, ranges: RangeSet::default() }], ..batch() }
+    }
+
+    /// Goes as if a scan had brought what was wanted.
+    fn scan(checks: &mut Checks) {
+        checks.given();
+        checks.scanned(&with_digests());
+    }
+
+    #[test]
+    fn digests_go_again_and_again() {
+        let mut checks = Checks::new(true);
+        assert_eq!(checks.next_tick(), None);
+        checks.begin(5);
+        for round in 1..4 {
+            let due = 5 + round * VERIFY_MS;
+            scan(&mut checks);
+            assert!(!checks.wants_digests());
+            assert_eq!(checks.next_tick(), Some(due));
+            assert!(!checks.tick(due - 1) && !checks.wants_digests());
+            assert!(checks.tick(due) && checks.wants_digests());
+        }
+        let mut older = Checks::new(false);
+        older.begin(5);
+        assert_eq!(older.next_tick(), None);
+        assert!(!older.tick(2 * VERIFY_MS) && !older.wants_digests());
+    }
+
+    /// What was read and did not go is owed still, and nothing else.
+    #[test]
+    fn what_is_dropped_is_owed_again() {
+        for (dropped, owed) in [(batch(), false), (with_digests(), true), (with_repairs(), true)] {
+            let mut checks = Checks::new(true);
+            checks.begin(0);
+            scan(&mut checks);
+            checks.dropped(&dropped);
+            assert_eq!(checks.wants_digests(), owed, "{dropped:?}");
+            checks.verify();
+            checks.dropped(&dropped);
+            assert!(checks.wants_digests(), "what is owed stays owed");
+        }
+    }
+}

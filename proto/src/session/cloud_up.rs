@@ -295,4 +295,31 @@ mod tests {
         uptake.writes(alloc::vec![large(1)]).unwrap();
         assert_eq!(uptake.writes(alloc::vec![large(2)]).unwrap_err().code, "window");
     }
+
+    /// A gap of one number is a gap too, and nothing waits for what never comes.
+    #[test]
+    fn what_never_comes_is_decided() {
+        let mut uptake = Uptake::new(3, 3, alloc::vec![(4, 4)]);
+        assert_eq!(uptake.decided(), 4);
+        assert!(!uptake.writes([5].map(write).to_vec()).unwrap());
+        assert_eq!(uptake.decided(), 3, "it waits");
+        assert_eq!(numbers(uptake.next_commit()), [5]);
+        assert_eq!(uptake.decided(), 3, "it is not durable");
+        uptake.committed(5);
+        assert_eq!(uptake.decided(), 5);
+    }
+
+    /// However large, one write is always taken; what is being decided counts.
+    #[test]
+    fn so_many_bytes_wait_and_no_more() {
+        let heavy = |number, bytes| NumberedWrite { bytes: alloc::vec![0; bytes], ..write(number) };
+        let over = heavy(1, 0).wire_len();
+        let mut uptake = Uptake::new(0, 0, Vec::new());
+        uptake.writes(alloc::vec![heavy(1, 10), heavy(2, UP_WINDOW_BYTES - 10 - 2 * over)]).unwrap();
+        assert_eq!(uptake.writes([3].map(write).to_vec()).unwrap_err().code, "window");
+        let mut uptake = Uptake::new(0, 0, Vec::new());
+        uptake.writes(alloc::vec![heavy(1, 2 * UP_WINDOW_BYTES)]).unwrap();
+        assert_eq!(numbers(uptake.next_commit()), [1]);
+        assert_eq!(uptake.writes([2].map(write).to_vec()).unwrap_err().code, "window");
+    }
 }

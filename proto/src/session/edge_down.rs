@@ -483,4 +483,18 @@ mod tests {
         assert_eq!(error.code, "window");
         assert!(intake.queue.len() <= QUEUE_BATCHES + 1);
     }
+
+    /// What comes ahead of the stream leaves the stretches around it alone, and goes into the same transaction.
+    #[test]
+    fn outcomes_ahead_of_the_stream_drop_nothing_that_waits() {
+        let mut intake = Intake::default();
+        intake.batch(batch(0, 1)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [1]);
+        intake.batch(batch(1, 2)).unwrap();
+        intake.batch(ahead(Some(1))).unwrap();
+        intake.batch(batch(2, 3)).unwrap();
+        assert_eq!(intake.bytes, 2 * batch(1, 2).wire_len() + ahead(Some(1)).wire_len());
+        intake.applied(Position::at(Revision(1)));
+        assert_eq!(ends(intake.next_apply()), [2, 0, 3]);
+    }
 }

@@ -278,4 +278,55 @@ mod tests {
         upload.outbox(Vec::new(), false);
         assert_eq!(upload.next_read(), Some((0, UP_WINDOW_BYTES)));
     }
+
+    /// The window moves: the next read begins as soon as a frame has room, with all the room there is.
+    #[test]
+    fn the_outbox_is_read_while_a_frame_has_room() {
+        let over = write(1, 0).wire_len();
+        for (missing, room) in [(0, Some(UP_FRAME_BYTES)), (1, None)] {
+            let mut upload = Upload::default();
+            upload.start(0);
+            upload.outbox(alloc::vec![write(1, UP_WINDOW_BYTES - UP_FRAME_BYTES - over + missing)], true);
+            assert_eq!(numbers(upload.next_frame()), [1]);
+            assert_eq!(upload.next_read(), room.map(|room| (1, room)), "{missing} bytes too few");
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_goes_once() {
+        let mut upload = Upload::default();
+        upload.start(4);
+        upload.outbox([4, 5].map(|number| write(number, 10)).to_vec(), true);
+        upload.outbox([5, 6].map(|number| write(number, 10)).to_vec(), false);
+        assert_eq!(numbers(upload.next_frame()), [5, 6]);
+        assert_eq!(upload.next_frame(), None);
+    }
+
+    #[test]
+    fn a_frame_is_filled_and_no_more() {
+        let half = UP_FRAME_BYTES / 2 - write(1, 0).wire_len();
+        let mut upload = Upload::default();
+        upload.start(0);
+        upload.outbox(alloc::vec![write(1, half), write(2, half), write(3, half), write(4, half + 1)], false);
+        assert_eq!(numbers(upload.next_frame()), [1, 2], "to the byte");
+        assert_eq!(numbers(upload.next_frame()), [3], "one byte too many");
+        assert_eq!(numbers(upload.next_frame()), [4]);
+    }
+
+    #[test]
+    fn each_large_write_begins_at_its_beginning() {
+        const LEN: usize = PART_ABOVE + 1_000;
+        let mut upload = Upload::default();
+        upload.start(0);
+        upload.in_parts(None);
+        upload.outbox(alloc::vec![write(1, LEN), write(2, LEN), write(3, PART_ABOVE)], false);
+        for number in [1, 2] {
+            for (at, end) in [(0, PART_BYTES), (PART_BYTES, 2 * PART_BYTES), (2 * PART_BYTES, LEN)] {
+                assert_eq!(part(upload.next_frame()), Some((number, at, end)));
+            }
+            upload.taken(number).unwrap();
+        }
+        assert_eq!(numbers(upload.next_frame()), [3]);
+        assert_eq!(upload.newest_sent, (3, WHOLE), "no larger than what goes whole");
+    }
 }

@@ -210,4 +210,52 @@ mod tests {
         assert!(inflight.admits(10, 5));
         assert_eq!(inflight.usual_ms(), 5);
     }
+
+    /// To the eighth of a second.
+    #[test]
+    fn what_was_acked_a_second_ago_counts_no_more() {
+        let mut inflight = InFlight::default();
+        inflight.push(&batch(0, 1), 2 * WINDOW_BYTES_MIN, 10_000);
+        inflight.ack(&ack(1), 10_000);
+        assert_eq!(inflight.window(10_999), 2 * WINDOW_BYTES_MIN);
+        assert_eq!(inflight.window(11_000), WINDOW_BYTES_MIN);
+    }
+
+    #[test]
+    fn nothing_is_read_that_may_not_be_sent() {
+        let mut inflight = InFlight::default();
+        (1..WINDOW_BATCHES as u64).for_each(|revision| inflight.push(&batch(revision - 1, revision), 10, 0));
+        assert!(inflight.room(0).is_some());
+        inflight.push(&batch(31, 32), 10, 0);
+        assert_eq!(inflight.room(0), None);
+    }
+
+    #[test]
+    fn what_is_usual_follows_slowly() {
+        let mut inflight = InFlight::default();
+        for (revision, took_ms, usual_ms) in [(1, 100, 100), (2, 900, 200), (3, 204, 200)] {
+            inflight.push(&batch(revision - 1, revision), 10, 0);
+            inflight.ack(&ack(revision), took_ms);
+            assert_eq!(inflight.usual_ms(), usual_ms);
+        }
+    }
+
+    /// An ACK of the stream tells what outcomes the edge holds; one that was said before them tells nothing.
+    #[test]
+    fn only_the_stream_tells_of_outcomes() {
+        let outcome = crate::op::Outcome {
+            verdict: crate::op::Verdict::Applied,
+            revision: Revision(1),
+            code: None,
+            detail: None,
+            conflicts: Vec::new(),
+        };
+        let said = |database, number| Entry::Outcome { database, number, outcome: outcome.clone() };
+        let entries = alloc::vec![said(None, 7), said(None, 6), said(Some(crate::ids::DatabaseId([2; 16])), 90)];
+        let mut inflight = InFlight::default();
+        inflight.push(&Batch { entries: entries.clone(), ..batch(0, 1) }, 10, 0);
+        assert_eq!(inflight.ack(&ack(1), 0), Covered { batches: 1, outcome: Some(7) });
+        inflight.push(&Batch { entries, ..batch(1, 1) }, 10, 0);
+        assert_eq!(inflight.ack(&ack(1), 0), Covered { batches: 1, outcome: None });
+    }
 }

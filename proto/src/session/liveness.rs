@@ -66,6 +66,8 @@ mod tests {
         assert!(!liveness.frame_grows(), "all of it was one whole frame");
         assert_eq!(liveness.heard(50), 5);
         liveness.bytes(30);
+        liveness.bytes(20);
+        assert_eq!(liveness.total(), 30, "a count does not go back");
         assert!(liveness.frame_grows());
         assert!(!liveness.frame_grows(), "not since the last question");
         assert_eq!(liveness.heard(60), 60);

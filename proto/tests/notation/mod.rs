@@ -49,6 +49,9 @@ pub(crate) fn batch(batch: &Batch) -> String {
 }
 
 fn writes(writes: &[NumberedWrite]) -> String {
+    if let [NumberedWrite { number, bytes, part: Some(part), .. }] = writes {
+        return format!("{number} at {} of {}", part.at + bytes.len(), part.total);
+    }
     match (writes.first(), writes.last()) {
         (Some(first), Some(last)) if writes.len() > 1 => format!("{}..{} ({})", first.number, last.number, writes.len()),
         (Some(one), _) => one.number.to_string(),
@@ -64,15 +67,19 @@ pub(crate) fn frame(frame: &Frame) -> String {
             format!("versions={}-{} session={session} cursor={cursor} newest={newest} first={}", versions.0, versions.1, hello.outbox_first)
         }
         Frame::Welcome(welcome) => format!(
-            "version={} session={} cursor={} taken={} ping={} silence={}",
+            "version={} session={} cursor={} taken={} ping={} silence={}{}",
             welcome.version,
             welcome.session,
             position(&welcome.cursor.position),
             welcome.taken,
             welcome.ping_ms,
-            welcome.silence_ms
+            welcome.silence_ms,
+            welcome.held.map_or(String::new(), |held| format!(" held={}:{}", held.number, held.bytes))
         ),
-        Frame::Refuse(refuse) => format!("{} retry={}: {}", refuse.reason.code, refuse.retry_ms, refuse.reason.detail),
+        Frame::Refuse(refuse) => {
+            let renew = if refuse.renew { " renew" } else { "" };
+            format!("{} retry={}{renew}: {}", refuse.reason.code, refuse.retry_ms, refuse.reason.detail)
+        }
         Frame::Started { session } => session.to_string(),
         Frame::Batch(own) => batch(own),
         Frame::Ack(ack) => position(&ack.cursor) + &fills(&ack.fills),
@@ -94,7 +101,8 @@ pub(crate) fn frame(frame: &Frame) -> String {
 
 fn end(end: &End) -> String {
     let by = if end.by_peer { "by the peer" } else { "by this side" };
-    format!("closed {by}{}: {}", if end.refused { ", refused" } else { "" }, end.reason.code)
+    let renew = if end.renew { ", to be renewed" } else { "" };
+    format!("closed {by}{}{renew}: {}", if end.refused { ", refused" } else { "" }, end.reason.code)
 }
 
 pub(crate) fn edge_effect(effect: &edge::Effect) -> String {
@@ -114,8 +122,9 @@ pub(crate) fn cloud_effect(effect: &cloud::Effect) -> String {
         cloud::Effect::ConfirmSession(session) => format!("confirm session={session}"),
         cloud::Effect::Scan(scan) => {
             let mut text = format!("scan from={} told={} bytes={}{}", position(&scan.from), scan.told, scan.max_bytes, fills(&scan.fills));
-            if scan.digests.is_some() {
+            if let Some(open) = &scan.digests {
                 text += " digests";
+                open.iter().for_each(|share| text += &format!(" but={}", share.collection));
             }
             if !scan.compare.is_empty() {
                 text += &format!(" compare={}", scan.compare.len());
