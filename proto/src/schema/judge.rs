@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use serde_json::Value;
 
-use super::numbers::{compare, is_integer, is_multiple};
+use super::numbers::{compare, integer, is_integer, is_multiple};
 use super::{Bound, Node, Pattern, Rule, Schema, Type, Violation};
 use crate::json;
 use crate::limits::{SCHEMA_NESTED, SCHEMA_STEPS};
@@ -343,9 +343,7 @@ fn same(one: &Value, other: &Value) -> bool {
 /// The same text for equal values.
 fn canonical(value: &Value) -> String {
     match value {
-        Value::Number(number) if is_integer(number) && number.as_f64().is_some_and(|float| float.abs() < 1e15) => {
-            (number.as_f64().unwrap_or_default() as i64).to_string()
-        }
+        Value::Number(number) => integer(number).map_or_else(|| number.to_string(), |whole| whole.to_string()),
         Value::Array(list) => format!("[{}]", list.iter().map(canonical).collect::<Vec<_>>().join(",")),
         Value::Object(members) => {
             let mut texts: Vec<String> = members.iter().map(|(name, value)| format!("{name:?}:{}", canonical(value))).collect();

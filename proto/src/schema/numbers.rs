@@ -46,6 +46,12 @@ pub(super) fn is_integer(number: &Number) -> bool {
     whole(number).is_some() || number.as_f64().is_some_and(integral)
 }
 
+/// The whole number that it is, where no other spelling of it can be any other.
+pub(super) fn integer(number: &Number) -> Option<i128> {
+    let exact = |float: &f64| integral(*float) && float.abs() < 1e30;
+    whole(number).or_else(|| number.as_f64().filter(exact).map(|float| float as i128))
+}
+
 fn integral(float: f64) -> bool {
     // From 2^53 on every float is whole.
     float.abs() >= 9_007_199_254_740_992.0 || (float as i64) as f64 == float

@@ -9,6 +9,7 @@ use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 
 use super::Schema;
+use crate::limits::{SCHEMA_DEPTH, SCHEMA_NODES, SCHEMA_STEPS};
 
 fn said(schema: &Value, value: &Value) -> Option<alloc::string::String> {
     Schema::compile(schema).unwrap().judge_json(value).map(|violation| format!("[{}] {}", violation.field, violation.message))
@@ -59,6 +60,7 @@ fn what_is_no_schema_is_refused_with_its_place() {
         (json!({"multipleOf": 0}), "#/multipleOf: a number above 0"),
         (json!({"required": "a"}), "#/required: a list of strings"),
         (json!({"anyOf": []}), "#/anyOf: at least one schema"),
+        (json!({"type": []}), "#/type: null, boolean,"),
         (json!({"pattern": "(?=a)"}), "#/pattern: the pattern cannot be used"),
         (json!({"pattern": "(((a{200}){200}){200})"}), "#/pattern: the pattern cannot be used"),
         (json!({"$ref": "https://example.com/a.json"}), "#/$ref: \"https://example.com/a.json\" leads out of the schema"),
@@ -71,6 +73,71 @@ fn what_is_no_schema_is_refused_with_its_place() {
     let mut deep = json!({});
     (0..100).for_each(|_| deep = json!({"not": deep}));
     assert!(Schema::compile(&deep).is_err());
+}
+
+/// Also where nothing reads them as schemas: what is deeper is never gone into.
+#[test]
+fn a_schema_is_nested_so_deep() {
+    for around in [|inner| json!({"x": inner}), |inner| json!([inner])] as [fn(Value) -> Value; 2] {
+        let nested = |depth: usize| {
+            let inner = (1..depth).fold(json!({}), |inner, _| around(inner));
+            Schema::compile(&json!({"examples": inner})).map(drop).map_err(|bad| bad.why)
+        };
+        let deep = || Err("a schema is nested at most 64 deep".to_string());
+        let depths = [SCHEMA_DEPTH - 1, SCHEMA_DEPTH, SCHEMA_DEPTH + 1, SCHEMA_DEPTH + 2];
+        assert_eq!(depths.map(nested), [Ok(()), Ok(()), deep(), deep()]);
+    }
+}
+
+/// Each part that refers to the next one is a step on the way, whatever keyword it stands under.
+#[test]
+fn a_schema_refers_so_deep() {
+    for (keyword, around) in [
+        ("$ref", None),
+        ("not", Some((|next| json!({"not": next})) as fn(Value) -> Value)),
+        ("items", Some(|next| json!({"items": next}))),
+        ("anyOf", Some(|next| json!({"anyOf": [next]}))),
+        ("properties", Some(|next| json!({"properties": {"a": next}}))),
+    ] {
+        let chain = |depth: usize| {
+            let (mut defs, mut left, mut at) = (serde_json::Map::new(), depth - 1, 0);
+            while left > 0 {
+                let next = json!({"$ref": format!("#/$defs/{}", at + 1)});
+                let link = around.filter(|_| left > 1).map_or_else(|| next.clone(), |around| around(next.clone()));
+                left -= if link == next { 1 } else { 2 };
+                defs.insert(at.to_string(), link);
+                at += 1;
+            }
+            defs.insert(at.to_string(), json!({"type": "string"}));
+            Schema::compile(&json!({"$defs": defs, "$ref": "#/$defs/0"})).is_ok()
+        };
+        let around = [SCHEMA_DEPTH - 1, SCHEMA_DEPTH, SCHEMA_DEPTH + 1, SCHEMA_DEPTH + 2];
+        assert_eq!(around.map(chain), [true, true, false, false], "{keyword}");
+    }
+}
+
+#[test]
+fn a_schema_has_so_many_parts() {
+    let parts = |count: usize| {
+        let members = (1..count).map(|at| (format!("f{at}"), json!({"type": "string"}))).collect::<serde_json::Map<_, _>>();
+        Schema::compile(&json!({"properties": members})).is_ok()
+    };
+    assert_eq!([SCHEMA_NODES - 1, SCHEMA_NODES, SCHEMA_NODES + 1].map(parts), [true, true, false]);
+}
+
+/// A reference may be percent-encoded, an anchor may stand in a list.
+#[test]
+fn references_are_found_wherever_they_point() {
+    let names = ["a b", "%", "100%", "é", "a/b~c", "%zz", "x%4"];
+    let defs = names.map(|name| (name.to_string(), json!({"type": "integer"}))).into_iter().collect::<serde_json::Map<_, _>>();
+    for target in ["a%20b", "%61%20%62", "%25", "100%25", "%C3%A9", "é", "a~1b~0c", "a%7E1b%7e0c", "%zz", "x%4", "%", "100%"] {
+        let schema = json!({"$defs": defs, "properties": {"n": {"$ref": format!("#/$defs/{target}")}}});
+        assert_eq!(said(&schema, &json!({"n": 1})), None, "{target}");
+        assert!(said(&schema, &json!({"n": "x"})).is_some(), "{target}");
+    }
+    let listed =
+        json!({"properties": {"t": {"$ref": "#text"}}, "allOf": [{}, {"properties": {"u": {"$anchor": "text", "type": "string"}}}]});
+    assert_eq!((said(&listed, &json!({"t": "x"})), said(&listed, &json!({"t": 1})).is_some()), (None, true));
 }
 
 #[test]
@@ -102,6 +169,63 @@ fn every_judgement_ends() {
     assert!(said(&schema, &json!({"t": text})).is_some());
     let many: Vec<Value> = (0..100_000).map(|n| json!(n)).collect();
     assert_eq!(said(&json!({"properties": {"l": {"uniqueItems": true}}}), &json!({"l": many})), None);
+}
+
+/// What a value costs: a step for each part and rule, and more for long texts, to the last step that there is.
+#[test]
+fn steps_are_counted() {
+    let dear = |schema: &Value, value: &Value| said(schema, value).is_some_and(|said| said.contains("too many steps"));
+    // A pattern costs for each byte of text, the more so the longer it is.
+    for (length, cost) in [(1, 1), (15, 1), (16, 2), (160, 11)] {
+        let schema = json!({"pattern": format!("^{}", "x".repeat(length - 1))});
+        let last = usize::try_from((SCHEMA_STEPS - 2) / cost).unwrap() - 1;
+        assert_eq!([last, last + 1].map(|bytes| dear(&schema, &json!("a".repeat(bytes)))), [false, true], "{length}");
+    }
+    // A length costs a step for 64 bytes.
+    let text = json!("a".repeat(1_000_000));
+    let most = usize::try_from((SCHEMA_STEPS - 2) / (2 + 1_000_000 / 64)).unwrap();
+    let lengths = |count: usize| json!({"allOf": vec![json!({"maxLength": 2_000_000}); count]});
+    assert_eq!([most, most + 1].map(|count| dear(&lengths(count), &text)), [false, true]);
+    // Items that differ are looked at as texts, a step for 16 bytes.
+    let unique = json!({"uniqueItems": true});
+    assert!(!dear(&unique, &(0..270_000).map(|n| json!(100_000_000_000_000_u64 + n)).collect()));
+    assert!(!dear(&unique, &json!(["a".repeat(1_000_000), "b".repeat(1_000_000)])));
+    // Parts beside each other are no deeper than one.
+    assert_eq!(said(&json!({"items": {"type": "integer"}}), &json!(vec![7; 1_000])), None);
+}
+
+#[test]
+fn a_record_is_judged_as_its_json() {
+    let schema = Schema::compile(&json!({"properties": {"n": {"type": "integer"}}, "required": ["n"]})).unwrap();
+    let judge = |text: &str| schema.judge(&crate::json::Value::parse(text).unwrap()).map(|violation| violation.field);
+    assert_eq!([r#"{"n":3.0}"#, r#"{"n":"3"}"#, "{}"].map(judge), [None, Some("n".to_string()), Some("n".to_string())]);
+}
+
+#[test]
+fn eight_values_of_a_list_are_shown() {
+    for (count, more) in [(1, ""), (8, ""), (9, ", …"), (10, ", …")] {
+        let words: Vec<_> = (1..=count.min(8)).map(|n| n.to_string()).collect();
+        let expected = format!("[] expected {}{more}, found 0", words.join(" or "));
+        assert_eq!(said(&json!({"enum": (1..=count).collect::<Vec<_>>()}), &json!(0)), Some(expected));
+    }
+}
+
+#[test]
+fn values_are_the_same_inside_too() {
+    let list = json!({"const": [1, {"a": [2]}]});
+    assert_eq!(said(&list, &json!([1.0, {"a": [2.0]}])), None);
+    for other in [json!([1]), json!([1, {"a": [2, 2]}]), json!([1, {"a": [3]}]), json!([1, {"b": [2]}]), json!([1, {"a": [2], "b": 1}])] {
+        assert!(said(&list, &other).is_some(), "{other}");
+    }
+}
+
+#[test]
+fn items_that_a_schema_looked_at_are_no_rest() {
+    let first = json!({"prefixItems": [{}, {"type": "string"}], "unevaluatedItems": false});
+    for (value, good) in [(json!([]), true), (json!([1]), true), (json!([1, "x"]), true), (json!([1, "x", 2]), false)] {
+        assert_eq!(said(&first, &value).is_none(), good, "{value}");
+    }
+    assert_eq!(said(&json!({"items": {}, "unevaluatedItems": false}), &json!([1, 2])), None);
 }
 
 fn scalar() -> impl Strategy<Value = Value> {
@@ -222,6 +346,21 @@ fn numbers_are_decimal() {
         [(json!(0.3), json!(0.1), true), (json!(19.99), json!(0.01), true), (json!(1e300), json!(0.5), true), (json!(7), json!(2), false)]
     {
         assert_eq!(said(&json!({"multipleOf": of}), &value).is_none(), holds, "{value} {of}");
+    }
+    for (value, of, holds) in [(json!(1e300), json!(0.1), true), (json!(1e-10), json!(1e40), false), (json!(0.0), json!(1e300), true)] {
+        assert_eq!(said(&json!({"multipleOf": of}), &value).is_none(), holds, "{value} {of}, too far apart for decimals");
+    }
+    // A whole number from 10^15 on, spelt as a float, differed from itself.
+    for (one, other, same) in [
+        (json!(1e15), json!(1_000_000_000_000_000_u64), true),
+        (json!(-2e18), json!(-2_000_000_000_000_000_000_i64), true),
+        (json!(9_007_199_254_740_993_u64), json!(9_007_199_254_740_992_u64), false),
+        (json!(u64::MAX), json!(u64::MAX - 1), false),
+        (json!(1e39), json!(1e40), false),
+        (json!(0.0), json!(-0.0), true),
+        (json!(0.5), json!(0.25), false),
+    ] {
+        assert_eq!(said(&json!({"uniqueItems": true}), &json!([one, other])).is_some(), same, "{one} {other}");
     }
     assert_eq!(said(&json!({"const": 1}), &json!(1.0)), None);
     assert!(said(&json!({"maximum": 9007199254740992i64}), &json!(9007199254740993i64)).is_some());
