@@ -7,6 +7,9 @@
 
 pub mod condition;
 pub mod interval;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod memory;
 pub mod order;
 pub mod plan;
 pub mod walk;

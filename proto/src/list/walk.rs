@@ -330,3 +330,8 @@ impl<'q> Streams<'q> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "walk_tests.rs"]
+mod tests;
