@@ -46,7 +46,10 @@ pub struct Built {
 pub struct Complaint {
     code: String,
     text: String,
+    /// Where it is.
     places: Vec<(String, Range<usize>)>,
+    /// What has to do with it.
+    others: Vec<(String, Range<usize>)>,
 }
 
 impl Workshop {
@@ -121,11 +124,20 @@ impl Workshop {
 impl Built {
     /// Leaves out whose fault that is.
     fn blame(&mut self, complaint: &Complaint, files: &[(&str, Rewritten)]) {
-        for (file, place) in &complaint.places {
+        // What was moved away is complained of where it is wanted next.
+        if !self.blame_at(&complaint.places, &complaint.code, files) {
+            self.blame_at(&complaint.others, &complaint.code, files);
+        }
+    }
+
+    /// Tells whether one of the places is a mistake's.
+    fn blame_at(&mut self, places: &[(String, Range<usize>)], code: &str, files: &[(&str, Rewritten)]) -> bool {
+        let before = self.broken.len() + self.alone.len();
+        for (file, place) in places {
             let Some((_, new)) = files.iter().find(|(name, _)| name == file) else { continue };
             let within = |range: &Range<usize>| range.start <= place.start && place.end <= range.end;
             if let Some((number, _)) = new.alternatives.iter().find(|(_, range)| within(range)) {
-                if OF_THE_FORM.contains(&complaint.code.as_str()) {
+                if OF_THE_FORM.contains(&code) {
                     self.alone.insert(*number)
                 } else {
                     self.broken.insert(*number)
@@ -134,6 +146,7 @@ impl Built {
                 self.alone.extend(numbers);
             }
         }
+        self.broken.len() + self.alone.len() > before
     }
 }
 
@@ -180,11 +193,13 @@ struct Place {
 
 impl From<Message> for Complaint {
     fn from(message: Message) -> Self {
-        let primary = message.spans.into_iter().filter(|place| place.is_primary);
+        let (primary, others) = message.spans.into_iter().partition::<Vec<_>, _>(|place| place.is_primary);
+        let places = |spans: Vec<Place>| spans.into_iter().map(|place| (place.file_name, place.byte_start..place.byte_end)).collect();
         Self {
             code: message.code.map(|code| code.code).unwrap_or_default(),
             text: message.rendered.unwrap_or_default(),
-            places: primary.map(|place| (place.file_name, place.byte_start..place.byte_end)).collect(),
+            places: places(primary),
+            others: places(others),
         }
     }
 }
