@@ -200,12 +200,9 @@ impl Plan {
         (sql, bound)
     }
 
-    /// As the index has them where the list's order is made afterwards.
+    /// As the last field does, in a list's order as in an index, which is gone along where the list's order is made afterwards.
     fn keys_descend(&self) -> bool {
-        match self.rest.last() {
-            Some(last) if self.gathers => last.descending,
-            _ => self.key_descending,
-        }
+        self.rest.last().map_or(self.key_descending, |last| last.descending)
     }
 }
 
