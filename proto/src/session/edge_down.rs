@@ -497,4 +497,27 @@ mod tests {
         intake.applied(Position::at(Revision(1)));
         assert_eq!(ends(intake.next_apply()), [2, 0, 3]);
     }
+
+    /// What waits when there is no room is lost too; a question that is stored brings nothing back, the stream does.
+    #[test]
+    fn outcomes_that_waited_are_lost_with_the_rest() {
+        let mut intake = Intake::default();
+        intake.batch(batch(0, 2)).unwrap();
+        assert!(intake.next_apply().is_some());
+        intake.batch(ahead(Some(1))).unwrap();
+        intake.batch(ahead(None)).unwrap();
+        intake.pause();
+        intake.batch(ahead(None)).unwrap();
+        assert_eq!(intake.next_apply(), None);
+        intake.batch(batch(0, 0)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [0]);
+        assert!(intake.applied(Position::default()));
+        intake.batch(ahead(None)).unwrap();
+        assert_eq!(intake.next_apply(), None, "there is room, and the outcomes are missing still");
+        intake.batch(batch(0, 2)).unwrap();
+        assert_eq!(ends(intake.next_apply()), [2]);
+        intake.applied(Position::at(Revision(2)));
+        intake.batch(ahead(None)).unwrap();
+        assert_eq!(intake.next_apply().map(|batches| batches[0].asked.len()), Some(1));
+    }
 }
