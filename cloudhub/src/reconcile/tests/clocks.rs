@@ -19,6 +19,7 @@ fn a_new_record_has_one_clock() {
     // What the creating write itself sets later needs no clock of its own.
     clocks.set("a", true, born);
     assert_eq!(clocks, Clocks::new(born));
+    assert_eq!((clocks.newest("a"), clocks.newest("b")), (born, born));
     // What it removes does: an absent field has none else.
     clocks.set("a", false, born);
     assert_eq!(clocks.field("a", false).map(|pair| pair.newest), Some(born));
@@ -30,6 +31,7 @@ fn two_clocks_answer_for_every_database() {
     clocks.add("n", true, true, stamp(2, 2, 1));
     clocks.add("n", true, true, stamp(3, 3, 2));
     clocks.add("n", true, true, stamp(4, 4, 2));
+    assert_eq!((clocks.newest("n"), clocks.newest("m")), (stamp(4, 4, 2), stamp(1, 1, 0)));
     let pair = clocks.field("n", true).unwrap();
     assert_eq!(pair.by_another(2), Some(stamp(2, 2, 1)));
     assert_eq!(pair.by_another(1), Some(stamp(4, 4, 2)));
@@ -47,6 +49,11 @@ fn damage_is_named() {
     let mut long = good.clone();
     long.extend([0xff; 10]);
     assert_eq!(Clocks::decode(&long), Err(ClockError::Damaged("a number above 64 bits")));
+    // The tenth byte of a number has one bit to give.
+    for (last, error) in [(0, "cut off"), (1, "cut off"), (2, "a number above 64 bits"), (4, "a number above 64 bits")] {
+        let long = [&good[..], &[0x80; 9], &[last]].concat();
+        assert_eq!(Clocks::decode(&long), Err(ClockError::Damaged(error)), "{last}");
+    }
     let mut name = good.clone();
     name.extend([1, 0xff, 0, 1, 1, 1]);
     assert_eq!(Clocks::decode(&name), Err(ClockError::Damaged("a name that is not UTF-8")));

@@ -10,3 +10,4 @@ mod rows;
 mod script;
 mod scripts;
 pub(crate) mod shop;
+mod tables;

@@ -79,6 +79,35 @@ fn null_is_a_value_that_can_lose() {
     assert!(second.conflicts[0].value.to_text().contains(r#""edge":null"#));
 }
 
+/// The content of the record stands once, with the newest event; what the events said stands with each.
+#[test]
+fn what_an_earlier_event_said_is_kept() {
+    let mut hub = hub("{}", r#"{"a":1}"#);
+    let two = |json: &str| op(0, Body::Put(Value::parse(json).unwrap()));
+    commit(&mut hub, 1, vec![two(r#"{"a":2,"b":3}"#)]);
+    let row_of_puts = row(&commit(&mut hub, 2, vec![two(r#"{"a":4,"b":5}"#)]));
+    let names = |row: &Row| row.losers[0].fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&row_of_puts), ["a", "b"]);
+    let mut hub = self::hub(r#"{"fields":{"n":{"type":"counter"}}}"#, r#"{"n":3,"name":"tea"}"#);
+    let author = Author::Cloud { force: true };
+    hub.commit(&author, &Write { ops: vec![op(2, Body::Delete { force: true })], ..Write::default() }, Hlc(1));
+    let sale = || op(2, Body::Increment(vec![("n".into(), -2)]));
+    commit(&mut hub, 1, vec![sale()]);
+    let row_of_sales = row(&commit(&mut hub, 1, vec![sale()]));
+    assert_eq!(row_of_sales.fields.len(), 2);
+    assert_eq!(names(&row_of_sales), ["n"]);
+}
+
+#[test]
+fn a_row_names_who_wrote() {
+    let mut hub = hub(r#"{"fields":{"n":{"type":"counter","min":0}}}"#, r#"{"n":0}"#);
+    let sale = || vec![op(2, Body::Increment(vec![("n".into(), -2)]))];
+    assert_eq!(row(&commit(&mut hub, 1, sale())).node, "lyon");
+    let write = Write { ops: sale(), ..Write::default() };
+    let row = row(&hub.commit(&Author::Cloud { force: false }, &write, Hlc(1)));
+    assert_eq!((row.node.as_str(), row.losers[0].node.as_str()), ("cloud", "lyon"));
+}
+
 #[test]
 fn only_the_loser_is_whole() {
     let mut hub = hub("{}", r#"{"a":1}"#);
