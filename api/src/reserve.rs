@@ -59,7 +59,7 @@ impl Reserve {
 
     /// The disk is full: gives it back. Tells whether there was one. An empty file says that it is owed.
     pub fn give_back(&self) -> bool {
-        self.is_held() && OpenOptions::new().write(true).truncate(true).open(&self.path).is_ok()
+        self.is_held() && empty(&self.path)
     }
 
     /// Bytes of free space that are not anybody's: what was given back is for what must be stored, on small disks too, where
@@ -71,6 +71,11 @@ impl Reserve {
 
 fn length(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|file| file.len())
+}
+
+/// Gives the room of a file back, and leaves the file. Tells whether it did.
+fn empty(path: &Path) -> bool {
+    OpenOptions::new().write(true).truncate(true).open(path).is_ok()
 }
 
 /// A file that takes `bytes` of real room; without them there is none.
@@ -89,9 +94,8 @@ fn make(path: &Path, bytes: u64) -> io::Result<()> {
 /// that is kept for the next one: another start takes little more, for the files are there by then.
 pub fn opening<T>(data: &Path, free: Option<u64>, open: impl FnOnce() -> T) -> T {
     let path = data.join(START);
-    if free.is_some_and(|free| free < START_BYTES) && length(&path).is_some() {
-        info!(data = %data.display(), "the disk is full: what is kept for a start is given back");
-        let _ = OpenOptions::new().write(true).truncate(true).open(&path);
+    if free.is_some_and(|free| free < START_BYTES) && empty(&path) {
+        info!(data = %data.display(), "the disk is full: what was kept for a start is given back");
     }
     let opened = open();
     hold_for_start(&path);
@@ -111,12 +115,17 @@ pub async fn keep(data: PathBuf, mut stop: watch::Receiver<bool>, room: fn(&Path
     let mut told = false;
     loop {
         let folder = data.clone();
-        let held = tokio::task::spawn_blocking(move || room(&folder).map(|(free, keep)| Reserve::of(&folder).hold(free, keep)));
-        match held.await {
-            Ok(Some(Ok(true))) => {
-                told = false;
-                hold_for_start(&data.join(START));
+        let hold = move |(free, keep)| {
+            let held = Reserve::of(&folder).hold(free, keep);
+            if matches!(held, Ok(true)) {
+                hold_for_start(&folder.join(START));
             }
+            held
+        };
+        let folder = data.clone();
+        let held = tokio::task::spawn_blocking(move || room(&folder).map(hold));
+        match held.await {
+            Ok(Some(Ok(true))) => told = false,
             Ok(Some(Ok(false))) if !told => {
                 info!(data = %data.display(), "no room for the disk reserve; it is made when there is");
                 told = true;

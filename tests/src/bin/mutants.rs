@@ -2,8 +2,8 @@
 //! package's own tests.
 //!
 //! What follows the program's name goes to `cargo mutants --list`: `--file`, `--re`, `--shard`; `--by-number` leaves out what is built
-//! for itself, as constants are. Each change that no test finds is printed; it
-//! ends with 1 if one of them is not judged in `tests/data/mutants/judged.txt`.
+//! for itself, as constants are. Each change that no test finds is printed; it ends with 1 if one of them is not judged in
+//! `tests/data/mutants/judged.txt`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -98,7 +98,8 @@ pub(super) fn fills_send_no_tombstones<F: Fixture>() {
     assert_eq!(filled.count(), 10);
 }
 
-pub(super) fn grants_travel_when_they_were_not_told<F: Fixture>() {
+/// Lyon has been told that it gets paris too, whose only record it has not read yet.
+fn given_a_second_site<F: Fixture>() -> (Bench<F>, Edge) {
     let mut bench = shops::<F>();
     bench.put("stock", "a", r#"{"W":"paris"}"#);
     let mut lyon = Edge::new("lyon", 1);
@@ -106,6 +107,11 @@ pub(super) fn grants_travel_when_they_were_not_told<F: Fixture>() {
     lyon.sync(&mut bench);
     bench.label("lyon", &[("site", Some("lyon,paris"))]);
     assert!(lyon.step(&mut bench));
+    (bench, lyon)
+}
+
+pub(super) fn grants_travel_when_they_were_not_told<F: Fixture>() {
+    let (mut bench, mut lyon) = given_a_second_site::<F>();
     let batch = lyon.batches.last().unwrap();
     let grants = batch.grants.clone().unwrap();
     assert_eq!(grants.revision.0, bench.head());
@@ -132,13 +138,7 @@ pub(super) fn grants_travel_when_they_were_not_told<F: Fixture>() {
 /// A right that was lost and given again begins a back-fill of its own; one that was open before is not gone on with, whose rows the edge
 /// has wiped meanwhile.
 pub(super) fn a_fill_of_a_right_of_before_is_passed_over<F: Fixture>() {
-    let mut bench = shops::<F>();
-    bench.put("stock", "a", r#"{"W":"paris"}"#);
-    let mut lyon = Edge::new("lyon", 1);
-    lyon.connect(&mut bench);
-    lyon.sync(&mut bench);
-    bench.label("lyon", &[("site", Some("lyon,paris"))]);
-    assert!(lyon.step(&mut bench));
+    let (mut bench, mut lyon) = given_a_second_site::<F>();
     let open = |lyon: &Edge| lyon.fills.iter().filter(|fill| fill.grant.share.collection == name("stock")).cloned().collect::<Vec<_>>();
     let before = open(&lyon);
     bench.label("lyon", &[("site", Some("lyon"))]);
